@@ -1,0 +1,110 @@
+//! Why the store could not do its work.
+
+use crate::config::ConfigError;
+use spin_sdk::pg4::{PgError, QueryError};
+
+/// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
+const HOST_POOL_SIZE: u32 = 64;
+
+/// What failed, for the operator's log; a client is told none of it.
+#[derive(Debug)]
+pub struct Failure {
+    /// The step that failed.
+    pub step: &'static str,
+    /// PostgreSQL's SQLSTATE, where the server sent one.
+    pub sqlstate: Option<String>,
+    /// The host's or the server's own words. They never hold a password: see [`crate::log`].
+    pub message: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The server refused the statement, or no server could be reached.
+    Refused,
+    /// The connection broke while it was in use.
+    ConnectionLost,
+    /// The server behind the pooled connection is no longer the primary.
+    NotPrimary,
+    /// An answer that none of our statements can have.
+    Unexpected,
+}
+
+impl Failure {
+    /// Sorts an error of the host by what can be done about it.
+    pub fn from_host(step: &'static str, error: PgError) -> Self {
+        match error {
+            PgError::QueryFailed(QueryError::DbError(error)) => {
+                let kind = match error.code.as_str() {
+                    "25006" => Kind::NotPrimary,
+                    // Class 08, and the server shutting down or starting up.
+                    code if code.starts_with("08") => Kind::ConnectionLost,
+                    "57P01" | "57P02" | "57P03" => Kind::ConnectionLost,
+                    _ => Kind::Refused,
+                };
+                Self { step, sqlstate: Some(error.code), message: error.message, kind }
+            }
+            // The host has no SQLSTATE for a connection that broke during a statement, only text.
+            PgError::QueryFailed(QueryError::Text(message)) => {
+                Self { step, sqlstate: None, message, kind: Kind::ConnectionLost }
+            }
+            PgError::ConnectionFailed(message) | PgError::Other(message) => {
+                Self { step, sqlstate: None, message, kind: Kind::Refused }
+            }
+            PgError::BadParameter(message) | PgError::ValueConversionFailed(message) => {
+                Self { step, sqlstate: None, message, kind: Kind::Unexpected }
+            }
+        }
+    }
+
+    /// An answer that our statement can't have: the schema is not ours, or this is a bug.
+    pub fn unexpected(step: &'static str) -> Self {
+        let message = "the answer has an unexpected shape".to_owned();
+        Self { step, sqlstate: None, message, kind: Kind::Unexpected }
+    }
+
+    /// The schema is older than this program needs, or the role lacks a privilege.
+    pub fn unprepared(step: &'static str) -> Self {
+        let message =
+            "the schema or a privilege is missing; /readyz makes both with administrator credentials".to_owned();
+        Self { step, sqlstate: None, message, kind: Kind::Refused }
+    }
+
+    /// The primary's address led to a server that is in recovery.
+    pub fn not_primary(step: &'static str) -> Self {
+        let message = "the server behind the pooled connection was demoted".to_owned();
+        Self { step, sqlstate: None, message, kind: Kind::NotPrimary }
+    }
+
+    /// No replica is configured, or none could be tried in time.
+    pub fn no_replica() -> Self {
+        let message = "no replica to ask".to_owned();
+        Self { step: "open", sqlstate: None, message, kind: Kind::Refused }
+    }
+
+    /// How often the statement may be tried, each time on another connection. Every statement of ours can be repeated.
+    pub fn attempts(&self) -> u32 {
+        match self.kind {
+            Kind::Refused | Kind::Unexpected => 1,
+            Kind::ConnectionLost => 2,
+            // Every connection that the host's pool holds may lead to the demoted server: discard them all.
+            Kind::NotPrimary => HOST_POOL_SIZE + 1,
+        }
+    }
+
+    /// Whether another pod created the same database first (`duplicate_database`, or the index of names noticed).
+    pub fn is_already_done(&self) -> bool {
+        matches!(self.sqlstate.as_deref(), Some("42P04" | "23505"))
+    }
+
+    /// Whether this is a fault of the program or of its schema rather than of the database's health.
+    pub fn is_unexpected(&self) -> bool {
+        self.kind == Kind::Unexpected
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self { step: "configure", sqlstate: None, message: error.to_string(), kind: Kind::Refused }
+    }
+}

@@ -1,0 +1,163 @@
+//! Role, database and table: made by `/readyz` where they are missing, by as many pods at once as like to.
+//!
+//! Each step is one statement and so its own transaction. `DO` blocks take no parameters: names and the password reach
+//! them through session settings, which keeps them out of the statement's text (and out of logs and trace spans).
+
+use super::{Failure, Store, session::Session};
+use crate::config::{Address, Role};
+use spin_sdk::pg4::{DbValue, ParameterValue};
+use std::time::Duration;
+
+/// The advisory lock that lets one pod at a time change roles or the schema (any constant will do).
+macro_rules! lock {
+    () => {
+        "PERFORM pg_advisory_xact_lock(7236912);"
+    };
+}
+
+/// One numbered migration as one statement; it does nothing where its number is recorded already.
+macro_rules! migration {
+    ($version:literal, $file:literal) => {
+        concat!(
+            "DO $migration$ BEGIN ",
+            lock!(),
+            "CREATE SCHEMA IF NOT EXISTS dob_api;",
+            "CREATE TABLE IF NOT EXISTS dob_api.schema_migration",
+            "(version integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now());",
+            "IF NOT EXISTS (SELECT FROM dob_api.schema_migration WHERE version = ",
+            $version,
+            ") THEN\n",
+            include_str!(concat!("../../migrations/", $file)),
+            "INSERT INTO dob_api.schema_migration (version) VALUES (",
+            $version,
+            "); END IF; END $migration$"
+        )
+    };
+}
+
+/// All migrations in order: entry n brings version n + 1. A running older version must tolerate each of them.
+const MIGRATIONS: [&str; 1] = [migration!(1, "0001_birthday.sql")];
+
+/// The version this program needs and whether its role may do its work.
+const CHECK: &str = "\
+    SELECT (SELECT max(version) FROM dob_api.schema_migration), \
+    has_table_privilege('dob_api.birthday', 'SELECT') \
+    AND has_table_privilege('dob_api.birthday', 'INSERT') \
+    AND has_table_privilege('dob_api.birthday', 'UPDATE')";
+
+const SETTINGS: &str = "SELECT set_config('dob_api.role', $1, false), set_config('dob_api.password', $2, false)";
+
+/// Creates the serving role or gives it a changed password. The inner error is replaced: its context would put the
+/// statement with the password into the server's log.
+const ROLE: &str = concat!(
+    "DO $role$ DECLARE serving text := current_setting('dob_api.role'); BEGIN ",
+    lock!(),
+    "IF serving = session_user THEN RETURN; END IF;",
+    "PERFORM set_config('password_encryption', 'scram-sha-256', true);",
+    "IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = serving) THEN EXECUTE format('CREATE ROLE %I', serving); END IF;",
+    "BEGIN EXECUTE format('ALTER ROLE %I LOGIN PASSWORD %L', serving, current_setting('dob_api.password'));",
+    "EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE,",
+    " MESSAGE = 'the serving role could not be given its password'; END;",
+    "END $role$"
+);
+
+const DATABASE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
+
+/// The serving role may connect, read, insert and update; nobody else may do anything by default.
+const GRANTS: &str = concat!(
+    "DO $grants$ DECLARE serving text := current_setting('dob_api.role'); BEGIN ",
+    lock!(),
+    "IF serving = session_user THEN RETURN; END IF;",
+    "EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());",
+    "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
+    "EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), serving);",
+    "EXECUTE format('GRANT USAGE ON SCHEMA dob_api TO %I', serving);",
+    "EXECUTE format('GRANT SELECT ON dob_api.schema_migration TO %I', serving);",
+    "EXECUTE format('GRANT SELECT, INSERT, UPDATE ON dob_api.birthday TO %I', serving);",
+    "END $grants$"
+);
+
+/// Preparing starts no later than this, so that its connections and the check that follows end within 5 s.
+const PREPARE_UNTIL: Duration = Duration::from_millis(1500);
+
+/// What a probe found.
+pub struct Readiness {
+    /// The primary takes reads and writes, or why not.
+    pub primary: Result<(), Failure>,
+    /// A replica answers reads, or why not; `None` where no replica is configured.
+    pub replica: Option<Result<(), Failure>>,
+}
+
+impl Readiness {
+    /// Whether greetings can be read.
+    pub fn is_ready(&self) -> bool {
+        self.primary.is_ok() || matches!(self.replica, Some(Ok(())))
+    }
+}
+
+impl Store<'_> {
+    /// Checks primary and replica; with administrator credentials makes what is missing on the primary first.
+    pub fn readiness(&self) -> Readiness {
+        let mut primary = self.on_primary(check);
+        if primary.is_err() && self.opened.elapsed() < PREPARE_UNTIL {
+            match self.prepare() {
+                Ok(true) => primary = self.on_primary(check),
+                Ok(false) => {}
+                Err(failure) => primary = Err(failure),
+            }
+        }
+        let replicas = self.config.replicas().unwrap_or_default();
+        let replica = (!replicas.is_empty()).then(|| self.on_replicas(check));
+        Readiness { primary, replica }
+    }
+
+    /// Creates role, database, schema and grants; `false` without administrator credentials.
+    fn prepare(&self) -> Result<bool, Failure> {
+        let (role, database) = (self.config.role()?, self.config.database()?);
+        let admin = |database: &str| self.config.admin(database);
+        let (Some(maintenance), Some(own)) = (admin("postgres")?, admin(&database)?) else {
+            return Ok(false);
+        };
+        create_role_and_database(&maintenance, &role, &database)?;
+        migrate_and_grant(&own, &role)?;
+        Ok(true)
+    }
+}
+
+fn check(session: &Session) -> Result<(), Failure> {
+    match session.one_row("check", CHECK, &[])?.as_slice() {
+        [DbValue::Int32(version), DbValue::Boolean(true)] if *version >= MIGRATIONS.len() as i32 => Ok(()),
+        _ => Err(Failure::unprepared("check")),
+    }
+}
+
+fn create_role_and_database(maintenance: &Address, role: &Role, database: &str) -> Result<(), Failure> {
+    let session = Session::open(maintenance)?;
+    set(&session, role)?;
+    session.execute("create role", ROLE, &[])?;
+    let name = [ParameterValue::Str(database.to_owned())];
+    let row = session.one_row("find database", DATABASE_EXISTS, &name)?;
+    if matches!(row.as_slice(), [DbValue::Boolean(true)]) {
+        return Ok(());
+    }
+    // The only statement that can take neither a parameter nor a block around it.
+    let create = format!("CREATE DATABASE \"{}\"", database.replace('"', "\"\""));
+    match session.execute("create database", &create, &[]) {
+        Err(failure) if failure.is_already_done() => Ok(()),
+        result => result,
+    }
+}
+
+fn migrate_and_grant(own: &Address, role: &Role) -> Result<(), Failure> {
+    let session = Session::open(own)?;
+    set(&session, role)?;
+    for migration in MIGRATIONS {
+        session.execute("migrate", migration, &[])?;
+    }
+    session.execute("grant", GRANTS, &[])
+}
+
+fn set(session: &Session, role: &Role) -> Result<(), Failure> {
+    let values = [role.name.clone(), role.password.clone()].map(ParameterValue::Str);
+    session.one_row("set", SETTINGS, &values).map(drop)
+}
