@@ -32,7 +32,7 @@ const FIND: &str = "\
 const RETRY_UNTIL: Duration = Duration::from_millis(2000);
 
 /// The next replica is tried no later than this: one connection attempt takes up to 1 s, and the answer is due at 5 s.
-const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3900);
+const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3700);
 
 /// The birthdays, for the length of one request.
 pub struct Store<'a> {

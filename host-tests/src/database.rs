@@ -233,7 +233,8 @@ fn as_system_user(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn give_to_system_user(path: &Path) -> Result<()> {
+/// Makes a file or directory belong to the user that runs PostgreSQL.
+pub fn give_to_system_user(path: &Path) -> Result<()> {
     match system_user()? {
         Some(user) => Ok(chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?),
         None => Ok(()),

@@ -21,10 +21,13 @@ impl Network {
     /// Drops every packet to and from a server, without telling either side.
     pub fn drop_packets(&self, host: Ipv4Addr, port: u16) -> Result<()> {
         let rules = format!(
-            "table ip dob {{ chain dropped {{ type filter hook input priority 0;
-                ip daddr {host} tcp dport {port} drop
-                ip saddr {host} tcp sport {port} drop
-            }} }}"
+            "table ip dob {{
+                chain dropped {{
+                    type filter hook input priority 0;
+                    ip daddr {host} tcp dport {port} drop
+                    ip saddr {host} tcp sport {port} drop
+                }}
+            }}"
         );
         run(Command::new("nft").args(["-f", "-"]), &rules)
     }

@@ -1,6 +1,15 @@
 //! The contract, row by row, against the built component over a socket and a real PostgreSQL.
 
 #[path = "../helpers/mod.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
 mod helpers;
 
-mod smoke;
+mod arbitrary;
+mod calendar;
+mod contract;
+mod host;
+mod imports;
+mod openapi;
+mod quickstart;
+mod schema;
+mod tls;

@@ -3,12 +3,15 @@
 use anyhow::Result;
 use dob_host::database::{Database, free_port};
 use dob_host::spin::{App, Clock, Faults, Manifest, Options, Server};
-use reqwest::{Client, Method, Response};
+use futures_util::future::join_all;
+use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// The contract's limit for an answer when the database is gone.
@@ -68,6 +71,7 @@ pub struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
     pub body: String,
+    pub took: Duration,
 }
 
 impl Service {
@@ -95,7 +99,11 @@ impl Service {
     pub async fn request(&self, method: &str, path: &str, body: impl Into<reqwest::Body>) -> Answer {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let url = format!("{}{path}", self.server.url());
-        Answer::read(self.client.request(method, url).body(body).send().await.expect("an answer")).await
+        let started = Instant::now();
+        let response = self.client.request(method, url).body(body).send().await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.text().await.expect("a whole body");
+        Answer { status, headers, body, took: started.elapsed() }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -107,6 +115,38 @@ impl Service {
         self.request("PUT", &format!("/hello/{user}"), format!(r#"{{"dateOfBirth":"{date}"}}"#)).await
     }
 
+    /// A request (with a valid body, in case it saves) that must be answered within the contract's limit.
+    pub async fn timely(&self, method: &str, path: &str) -> Answer {
+        let answer = self.request(method, path, r#"{"dateOfBirth":"1990-05-20"}"#).await;
+        assert!(answer.took < ANSWER_WITHIN, "{method} {path}: {answer:?} {}", self.log());
+        answer
+    }
+
+    /// Repeats a request until it is answered with this status.
+    pub async fn until(&self, method: &str, path: &str, status: u16) {
+        let started = Instant::now();
+        while self.timely(method, path).await.status != status {
+            assert!(started.elapsed() < ANSWER_WITHIN, "no {status} from {method} {path}: {}", self.log());
+        }
+    }
+
+    /// Checks that saving and greeting work, on all that the pool holds.
+    pub async fn works(&self) {
+        let answers = (0..8).map(|_| async {
+            let saved = self.timely("PUT", "/hello/works").await;
+            (saved, self.timely("GET", "/hello/works").await)
+        });
+        for (saved, greeted) in join_all(answers).await {
+            assert_eq!((saved.status, greeted.status), (204, 200), "{saved:?} {greeted:?} {}", self.log());
+        }
+    }
+
+    /// Lets this many requests come at once, so that the host's pool holds several connections.
+    pub async fn fill_pool(&self, connections: usize) {
+        let answers = join_all((0..connections).map(|_| self.get("/hello/works"))).await;
+        assert!(answers.iter().all(|answer| answer.status < 500), "{answers:?}");
+    }
+
     /// What the component has written to stderr so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.contents()).into_owned()
@@ -114,11 +154,6 @@ impl Service {
 }
 
 impl Answer {
-    async fn read(response: Response) -> Self {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, body: response.text().await.expect("a whole body") }
-    }
-
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("ASCII"))
     }
@@ -136,5 +171,62 @@ impl Answer {
         assert_eq!(problem["status"], status);
         assert!(problem["type"].is_string() && problem["title"].is_string(), "{problem}");
         problem["detail"].as_str().expect("a detail").to_owned()
+    }
+
+    /// Checks that this is the 503 of a database that is gone.
+    #[track_caller]
+    pub fn unavailable(&self) {
+        self.problem(503);
+        assert_eq!(self.header("retry-after"), Some("2"));
+    }
+}
+
+/// The test host as a process of its own, ended when this is dropped.
+pub struct HostProcess {
+    pub process: Child,
+    /// Where it listens.
+    pub address: String,
+}
+
+impl HostProcess {
+    /// Serves with these variables and further environment.
+    pub fn start(variables: BTreeMap<String, String>, environment: &[(&str, &Path)]) -> Self {
+        let mut host = Command::new(env!("CARGO_BIN_EXE_dob-host"));
+        host.envs(variables.into_iter().map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value)));
+        host.envs(environment.iter().copied());
+        host.args(["serve", "--listen", "127.0.0.1:0", "--manifest", "../spin.toml"]).stdout(Stdio::piped());
+        let mut process = host.spawn().expect("the host");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("Serving http://").expect("the address").to_owned();
+        Self { process, address }
+    }
+}
+
+impl Drop for HostProcess {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A service with its own server and an empty schema, for tests that share both.
+pub struct World {
+    pub runtime: tokio::runtime::Runtime,
+    pub service: Service,
+    pub database: Database,
+    _scratch: Scratch,
+}
+
+impl World {
+    /// Everything on a runtime of its own, so that it outlives the test that happens to come first.
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let scratch = Scratch::new();
+        let (service, database) = runtime.block_on(async {
+            let database = database(&scratch, Ipv4Addr::LOCALHOST).await.expect("a server");
+            (Service::ready(database.variables("dob_api")).await, database)
+        });
+        Self { runtime, service, database, _scratch: scratch }
     }
 }

@@ -1,0 +1,54 @@
+# `make run` serves on 127.0.0.1:3000, `make test` checks everything; both install what they need.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test component run test test-faults bench fuzz clean
+
+TARGET := wasm32-wasip2
+# A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
+COMPONENT := cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+LISTEN := 127.0.0.1:3000
+HOST := --manifest-path host-tests/Cargo.toml
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what building and running needs: a C compiler, OpenSSL, PostgreSQL, the wasm target
+	@command -v cargo rustup >/dev/null || { echo "Rust is missing: install rustup from https://rustup.rs first."; exit 1; }
+	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
+	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
+
+setup-test: setup ## Install what the tests need besides: network tools, schemathesis
+	@scripts/install-packages iproute2 nftables openssl python3 python3-venv shellcheck
+	@cmp -s host-tests/requirements.txt .venv/requirements.txt || { \
+		python3 -m venv --clear .venv && \
+		.venv/bin/pip install --quiet --requirement host-tests/requirements.txt && \
+		cp host-tests/requirements.txt .venv/requirements.txt; }
+
+component: setup ## Build the component
+	$(COMPONENT)
+
+run: component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
+	@cargo run --quiet $(HOST) -- run --listen $(LISTEN)
+
+test: setup-test component ## Run every check
+	shellcheck scripts/* .ci/run
+	cargo fmt --check
+	cargo fmt --check $(HOST)
+	cargo clippy --quiet --all-targets -- --deny warnings
+	cargo clippy --quiet --target $(TARGET) -- --deny warnings
+	cargo clippy --quiet --all-targets $(HOST) -- --deny warnings
+	cargo test --quiet
+	cargo test $(HOST) --lib --bins --test api
+	cargo test $(HOST) --test faults -- --test-threads=1
+
+bench: component ## Measure, and print the README's table
+	@scripts/install-packages wrk
+	cargo bench $(HOST) --bench compare
+
+fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchain and cargo-fuzz)
+	cargo +nightly fuzz run request fuzz/corpus/request fuzz/seeds/request -- -max_total_time=60
+
+clean: ## Remove what was built; the data of `make run` in .dob stays
+	cargo clean
+	cargo clean $(HOST)
+	rm -rf .venv

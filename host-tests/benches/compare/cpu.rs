@@ -1,0 +1,37 @@
+//! CPU time of processes, from `/proc`.
+
+use anyhow::{Context, Result};
+use std::time::Duration;
+
+/// Source: proc_pid_stat(5), USER_HZ.
+const TICKS_PER_SECOND: u64 = 100;
+/// The first of utime, stime, cutime and cstime among the fields after the program's name. Source: proc_pid_stat(5).
+const UTIME: usize = 11;
+
+/// User and system time of one process, all its threads included.
+pub fn of_process(pid: u32) -> Result<Duration> {
+    times(pid).map(|times| ticks(times[..2].iter().sum()))
+}
+
+/// User and system time of a process, its children, and its children that have ended.
+pub fn of_family(pid: u32) -> Result<Duration> {
+    let mut total: u64 = times(pid)?.iter().sum();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    // A child that ends meanwhile counts with its parent the next time.
+    for child in children.split_whitespace().filter_map(|child| times(child.parse().ok()?).ok()) {
+        total += child[0] + child[1];
+    }
+    Ok(ticks(total))
+}
+
+fn ticks(ticks: u64) -> Duration {
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
+}
+
+fn times(pid: u32) -> Result<[u64; 4]> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} has ended; its own words are above"))?;
+    let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
+    let fields: Vec<u64> = fields.split_whitespace().skip(UTIME).take(4).map(str::parse).collect::<Result<_, _>>()?;
+    fields.try_into().ok().context("four times")
+}

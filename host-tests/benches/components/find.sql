@@ -1,0 +1,1 @@
+SELECT (SELECT date_of_birth FROM dob_api.birthday WHERE username = $1), pg_is_in_recovery()

@@ -1,0 +1,51 @@
+//! Runs one statement and nothing else: finds `/hello/<username>`, or saves where a query string carries a date.
+
+use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use spin_sdk::pg4::{Connection, ParameterValue};
+use spin_sdk::{http_component, variables};
+
+/// The component's own statement; the benchmark refuses to run where they differ.
+const FIND: &str = include_str!("../../find.sql");
+/// The component's own statement; the benchmark refuses to run where they differ.
+const SAVE: &str = include_str!("../../save.sql");
+
+#[http_component]
+fn handle(request: IncomingRequest, out: ResponseOutparam) {
+    let target = request.path_with_query().unwrap_or_default();
+    match target.split_once('?') {
+        Some((path, date)) => send(if save(path, date).is_some() { 204 } else { 500 }, b"", out),
+        None => send(if find(&target).is_some() { 200 } else { 500 }, b"Hello", out),
+    }
+}
+
+fn find(path: &str) -> Option<()> {
+    connection()?.query(FIND, &[username(path)]).ok().map(drop)
+}
+
+/// The date comes with the path, because reading a body would be more than the floor.
+fn save(path: &str, date: &str) -> Option<()> {
+    let mut parts = date.splitn(3, '-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let date = ParameterValue::Date((year.parse().ok()?, month.parse().ok()?, day.parse().ok()?));
+    connection()?.execute(SAVE, &[username(path), date]).ok().map(drop)
+}
+
+fn connection() -> Option<Connection> {
+    Connection::open(&variables::get("pg_address").ok()?).ok()
+}
+
+fn username(path: &str) -> ParameterValue {
+    ParameterValue::Str(path.rsplit('/').next().unwrap_or_default().to_owned())
+}
+
+fn send(status: u16, text: &[u8], out: ResponseOutparam) {
+    let response = OutgoingResponse::new(Fields::new());
+    let _ = response.set_status_code(status);
+    let body = response.body();
+    out.set(response);
+    let Ok(body) = body else { return };
+    if let (false, Ok(stream)) = (text.is_empty(), body.write()) {
+        let _ = stream.blocking_write_and_flush(text);
+    }
+    let _ = OutgoingBody::finish(body, None);
+}

@@ -1,0 +1,1 @@
+INSERT INTO dob_api.birthday AS stored (username, date_of_birth) SELECT $1::text, $2::date WHERE NOT EXISTS (SELECT FROM dob_api.birthday WHERE username = $1::text AND date_of_birth = $2::date) ON CONFLICT (username) DO UPDATE SET date_of_birth = EXCLUDED.date_of_birth, updated_at = now() WHERE stored.date_of_birth <> EXCLUDED.date_of_birth

@@ -1,0 +1,79 @@
+//! The test host keeps to what is known of Spin, faults included.
+
+use crate::helpers::*;
+use dob_host::spin::{App, Call, Options, PgError};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+
+fn raw(service: &Service, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(service.server.address).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn the_well_known_path_is_spins_own() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        world.service.faults.take_calls();
+        let health = world.service.get("/.well-known/spin/health").await;
+        assert_eq!((health.status, health.body.as_str()), (200, "OK"));
+        assert_eq!(health.header("cache-control"), None, "the component was not asked");
+    });
+}
+
+#[test]
+fn a_header_that_is_not_utf8_is_a_500_and_a_missing_host_closes_the_connection() {
+    let world = World::new();
+    let not_utf8 = raw(&world.service, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: \xff\r\nConnection: close\r\n\r\n");
+    assert!(not_utf8.starts_with("HTTP/1.1 500 "), "{not_utf8}");
+    assert_eq!(raw(&world.service, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"), "");
+}
+
+#[test]
+fn a_planted_error_reaches_the_component_once() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let service = &world.service;
+        service.faults.fail_next(Call::Query, PgError::Other("planted".to_owned()));
+        service.get("/hello/john").await.problem(503);
+        assert!(service.log().contains("planted"), "{}", service.log());
+        service.get("/hello/john").await.problem(404);
+    });
+}
+
+#[test]
+fn an_answer_that_no_statement_can_have_is_a_500() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let service = &world.service;
+        service.faults.fail_next(Call::Execute, PgError::ValueConversionFailed("planted".to_owned()));
+        let answer = service.put("john", "1990-05-20").await;
+        answer.problem(500);
+        let id = answer.header("x-request-id").expect("the id to look for in the log").to_owned();
+        assert!(service.log().contains(&format!("\"request_id\":\"{id}\"")), "{}", service.log());
+    });
+}
+
+#[test]
+fn an_application_without_its_required_variables_does_not_start() {
+    let error = App::load(&manifest(), Options::default()).err().expect("no host and no password").to_string();
+    assert_eq!(error, "set the required variables pg_host_a, pg_password");
+}
+
+#[test]
+fn a_signal_ends_the_process_at_once_with_requests_in_flight() {
+    let world = World::new();
+    let mut host = HostProcess::start(world.database.variables("dob_api"), &[]);
+    let mut client = TcpStream::connect(&host.address).unwrap();
+    client.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n").unwrap();
+    client.write_all(b"{").unwrap();
+    Command::new("kill").arg(host.process.id().to_string()).status().unwrap();
+    assert!(!host.process.wait().unwrap().success(), "ended by the signal, not by itself");
+    let mut answer = Vec::new();
+    let _ = client.read_to_end(&mut answer);
+    assert_eq!(answer, b"", "the request was cut");
+}

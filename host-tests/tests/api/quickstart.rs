@@ -1,0 +1,125 @@
+//! `make run`, from the first start to the second, and every way it can be refused.
+
+use crate::helpers::*;
+use dob_host::database::free_port;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// `make run`'s program on a free port, with its data in `data`.
+fn run(data: &Path, port: u16) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dob-host"));
+    command.env_remove("DATABASE_URL").env_remove("RUST_BACKTRACE").arg("run").arg("--data").arg(data);
+    command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Starts it and gives all that it prints until it is ready.
+fn ready(mut command: Command) -> (Child, String) {
+    let mut child = command.spawn().unwrap();
+    let mut printed = String::new();
+    let mut output = BufReader::new(child.stdout.as_mut().unwrap());
+    while !printed.contains("Ctrl-C stops everything") {
+        assert_ne!(output.read_line(&mut printed).unwrap(), 0, "it ended: {printed}");
+    }
+    (child, printed)
+}
+
+/// Ends it as Ctrl-C does.
+fn interrupt(mut child: Child) {
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// The one sentence with which it refuses to start.
+fn refused(mut command: Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    assert!(!status.success());
+    let words = String::from_utf8(stderr).unwrap();
+    assert!(!words.contains("panicked"), "{words}");
+    words
+}
+
+#[tokio::test]
+async fn the_data_stays_between_runs_and_nothing_goes_on_running() {
+    let (scratch, port) = (Scratch::new(), free_port().unwrap());
+    let url = format!("http://127.0.0.1:{port}/hello/John");
+    let (first, printed) = ready(run(&scratch.0, port));
+    assert!(printed.contains(&format!("curl -i {url}")), "{printed}");
+    let saved = reqwest::Client::new().put(&url).body(r#"{"dateOfBirth":"1990-05-20"}"#).send().await.unwrap();
+    assert_eq!(saved.status(), 204);
+    interrupt(first);
+    assert!(!scratch.join("postgres/data/postmaster.pid").exists(), "PostgreSQL is stopped");
+
+    let (second, printed) = ready(run(&scratch.0, port));
+    assert!(!printed.contains("Making a database"), "{printed}");
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    interrupt(second);
+}
+
+#[tokio::test]
+async fn a_database_url_is_used_instead() {
+    let scratch = Scratch::new();
+    let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
+    let mut command = run(&scratch.join("unused"), free_port().unwrap());
+    command.env("DATABASE_URL", format!("postgres://postgres:super-secret@{}/mine", database.address));
+    let (child, _) = ready(command);
+    interrupt(child);
+    assert!(!scratch.join("unused").exists());
+    database.client("mine").await.unwrap().query("SELECT FROM dob_api.birthday", &[]).await.unwrap();
+}
+
+#[test]
+fn a_port_in_use_is_said_before_anything_is_started() {
+    let scratch = Scratch::new();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let words = refused(run(&scratch.join("data"), port));
+    assert!(words.contains(&format!("can't listen on 127.0.0.1:{port}: stop what listens there")), "{words}");
+    assert!(!scratch.join("data").exists());
+}
+
+#[test]
+fn a_broken_data_directory_is_one_sentence() {
+    let scratch = Scratch::new();
+    let (mut child, _) = ready(run(&scratch.0, free_port().unwrap()));
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    child.wait().unwrap();
+    std::fs::remove_file(scratch.join("postgres/data/global/pg_control")).unwrap();
+    let words = refused(run(&scratch.0, free_port().unwrap()));
+    assert!(words.contains("to start with an empty database") && words.contains("pg_control"), "{words}");
+    assert_eq!(words.lines().count(), 1, "{words}");
+}
+
+#[test]
+fn a_database_url_that_leads_nowhere_is_one_sentence() {
+    let scratch = Scratch::new();
+    for (url, expected) in [
+        ("nonsense", "DATABASE_URL must look like postgres://user:password@host:5432/database"),
+        ("postgres://user:secret@127.0.0.1:1/x", "the database can't be prepared"),
+    ] {
+        let mut command = run(&scratch.0, free_port().unwrap());
+        let words = refused({
+            command.env("DATABASE_URL", url);
+            command
+        });
+        assert!(words.contains(expected), "{words}");
+        assert!(!words.contains("secret"), "{words}");
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_leaves_no_server_behind() {
+    let scratch = Scratch::new();
+    let (mut child, _) = ready(run(&scratch.0, free_port().unwrap()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut rest = Vec::new();
+    let _ = child.stderr.take().unwrap().read_to_end(&mut rest);
+    let started = std::time::Instant::now();
+    while scratch.join("postgres/data/postmaster.pid").exists() {
+        assert!(started.elapsed() < ANSWER_WITHIN, "PostgreSQL goes on running");
+    }
+}

@@ -1,0 +1,192 @@
+//! `/readyz` as the place where role, database and table come from.
+
+use crate::helpers::*;
+use dob_host::database::Database;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// A story about a server without any schema.
+async fn empty_server() -> (Database, Scratch) {
+    let scratch = Scratch::new();
+    (database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap(), scratch)
+}
+
+fn with(mut variables: BTreeMap<String, String>, changes: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.extend(changes.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+    variables
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_pods_at_once_make_role_database_and_table() {
+    let (database, _scratch) = empty_server().await;
+    let mut pods = Vec::new();
+    for _ in 0..8 {
+        pods.push(Service::start(database.variables("dob_api")).await);
+    }
+    let probes = pods.into_iter().map(|pod| {
+        tokio::spawn(async move {
+            // A probe may lose the race for a lock; the next one, as Kubernetes sends it, must then succeed.
+            let first = pod.get("/readyz").await.status;
+            (first, pod.get("/readyz").await, pod.log())
+        })
+    });
+    for probe in probes.collect::<Vec<_>>() {
+        let (first, second, log) = probe.await.unwrap();
+        assert!([200, 503].contains(&first), "{first} {log}");
+        assert_eq!(second.status, 200, "{log}");
+    }
+}
+
+#[tokio::test]
+async fn without_administrator_credentials_nothing_is_made() {
+    let (database, _scratch) = empty_server().await;
+    let without = with(database.variables("dob_api"), &[("pg_admin_user", ""), ("pg_admin_password", "")]);
+    let service = Service::start(without.clone()).await;
+    let readyz = service.get("/readyz").await;
+    readyz.problem(503);
+    assert_eq!((&readyz.json()["primary"], &readyz.json()["replica"]), (&"not ready".into(), &"not configured".into()));
+    let superuser = database.client("postgres").await.unwrap();
+    let roles = superuser.query("SELECT FROM pg_roles WHERE rolname = 'dob_api'", &[]).await.unwrap();
+    assert!(roles.is_empty());
+
+    Service::ready(database.variables("dob_api")).await;
+    assert_eq!(service.get("/readyz").await.status, 200, "another pod made it: {}", service.log());
+}
+
+#[tokio::test]
+async fn the_serving_role_can_select_insert_and_update_and_nothing_else() {
+    let (database, _scratch) = empty_server().await;
+    Service::ready(database.variables("dob_api")).await;
+    let superuser = database.client("dob_api").await.unwrap();
+    let privileges =
+        "SELECT string_agg(privilege_type, ',' ORDER BY privilege_type) FROM information_schema.table_privileges
+         WHERE grantee = 'dob_api' AND table_name = $1";
+    let granted = async |table: &str| -> String { superuser.query_one(privileges, &[&table]).await.unwrap().get(0) };
+    assert_eq!(granted("birthday").await, "INSERT,SELECT,UPDATE");
+    assert_eq!(granted("schema_migration").await, "SELECT");
+    let row = superuser
+        .query_one(
+            "SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls,
+             has_database_privilege('dob_api', 'dob_api', 'CREATE') OR has_database_privilege('dob_api', 'dob_api', 'TEMP'),
+             has_schema_privilege('dob_api', 'dob_api', 'CREATE') OR has_schema_privilege('dob_api', 'public', 'CREATE')
+             FROM pg_roles WHERE rolname = 'dob_api'",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!((row.get(0), row.get(1), row.get(2)), (false, false, false));
+}
+
+#[tokio::test]
+async fn a_changed_password_is_given_to_the_role_and_stays_out_of_every_log() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    superuser.batch_execute("ALTER SYSTEM SET log_statement = 'ddl'").await.unwrap();
+    superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let old = Service::ready(database.variables("dob_api")).await;
+    let rotated = with(database.variables("dob_api"), &[("pg_password", "n3w'\"\\pass%")]);
+    let new = Service::ready(rotated.clone()).await;
+    assert_eq!(new.put("john", "1990-05-20").await.status, 204);
+    let stale = Service::start(with(database.variables("dob_api"), &[("pg_admin_user", "")])).await;
+    stale.get("/readyz").await.problem(503);
+    let logs = [
+        old.log(),
+        new.log(),
+        stale.log(),
+        std::fs::read_to_string(database.data().with_file_name("server.log")).unwrap(),
+    ]
+    .concat();
+    assert!(logs.contains("\"failed\":\"open\""), "{logs}");
+    for secret in ["n3w'", "super-secret", "super-secret-dob_api"] {
+        assert!(!logs.contains(secret), "{secret}: {logs}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_that_cannot_be_set_stays_out_of_the_servers_log() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    // An administrator who may create databases but no roles.
+    superuser
+        .batch_execute("CREATE ROLE operator LOGIN CREATEDB PASSWORD 'operator-secret'; CREATE ROLE dob_api")
+        .await
+        .unwrap();
+    let variables =
+        with(database.variables("dob_api"), &[("pg_admin_user", "operator"), ("pg_admin_password", "operator-secret")]);
+    let service = Service::start(variables).await;
+    service.get("/readyz").await.problem(503);
+    assert!(service.log().contains("42501"), "{}", service.log());
+    let log = std::fs::read_to_string(database.data().with_file_name("server.log")).unwrap();
+    assert!(log.contains("could not be given its password"), "{log}");
+    for log in [log, service.log()] {
+        assert!(!log.contains("secret"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn an_administrator_without_superuser_rights_is_enough() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    superuser.batch_execute("CREATE ROLE operator LOGIN CREATEDB CREATEROLE PASSWORD 'x'").await.unwrap();
+    let service = Service::ready(with(
+        database.variables("dob_api"),
+        &[("pg_admin_user", "operator"), ("pg_admin_password", "x")],
+    ))
+    .await;
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+}
+
+#[tokio::test]
+async fn one_role_may_be_administrator_and_serve() {
+    let (database, _scratch) = empty_server().await;
+    let same = with(database.variables("mine"), &[("pg_user", "postgres"), ("pg_password", "super-secret")]);
+    let service = Service::ready(same).await;
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+}
+
+#[tokio::test]
+async fn names_are_quoted() {
+    let (database, _scratch) = empty_server().await;
+    let odd = with(database.variables("dob_api"), &[("pg_database", "o\"dd; --'"), ("pg_user", "o'dd \"role")]);
+    let service = Service::ready(odd).await;
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_running_version_tolerates_a_newer_schema_and_refuses_an_older_one() {
+    let (database, _scratch) = empty_server().await;
+    let service = Service::ready(database.variables("dob_api")).await;
+    let superuser = database.client("dob_api").await.unwrap();
+    // What the next version's pods would do during a rolling update.
+    let next = "ALTER TABLE dob_api.birthday ADD COLUMN nickname text; INSERT INTO dob_api.schema_migration VALUES (2)";
+    superuser.batch_execute(next).await.unwrap();
+    assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+    assert_eq!(service.get("/hello/john").await.status, 200);
+
+    superuser.batch_execute("DELETE FROM dob_api.schema_migration").await.unwrap();
+    let without = Service::start(with(database.variables("dob_api"), &[("pg_admin_user", "")])).await;
+    without.get("/readyz").await.problem(503);
+}
+
+#[tokio::test]
+async fn a_missing_privilege_is_not_ready_and_is_granted_again() {
+    let (database, _scratch) = empty_server().await;
+    let without = Service::start(with(database.variables("dob_api"), &[("pg_admin_user", "")])).await;
+    let service = Service::ready(database.variables("dob_api")).await;
+    let superuser = database.client("dob_api").await.unwrap();
+    superuser.batch_execute("REVOKE UPDATE ON dob_api.birthday FROM dob_api").await.unwrap();
+    without.get("/readyz").await.problem(503);
+    assert_eq!(service.get("/readyz").await.status, 200);
+    assert_eq!(without.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_variable_that_makes_no_sense_is_named_in_the_log_and_nowhere_else() {
+    let (database, _scratch) = empty_server().await;
+    let service = Service::start(with(database.variables("dob_api"), &[("pg_sslmode", "verify-full")])).await;
+    for answer in [service.get("/readyz").await, service.get("/hello/john").await] {
+        assert!(!answer.problem(503).contains("pg_"), "{answer:?}");
+    }
+    assert!(service.log().contains("variable pg_sslmode must be disable, prefer or require"), "{}", service.log());
+}

@@ -1,0 +1,256 @@
+//! One server that is stopped, killed, frozen, full, locked, misconfigured.
+
+use crate::helpers::*;
+use dob_host::database::{Shutdown, give_to_system_user};
+use dob_host::spin::{Call, Faults};
+use futures_util::future::join_all;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+use tokio::time::timeout;
+
+/// Longest that a step of a story may take before the test gives up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn a_database_that_is_not_there_is_503_and_back_by_itself() {
+    let mut world = World::new();
+    let World { runtime, service, database, .. } = &mut world;
+    runtime.block_on(async {
+        database.stop(Shutdown::Orderly).unwrap();
+        service.timely("GET", "/hello/john").await.unavailable();
+        service.timely("PUT", "/hello/john").await.unavailable();
+        service.timely("GET", "/readyz").await.unavailable();
+        assert_eq!(service.get("/healthz").await.status, 200);
+        database.start().await.unwrap();
+        service.works().await;
+    });
+}
+
+#[test]
+fn a_server_that_crashes_under_pooled_connections_is_back_by_itself() {
+    let mut world = World::new();
+    let World { runtime, service, database, .. } = &mut world;
+    runtime.block_on(async {
+        service.fill_pool(16).await;
+        database.stop(Shutdown::Crash).unwrap();
+        service.timely("PUT", "/hello/john").await.unavailable();
+        database.start().await.unwrap();
+        service.works().await;
+        service.fill_pool(16).await;
+    });
+}
+
+#[test]
+fn a_connection_that_is_killed_during_its_statement_is_replaced_once() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+        let observer = world.database.client("dob_api").await.unwrap();
+        service.put("john", "1990-05-20").await;
+        superuser.batch_execute("BEGIN; SELECT FROM dob_api.birthday FOR UPDATE").await.unwrap();
+        let kill = async {
+            let waiting = "SELECT pid FROM pg_stat_activity WHERE usename = 'dob_api' AND wait_event_type = 'Lock'";
+            let pid: i32 = loop {
+                if let Some(row) = observer.query_opt(waiting, &[]).await.unwrap() {
+                    break row.get(0);
+                }
+            };
+            superuser.batch_execute(&format!("SELECT pg_terminate_backend({pid}); COMMIT")).await.unwrap();
+        };
+        let (saved, ()) = tokio::join!(service.put("john", "1991-06-21"), kill);
+        assert_eq!(saved.status, 204, "the statement was repeated: {}", service.log());
+    });
+}
+
+#[test]
+fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_back() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+        service.put("locked", "1991-06-21").await;
+        superuser.batch_execute("BEGIN; SELECT FROM dob_api.birthday FOR UPDATE").await.unwrap();
+        // Its own connection: a transaction sees the activity as it was when it first looked.
+        let observer = world.database.client("dob_api").await.unwrap();
+        // Three times as many as there are connections, so that all of them stay taken for a while.
+        let blocked = join_all((0..192).map(|_| service.timely("PUT", "/hello/locked")));
+        let another = async {
+            let taken = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api'";
+            while observer.query_one(taken, &[]).await.unwrap().get::<_, i64>(0) < 64 {}
+            service.timely("GET", "/hello/locked").await
+        };
+        let (blocked, another) =
+            timeout(PATIENCE, async { tokio::join!(blocked, another) }).await.expect("64 connections");
+        assert_eq!(another.status, 200, "a greeting waited for a connection and got one");
+        blocked.iter().for_each(Answer::unavailable);
+        assert!(service.log().contains("\"sqlstate\":\"55P03\""), "{}", service.log());
+        superuser.batch_execute("COMMIT").await.unwrap();
+        service.works().await;
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api' AND state <> 'idle'";
+        assert_eq!(
+            superuser.query_one(open, &[]).await.unwrap().get::<_, i64>(0),
+            0,
+            "no connection is in a transaction"
+        );
+    });
+}
+
+#[test]
+fn a_locked_table_is_503_for_everybody_and_back_by_itself() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+        superuser.batch_execute("BEGIN; LOCK TABLE dob_api.birthday").await.unwrap();
+        service.timely("GET", "/hello/john").await.unavailable();
+        service.timely("PUT", "/hello/john").await.unavailable();
+        superuser.batch_execute("ROLLBACK").await.unwrap();
+        service.works().await;
+    });
+}
+
+#[test]
+fn a_server_that_is_made_read_only_under_pooled_connections_refuses_saves_and_is_back_by_itself() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+        service.put("john", "1990-05-20").await;
+        service.fill_pool(8).await;
+        superuser.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
+        superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        // The pooled connections notice the reload at their next command.
+        service.until("PUT", "/hello/john", 503).await;
+        service.timely("PUT", "/hello/john").await.unavailable();
+        superuser.batch_execute("ALTER SYSTEM RESET ALL").await.unwrap();
+        superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        service.until("PUT", "/hello/john", 204).await;
+        service.works().await;
+    });
+}
+
+#[test]
+fn a_wrong_password_is_503_without_a_word_about_it() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let mut variables = world.database.variables("dob_api");
+        variables.insert("pg_password".to_owned(), "wr0ng-passw0rd".to_owned());
+        variables.insert("pg_admin_user".to_owned(), String::new());
+        let service = Service::start(variables).await;
+        let answer = service.timely("GET", "/hello/john").await;
+        answer.unavailable();
+        assert!(!answer.body.contains("password") && !answer.body.contains("127.0.0.1"), "{answer:?}");
+        assert!(service.log().contains("password authentication failed"), "{}", service.log());
+        assert!(!service.log().contains("wr0ng-passw0rd"), "{}", service.log());
+    });
+}
+
+#[test]
+fn a_missing_table_is_503_until_readyz_has_made_it() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+        superuser.batch_execute("DROP SCHEMA dob_api CASCADE").await.unwrap();
+        service.timely("GET", "/hello/john").await.unavailable();
+        service.timely("PUT", "/hello/john").await.unavailable();
+        assert!(service.log().contains("\"sqlstate\":\"42P01\""), "{}", service.log());
+        assert_eq!(service.get("/readyz").await.status, 200);
+        service.works().await;
+    });
+}
+
+#[test]
+fn a_full_disk_is_503_and_back_by_itself() {
+    // Mounted for this thread and the server that it starts, and gone with them.
+    unshare(CloneFlags::CLONE_NEWNS).expect("mounting a small disk takes root");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    let disk = Scratch::new();
+    let small = disk.join("small");
+    std::fs::create_dir_all(&small).unwrap();
+    mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=256k")).unwrap();
+    give_to_system_user(&small).unwrap();
+    let world = World::new();
+    world.runtime.block_on(async {
+        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+        let tablespace = format!("CREATE TABLESPACE small LOCATION '{}'", small.display());
+        superuser.batch_execute(&tablespace).await.unwrap();
+        superuser.batch_execute("ALTER TABLE dob_api.birthday SET TABLESPACE small").await.unwrap();
+        let full = async {
+            for number in 0..10_000 {
+                let letters: String =
+                    format!("{number:05}").bytes().map(|digit| (digit - b'0' + b'a') as char).collect();
+                let answer = service.put(&letters.repeat(50), "1990-05-20").await;
+                if answer.status != 204 {
+                    return answer;
+                }
+            }
+            panic!("the disk never filled");
+        };
+        full.await.unavailable();
+        assert!(service.log().contains("\"sqlstate\":\"53100\""), "{}", service.log());
+        assert_eq!(service.get("/hello/nobody").await.status, 404, "greetings go on");
+        superuser.batch_execute("ALTER TABLE dob_api.birthday SET TABLESPACE pg_default").await.unwrap();
+        service.works().await;
+    });
+    drop(world);
+    umount2(&small, MntFlags::MNT_DETACH).unwrap();
+}
+
+#[test]
+fn frozen_server_processes_hold_requests_until_they_go_on() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let (service, database) = (&world.service, &world.database);
+        service.put("john", "1990-05-20").await;
+        database.signal_all(Signal::SIGSTOP).unwrap();
+        let started = Instant::now();
+        let held = service.get("/hello/john");
+        let thaw = async {
+            // The one fault without a limit: the kernel acknowledges, so nothing tells the host that nobody works.
+            tokio::time::sleep(ANSWER_WITHIN + ANSWER_WITHIN / 4).await;
+            database.signal_all(Signal::SIGCONT).unwrap();
+            started.elapsed()
+        };
+        let (answer, thawed) = tokio::join!(held, thaw);
+        assert!(started.elapsed() >= thawed, "it can't have been answered before");
+        let after = started.elapsed() - thawed;
+        assert_eq!(answer.status, 200, "answered as soon as the server went on: {}", service.log());
+        assert!(after < ANSWER_WITHIN, "{after:?}");
+        println!("frozen for {thawed:?}, answered {after:?} after the server went on");
+        service.works().await;
+    });
+}
+
+#[test]
+fn every_statement_passes_with_the_fault_of_spin_4_0_2() {
+    let scratch = Scratch::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let database = database(&scratch, std::net::Ipv4Addr::LOCALHOST).await.unwrap();
+        let faults = Faults::default().with_hanging_empty_query();
+        let service = Service::start_with(database.variables("dob_api"), faults).await;
+        assert_eq!(service.timely("GET", "/readyz").await.status, 200);
+        assert_eq!(service.timely("GET", "/hello/john").await.status, 404);
+        service.works().await;
+        let calls = service.faults.take_calls();
+        let queries: Vec<_> = calls.iter().filter(|(call, ..)| *call == Call::Query).collect();
+        assert!(queries.len() >= 5, "{calls:?}");
+        for (_, statement, rows) in queries {
+            assert_eq!(*rows, Some(1), "{statement}");
+        }
+    });
+}
+
+#[test]
+fn a_request_opens_one_connection_and_runs_one_statement() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let service = &world.service;
+        let calls = async |method: &str, path: &str| {
+            service.faults.take_calls();
+            service.timely(method, path).await;
+            service.faults.take_calls().into_iter().map(|(call, ..)| call).collect::<Vec<_>>()
+        };
+        assert_eq!(calls("PUT", "/hello/john").await, [Call::Open, Call::Execute]);
+        assert_eq!(calls("GET", "/hello/john").await, [Call::Open, Call::Query]);
+    });
+}

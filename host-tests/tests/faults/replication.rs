@@ -1,0 +1,124 @@
+//! A primary and a streaming replica on this machine: the one goes, the other stays.
+
+use crate::helpers::*;
+use dob_host::database::{Database, Shutdown};
+use std::net::Ipv4Addr;
+use std::time::Instant;
+
+const PRIMARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const REPLICA: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A service on a primary and its streaming replica, which has replayed all there is so far.
+struct Pair {
+    service: Service,
+    primary: Database,
+    replica: Database,
+    _scratch: Scratch,
+}
+
+impl Pair {
+    async fn start() -> Self {
+        let scratch = Scratch::new();
+        let primary = database(&scratch, PRIMARY).await.unwrap();
+        let mut variables = primary.variables("dob_api");
+        for (name, host) in [("pg_host_b", REPLICA), ("pg_replica_host_a", REPLICA), ("pg_replica_host_b", PRIMARY)] {
+            variables.insert(name.to_owned(), host.to_string());
+        }
+        let service = Service::start(variables).await;
+        // Prepared on the primary alone; a base backup then carries it over.
+        assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
+        assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+        let mut replica = primary.replica(&scratch.join("replica"), REPLICA, "replica").unwrap();
+        replica.start().await.unwrap();
+        Self { service, primary, replica, _scratch: scratch }
+    }
+
+    /// Waits until the replica has replayed all that the primary has written.
+    async fn caught_up(&self) {
+        let superuser = self.primary.client("dob_api").await.unwrap();
+        let lag = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
+        let started = Instant::now();
+        while superuser.query_one(lag, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            assert!(started.elapsed() < ANSWER_WITHIN, "the replica does not stream");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_after_the_promotion() {
+    let mut pair = Pair::start().await;
+    pair.caught_up().await;
+    let service = &pair.service;
+    assert_eq!(service.get("/readyz").await.json()["replica"], "ready");
+
+    let greetings = async {
+        let mut greeted = 0;
+        let started = Instant::now();
+        while started.elapsed() < ANSWER_WITHIN {
+            let answer = service.timely("GET", "/hello/john").await;
+            assert_eq!(answer.status, 200, "greeting {greeted}: {answer:?} {}", service.log());
+            greeted += 1;
+        }
+        greeted
+    };
+    let stopped = async {
+        service.until("PUT", "/hello/john", 204).await;
+        pair.primary.stop(Shutdown::Orderly).unwrap();
+        service.timely("PUT", "/hello/john").await.unavailable();
+        let readyz = service.timely("GET", "/readyz").await;
+        assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("not ready")));
+    };
+    let (greeted, ()) = tokio::join!(greetings, stopped);
+    println!("{greeted} greetings, 0 failed, with the primary stopped");
+
+    let promoted = pair.replica.client("postgres").await.unwrap();
+    promoted.query_one("SELECT pg_promote()", &[]).await.unwrap();
+    service.works().await;
+    assert_eq!(service.get("/readyz").await.json()["primary"], "ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_crashes_under_load_loses_no_greeting() {
+    let mut pair = Pair::start().await;
+    pair.caught_up().await;
+    let service = &pair.service;
+    let load = futures_util::future::join_all((0..16).map(|_| async {
+        for _ in 0..200 {
+            let answer = service.timely("GET", "/hello/john").await;
+            assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
+        }
+    }));
+    let crash = async {
+        service.until("PUT", "/hello/john", 204).await;
+        pair.primary.stop(Shutdown::Crash).unwrap();
+    };
+    tokio::join!(load, crash);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_demoted_server_behind_pooled_connections_is_left_for_the_new_primary() {
+    let mut pair = Pair::start().await;
+    pair.service.fill_pool(16).await;
+    pair.caught_up().await;
+    // What a supervisor would prevent: the old primary goes on, read-only, with all its connections open.
+    let old = pair.primary.client("postgres").await.unwrap();
+    old.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
+    old.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    pair.replica.client("postgres").await.unwrap().query_one("SELECT pg_promote()", &[]).await.unwrap();
+    pair.service.until("PUT", "/hello/john", 204).await;
+    pair.service.works().await;
+    let new = pair.replica.client("dob_api").await.unwrap();
+    let saved = new.query("SELECT FROM dob_api.birthday WHERE username = 'works'", &[]).await.unwrap();
+    assert_eq!(saved.len(), 1, "saved on the new primary");
+    pair.primary.stop(Shutdown::Orderly).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_lost_disturbs_nobody() {
+    let mut pair = Pair::start().await;
+    pair.replica.stop(Shutdown::Crash).unwrap();
+    pair.service.works().await;
+    let readyz = pair.service.timely("GET", "/readyz").await;
+    // The last host of the replica list is the primary: any server that answers can serve greetings.
+    assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("ready")));
+}
