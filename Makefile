@@ -12,10 +12,8 @@ HOST := --manifest-path host-tests/Cargo.toml
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## Install what building and running needs: a C compiler, OpenSSL, PostgreSQL, the wasm target
-	@command -v cargo rustup >/dev/null || { echo "Rust is missing: install rustup from https://rustup.rs first."; exit 1; }
+setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
-	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 
 setup-test: setup ## Install what the tests need besides: network tools, schemathesis
 	@scripts/install-packages iproute2 nftables openssl python3 python3-venv shellcheck
@@ -24,16 +22,21 @@ setup-test: setup ## Install what the tests need besides: network tools, schemat
 		.venv/bin/pip install --quiet --requirement host-tests/requirements.txt && \
 		cp host-tests/requirements.txt .venv/requirements.txt; }
 
-component: setup ## Build the component
+# Also the build command in spin.toml: it must need nothing but rustup.
+component: ## Build the component
+	@command -v rustup >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs."; exit 1; }
+	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 	$(COMPONENT)
 
-run: component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
+run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
 	@cargo run --quiet $(HOST) -- run --listen $(LISTEN)
 
 test: setup-test component ## Run every check
 	shellcheck scripts/* .ci/run
 	cargo fmt --check
 	cargo fmt --check $(HOST)
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo fmt --check --manifest-path host-tests/benches/components/Cargo.toml
 	cargo clippy --quiet --all-targets -- --deny warnings
 	cargo clippy --quiet --target $(TARGET) -- --deny warnings
 	cargo clippy --quiet --all-targets $(HOST) -- --deny warnings
@@ -41,11 +44,15 @@ test: setup-test component ## Run every check
 	cargo test $(HOST) --lib --bins --test api
 	cargo test $(HOST) --test faults -- --test-threads=1
 
-bench: component ## Measure, and print the README's table
+bench: setup component ## Measure, and print the README's table
 	@scripts/install-packages wrk
 	cargo bench $(HOST) --bench compare
 
-fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchain and cargo-fuzz)
+fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchain)
+	@scripts/install-packages g++
+	@rustup toolchain list | grep -q ^nightly || { echo "Fuzzing needs nightly: rustup toolchain install nightly"; exit 1; }
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	mkdir -p fuzz/corpus/request
 	cargo +nightly fuzz run request fuzz/corpus/request fuzz/seeds/request -- -max_total_time=60
 
 clean: ## Remove what was built; the data of `make run` in .dob stays

@@ -32,7 +32,7 @@ fn handle(incoming: IncomingRequest, out: ResponseOutparam) {
 }
 
 fn header(headers: &Fields, name: &str) -> Option<String> {
-    headers.get(&name.to_owned()).pop().and_then(|value| String::from_utf8(value).ok())
+    headers.get(name).pop().and_then(|value| String::from_utf8(value).ok())
 }
 
 /// Today in UTC, by the host's clock.

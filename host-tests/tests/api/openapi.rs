@@ -1,0 +1,48 @@
+//! The description of the API: served as it is, and true.
+
+use crate::helpers::*;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// 1 January 10000: every date that the description admits is in the past, so each refusal of one is a failure.
+const AFTER_EVERY_DATE: i64 = 2_932_897;
+
+/// The file that the component is built with.
+const DESCRIPTION: &str = include_str!("../../../openapi.json");
+
+#[tokio::test]
+async fn the_description_is_served_as_it_is_in_the_project() {
+    let scratch = Scratch::new();
+    let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
+    let service = Service::start(database.variables("dob_api")).await;
+    let answer = service.get("/openapi.json").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(answer.body, DESCRIPTION);
+    assert!(answer.json()["openapi"].as_str().is_some_and(|version| version.starts_with("3.1.")), "{}", answer.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_does_what_the_description_says() {
+    let scratch = Scratch::new();
+    let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
+    let service = Service::ready(database.variables("dob_api")).await;
+    service.clock.set_day(AFTER_EVERY_DATE);
+    let mut schemathesis = Command::new(schemathesis());
+    schemathesis.arg("run").arg(format!("{}/openapi.json", service.server.url()));
+    schemathesis.args(["--no-color", "--seed=1", "--generation-database=none"]);
+    schemathesis.args(["--checks=all", "--mode=all", "--max-examples=100", "--continue-on-failure"]);
+    // It keeps its notes in the directory that it runs in.
+    schemathesis.current_dir(&scratch.0);
+    let output = tokio::task::block_in_place(|| schemathesis.output()).expect("schemathesis is executable");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}\n{}\n{}", String::from_utf8_lossy(&output.stderr), service.log());
+}
+
+/// The checker, which is no Rust program: from the environment, or where `make setup-test` puts it.
+fn schemathesis() -> PathBuf {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/schemathesis");
+    let path = std::env::var_os("SCHEMATHESIS").map_or(installed, PathBuf::from);
+    assert!(path.exists(), "schemathesis is missing: install it with `make setup-test`");
+    path
+}
