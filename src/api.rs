@@ -23,8 +23,8 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// The raw path and query.
     pub path_with_query: &'a str,
-    /// `x-request-id`, where the client sent one.
-    pub request_id: Option<&'a str>,
+    /// Reads a header's last value. Each read is a call into the host: ask only for what is needed.
+    pub header: &'a dyn Fn(&str) -> Option<String>,
     /// Reads the body; called once at most.
     pub body: &'a dyn Fn() -> Result<Vec<u8>, BodyError>,
 }
@@ -110,7 +110,7 @@ fn refuse(refusal: Refusal, request: &Request, route: Route, config: &Config) ->
         Refusal::Client(problem) => problem.into(),
         Refusal::Service(problem, failure) => {
             let answer = Answer::from(problem);
-            let request_id = log::request_id(request.request_id);
+            let request_id = log::request_id((request.header)("x-request-id"));
             log::failure(&request_id, request.method, route.template(), answer.status, &failure, config);
             let answer = answer.with("x-request-id", request_id);
             if answer.status == 503 { answer.with("retry-after", RETRY_AFTER_S) } else { answer }

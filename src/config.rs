@@ -21,16 +21,23 @@ const ADMIN_STATEMENT_TIMEOUT_MS: u32 = 3000;
 /// `.invalid` never resolves (RFC 6761). `spin.toml` has it as the default.
 const NO_HOST: &str = "unset.invalid";
 
-/// Reads one variable; `None` when the host can't resolve it.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// The service's configuration. Variables are read when they are needed: each read is a call into the host.
-pub struct Config<'a> {
-    lookup: Lookup<'a>,
-}
+/// The application variables that each of the component's three variables carries, one a line: a read is a call into
+/// the host, and a request that the primary serves makes only one. `spin.toml` puts them together.
+const CONNECTION: [&str; 7] =
+    ["pg_host_a", "pg_host_b", "pg_port", "pg_database", "pg_user", "pg_password", "pg_sslmode"];
+const REPLICAS: [&str; 2] = ["pg_replica_host_a", "pg_replica_host_b"];
+const ADMIN: [&str; 2] = ["pg_admin_user", "pg_admin_password"];
 
 /// Longest text that [`Config::redact`] lets through, in characters.
 const MAX_REDACTED: usize = 500;
+
+/// Reads one of the component's variables; `None` when the host can't resolve it.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The service's configuration, read when it is needed.
+pub struct Config<'a> {
+    lookup: Lookup<'a>,
+}
 
 /// A variable that is missing or makes no sense, named for the operator's log.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,79 +66,90 @@ impl<'a> Config<'a> {
 
     /// The primary: whichever host of the primary list accepts writes.
     pub fn primary(&self) -> Result<Address, ConfigError> {
-        let hosts = self.hosts(["pg_host_a", "pg_host_b"])?;
-        self.writable(&hosts, &self.role()?, &self.database()?, STATEMENT_TIMEOUT_MS)
+        Ok(self.connection()?.writable(STATEMENT_TIMEOUT_MS))
     }
 
     /// The hosts of the replica list, one address each so that the caller can stop between them.
     pub fn replicas(&self) -> Result<Vec<Address>, ConfigError> {
-        let hosts = self.hosts(["pg_replica_host_a", "pg_replica_host_b"])?;
-        let (role, database) = (self.role()?, self.database()?);
-        hosts
-            .iter()
-            .map(|host| self.address(std::slice::from_ref(host), &role, &database, "any", STATEMENT_TIMEOUT_MS))
-            .collect()
+        let hosts = hosts(REPLICAS, self.values("replicas")?)?;
+        let connection = self.connection()?;
+        let address = |host| connection.address(&[host], "any", STATEMENT_TIMEOUT_MS);
+        Ok(hosts.into_iter().map(address).collect())
     }
 
     /// The primary as the administrator, in `database`; `None` without administrator credentials.
     pub fn admin(&self, database: &str) -> Result<Option<Address>, ConfigError> {
-        let name = self.get("pg_admin_user")?;
+        let [name, password]: [String; ADMIN.len()] = self.values("admin")?;
         if name.is_empty() {
             return Ok(None);
         }
-        let admin = Role { name, password: self.get("pg_admin_password")? };
-        let hosts = self.hosts(["pg_host_a", "pg_host_b"])?;
-        self.writable(&hosts, &admin, database, ADMIN_STATEMENT_TIMEOUT_MS).map(Some)
+        let (role, database) = (Role { name, password }, database.to_owned());
+        let connection = Connection { role, database, ..self.connection()? };
+        Ok(Some(connection.writable(ADMIN_STATEMENT_TIMEOUT_MS)))
     }
 
     /// The role that serves requests.
     pub fn role(&self) -> Result<Role, ConfigError> {
-        Ok(Role { name: self.required("pg_user")?, password: self.get("pg_password")? })
+        Ok(self.connection()?.role)
     }
 
     /// The database that holds the birthdays.
     pub fn database(&self) -> Result<String, ConfigError> {
-        self.required("pg_database")
+        Ok(self.connection()?.database)
     }
 
     /// `text` cut to a line's length, with every configured password replaced by `***`.
     pub fn redact(&self, text: &str) -> String {
+        let serving = self.values("connection").map(|values: [String; CONNECTION.len()]| values[5].clone());
+        let admin = self.values("admin").map(|values: [String; ADMIN.len()]| values[1].clone());
         let mut text = text.to_owned();
-        for variable in ["pg_password", "pg_admin_password"] {
-            for secret in self.get(variable).iter().flat_map(|secret| [secret.clone(), percent_encoded(secret)]) {
-                if !secret.is_empty() {
-                    text = text.replace(&secret, "***");
-                }
-            }
+        for secret in [serving, admin].into_iter().flatten().filter(|secret| !secret.is_empty()) {
+            text = text.replace(&secret, "***").replace(&percent_encoded(&secret), "***");
         }
         text.chars().take(MAX_REDACTED).collect()
     }
 
-    fn writable(
-        &self,
-        hosts: &[String],
-        role: &Role,
-        database: &str,
-        statement_timeout_ms: u32,
-    ) -> Result<Address, ConfigError> {
+    fn connection(&self) -> Result<Connection, ConfigError> {
+        let [host_a, host_b, port, database, name, password, sslmode] = self.values("connection")?;
+        let hosts = hosts([CONNECTION[0], CONNECTION[1]], [host_a, host_b])?;
         if hosts.is_empty() {
             return Err(ConfigError { variable: "pg_host_a", expected: "the primary's host name" });
         }
-        self.address(hosts, role, database, "read-write", statement_timeout_ms)
+        Ok(Connection {
+            hosts,
+            port: valid("pg_port", "a port number from 1 to 65535", port.parse().ok().filter(|port| *port != 0))?,
+            database: valid("pg_database", "a value", Some(database).filter(|name| !name.is_empty()))?,
+            role: Role { name: valid("pg_user", "a value", Some(name).filter(|name| !name.is_empty()))?, password },
+            sslmode: valid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
+        })
+    }
+
+    /// The values that one of the component's variables carries.
+    fn values<const N: usize>(&self, variable: &'static str) -> Result<[String; N], ConfigError> {
+        let lines = valid(variable, "a value that the host can resolve", (self.lookup)(variable))?;
+        let values: Vec<String> = lines.split('\n').map(str::to_owned).collect();
+        valid(variable, "made of values without line breaks", values.try_into().ok())
+    }
+}
+
+/// What the connection strings of one application have in common.
+struct Connection {
+    hosts: Vec<String>,
+    port: u16,
+    database: String,
+    role: Role,
+    sslmode: &'static str,
+}
+
+impl Connection {
+    fn writable(&self, statement_timeout_ms: u32) -> Address {
+        self.address(&self.hosts, "read-write", statement_timeout_ms)
     }
 
     /// The URL form: Spin 3.6 checks the second host of the key-value form against the wrong port.
-    fn address(
-        &self,
-        hosts: &[String],
-        role: &Role,
-        database: &str,
-        session_attributes: &str,
-        statement_timeout_ms: u32,
-    ) -> Result<Address, ConfigError> {
-        let (port, sslmode) = (self.port()?, self.sslmode()?);
-        let hosts: Vec<String> = hosts.iter().map(|host| format!("{host}:{port}")).collect();
-        Ok(Address(format!(
+    fn address(&self, hosts: &[String], session_attributes: &str, statement_timeout_ms: u32) -> Address {
+        let hosts: Vec<String> = hosts.iter().map(|host| format!("{host}:{}", self.port)).collect();
+        Address(format!(
             "postgres://{user}:{password}@{hosts}/{database}\
              ?sslmode={sslmode}\
              &target_session_attrs={session_attributes}\
@@ -141,55 +159,36 @@ impl<'a> Config<'a> {
              &keepalives_idle={KEEPALIVE_S}\
              &keepalives_interval={KEEPALIVE_S}\
              &options=-c%20statement_timeout%3D{statement_timeout_ms}%20-c%20lock_timeout%3D{LOCK_TIMEOUT_MS}",
-            user = percent_encoded(&role.name),
-            password = percent_encoded(&role.password),
+            user = percent_encoded(&self.role.name),
+            password = percent_encoded(&self.role.password),
             hosts = hosts.join(","),
-            database = percent_encoded(database),
-        )))
+            database = percent_encoded(&self.database),
+            sslmode = self.sslmode,
+        ))
     }
+}
 
-    fn hosts(&self, variables: [&'static str; 2]) -> Result<Vec<String>, ConfigError> {
-        let mut hosts = Vec::with_capacity(variables.len());
-        for variable in variables {
-            let host = self.get(variable)?;
-            let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-            if !is_name || host.is_empty() {
-                let expected = "a host name or an IPv4 address";
-                return Err(ConfigError { variable, expected });
-            }
-            if host != NO_HOST {
-                hosts.push(host);
-            }
-        }
-        Ok(hosts)
-    }
-
-    fn port(&self) -> Result<u16, ConfigError> {
-        let expected = "a port number from 1 to 65535";
-        let port = self.get("pg_port")?.parse().ok().filter(|port| *port != 0);
-        port.ok_or(ConfigError { variable: "pg_port", expected })
-    }
-
-    fn sslmode(&self) -> Result<String, ConfigError> {
-        let (mode, expected) = (self.get("pg_sslmode")?, "disable, prefer or require");
-        match mode.as_str() {
-            "disable" | "prefer" | "require" => Ok(mode),
-            _ => Err(ConfigError { variable: "pg_sslmode", expected }),
+/// The hosts that are set.
+fn hosts(variables: [&'static str; 2], values: [String; 2]) -> Result<Vec<String>, ConfigError> {
+    let is_name = |host: &String| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+    };
+    let mut hosts = Vec::with_capacity(variables.len());
+    for (variable, host) in variables.into_iter().zip(values) {
+        let host = valid(variable, "a host name or an IPv4 address", Some(host).filter(is_name))?;
+        if host != NO_HOST {
+            hosts.push(host);
         }
     }
+    Ok(hosts)
+}
 
-    fn required(&self, variable: &'static str) -> Result<String, ConfigError> {
-        let value = self.get(variable)?;
-        if value.is_empty() {
-            return Err(ConfigError { variable, expected: "a value" });
-        }
-        Ok(value)
-    }
+fn sslmode_of(mode: &str) -> Option<&'static str> {
+    ["disable", "prefer", "require"].into_iter().find(|known| *known == mode)
+}
 
-    fn get(&self, variable: &'static str) -> Result<String, ConfigError> {
-        let expected = "a value that the host can resolve";
-        (self.lookup)(variable).ok_or(ConfigError { variable, expected })
-    }
+fn valid<T>(variable: &'static str, expected: &'static str, value: Option<T>) -> Result<T, ConfigError> {
+    value.ok_or(ConfigError { variable, expected })
 }
 
 impl Address {
@@ -225,9 +224,6 @@ mod tests {
     fn variables<'a>(changed: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
         let defaults = [
             ("pg_host_a", "db-a.internal"),
-            ("pg_host_b", NO_HOST),
-            ("pg_replica_host_a", NO_HOST),
-            ("pg_replica_host_b", NO_HOST),
             ("pg_port", "5432"),
             ("pg_database", "dob_api"),
             ("pg_user", "dob_api"),
@@ -236,10 +232,34 @@ mod tests {
             ("pg_admin_user", ""),
             ("pg_admin_password", ""),
         ];
-        move |name| {
-            let known = changed.iter().chain(&defaults).find(|(key, _)| *key == name)?;
-            Some(known.1.to_owned())
+        let value = move |name: &str| {
+            changed.iter().chain(&defaults).find(|(key, _)| *key == name).map_or(NO_HOST, |(_, value)| *value)
+        };
+        move |variable| {
+            let names = carried().into_iter().find(|(name, _)| *name == variable)?.1;
+            Some(names.iter().map(|name| value(name)).collect::<Vec<_>>().join("\n"))
         }
+    }
+
+    fn carried() -> [(&'static str, &'static [&'static str]); 3] {
+        [("connection", &CONNECTION), ("replicas", &REPLICAS), ("admin", &ADMIN)]
+    }
+
+    #[test]
+    fn the_manifest_puts_the_values_together_in_this_order() {
+        let manifest = include_str!("../spin.toml");
+        for (variable, names) in carried() {
+            let template: Vec<String> = names.iter().map(|name| format!("{{{{ {name} }}}}")).collect();
+            let line = format!("{variable} = \"{}\"", template.join("\\n"));
+            assert!(manifest.lines().any(|in_manifest| in_manifest == line), "{line}");
+        }
+        assert!(manifest.contains(&format!("pg_host_b = {{ default = \"{NO_HOST}\" }}")));
+    }
+
+    #[test]
+    fn a_line_break_in_a_value_cannot_shift_the_others() {
+        let error = primary(&[("pg_password", "secret\n")]).unwrap_err();
+        assert_eq!(error, "variable connection must be made of values without line breaks");
     }
 
     fn primary(changed: &[(&str, &str)]) -> Result<String, String> {

@@ -18,21 +18,19 @@ const MAX_WRITE: usize = 4096;
 fn handle(incoming: IncomingRequest, out: ResponseOutparam) {
     let method = incoming.method().to_string();
     let path_with_query = incoming.path_with_query().unwrap_or_default();
-    let headers = incoming.headers();
-    let request_id = header(&headers, "x-request-id");
     let request = Request {
         method: &method,
         path_with_query: &path_with_query,
-        request_id: request_id.as_deref(),
-        body: &|| read_body(&incoming, header(&headers, "content-length")),
+        header: &|name| header(&incoming, name),
+        body: &|| read_body(&incoming),
     };
     let lookup = |name: &str| variables::get(name).ok();
     let answer = api::answer(&request, &Config::new(&lookup), today());
     send(answer, out);
 }
 
-fn header(headers: &Fields, name: &str) -> Option<String> {
-    headers.get(name).pop().and_then(|value| String::from_utf8(value).ok())
+fn header(incoming: &IncomingRequest, name: &str) -> Option<String> {
+    incoming.headers().get(name).pop().and_then(|value| String::from_utf8(value).ok())
 }
 
 /// Today in UTC, by the host's clock.
@@ -42,8 +40,8 @@ fn today() -> NaiveDate {
 }
 
 /// Reads the body up to the limit; a declared length over it is refused unread.
-fn read_body(incoming: &IncomingRequest, declared: Option<String>) -> Result<Vec<u8>, BodyError> {
-    let declared = declared.and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+fn read_body(incoming: &IncomingRequest) -> Result<Vec<u8>, BodyError> {
+    let declared = header(incoming, "content-length").and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
     if declared > MAX_BODY_BYTES as u64 {
         return Err(BodyError::TooLarge);
     }

@@ -19,3 +19,4 @@ pub use bindings::spin::postgres::postgres::{DbError, Error as PgError, QueryErr
 pub use faults::{Call, Calls, Faults};
 pub use manifest::Manifest;
 pub use server::Server;
+pub use variables::Variables;

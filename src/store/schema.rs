@@ -38,12 +38,13 @@ macro_rules! migration {
 /// All migrations in order: entry n brings version n + 1. A running older version must tolerate each of them.
 const MIGRATIONS: [&str; 1] = [migration!(1, "0001_birthday.sql")];
 
-/// The version this program needs and whether its role may do its work.
+/// The schema's version, whether the role may do its work, and whether the server is a replica.
 const CHECK: &str = "\
     SELECT (SELECT max(version) FROM dob_api.schema_migration), \
     has_table_privilege('dob_api.birthday', 'SELECT') \
     AND has_table_privilege('dob_api.birthday', 'INSERT') \
-    AND has_table_privilege('dob_api.birthday', 'UPDATE')";
+    AND has_table_privilege('dob_api.birthday', 'UPDATE'), \
+    pg_is_in_recovery()";
 
 const SETTINGS: &str = "SELECT set_config('dob_api.role', $1, false), set_config('dob_api.password', $2, false)";
 
@@ -98,16 +99,16 @@ impl Readiness {
 impl Store<'_> {
     /// Checks primary and replica; with administrator credentials makes what is missing on the primary first.
     pub fn readiness(&self) -> Readiness {
-        let mut primary = self.on_primary(check);
+        let mut primary = self.on_primary(check_primary);
         if primary.is_err() && self.opened.elapsed() < PREPARE_UNTIL {
             match self.prepare() {
-                Ok(true) => primary = self.on_primary(check),
+                Ok(true) => primary = self.on_primary(check_primary),
                 Ok(false) => {}
                 Err(failure) => primary = Err(failure),
             }
         }
         let replicas = self.config.replicas().unwrap_or_default();
-        let replica = (!replicas.is_empty()).then(|| self.on_replicas(check));
+        let replica = (!replicas.is_empty()).then(|| self.on_replicas(check).map(drop));
         Readiness { primary, replica }
     }
 
@@ -124,9 +125,18 @@ impl Store<'_> {
     }
 }
 
-fn check(session: &Session) -> Result<(), Failure> {
+fn check_primary(session: &Session) -> Result<(), Failure> {
+    if check(session)? { Err(Failure::not_primary("check")) } else { Ok(()) }
+}
+
+/// Whether the server is a replica; `Err` where its schema or our privileges are not enough.
+fn check(session: &Session) -> Result<bool, Failure> {
     match session.one_row("check", CHECK, &[])?.as_slice() {
-        [DbValue::Int32(version), DbValue::Boolean(true)] if *version >= MIGRATIONS.len() as i32 => Ok(()),
+        [DbValue::Int32(version), DbValue::Boolean(true), DbValue::Boolean(in_recovery)]
+            if *version >= MIGRATIONS.len() as i32 =>
+        {
+            Ok(*in_recovery)
+        }
         _ => Err(Failure::unprepared("check")),
     }
 }

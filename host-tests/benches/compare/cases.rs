@@ -4,7 +4,7 @@ use crate::data::{Data, LARGE, SMALL};
 use crate::load::{self, Load, Measured};
 use crate::servers::{Server, Subject};
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 /// How long to measure.
 #[derive(Clone, Copy)]
@@ -17,7 +17,7 @@ pub struct Settings {
 
 impl Settings {
     /// Less than 6 minutes.
-    pub const FULL: Self = Self { rounds: 19, seconds: 1 };
+    pub const FULL: Self = Self { rounds: 15, seconds: 1 };
     /// About a minute, to see whether the benchmark works.
     pub const QUICK: Self = Self { rounds: 3, seconds: 1 };
 }
@@ -56,8 +56,8 @@ pub fn all() -> Vec<Case> {
 pub async fn run(data: &Data, settings: Settings) -> Result<Rounds> {
     let mut servers = BTreeMap::new();
     for Case { subject, users, .. } in all() {
-        if !servers.contains_key(&(subject, users)) {
-            servers.insert((subject, users), Server::start(subject, &data.variables(users)?)?);
+        if let Entry::Vacant(place) = servers.entry((subject, users)) {
+            place.insert(Server::start(subject, &data.variables(users)?)?);
         }
     }
     round(data, &servers, Settings { seconds: 1, ..settings }, 0, &mut Rounds::new()).await?;

@@ -5,6 +5,7 @@ use crate::servers::{Server, Subject, manifest};
 use anyhow::{Context, Result, bail};
 use dob_api::config::Config;
 use dob_host::database::{Database, free_port};
+use dob_host::spin::Variables;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -109,8 +110,9 @@ fn name(users: u32) -> &'static str {
 
 /// The address that the component builds from these variables: all servers connect with the same.
 fn address(variables: &BTreeMap<String, String>) -> Result<String> {
-    let defaults = manifest()?.variables;
-    let lookup = |name: &str| variables.get(name).or(defaults.get(name)?.default.as_ref()).cloned();
+    let manifest = manifest()?;
+    let values = Variables::new(&manifest, variables);
+    let lookup = |name: &str| values.fill(manifest.component_variables.get(name)?).ok();
     let address = Config::new(&lookup).primary().map_err(|error| anyhow::anyhow!("{error}"))?;
     Ok(address.expose().to_owned())
 }

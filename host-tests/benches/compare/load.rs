@@ -118,5 +118,5 @@ fn wrk() -> Command {
 }
 
 fn missing(_: std::io::Error) -> anyhow::Error {
-    anyhow::anyhow!("install wrk: `make setup`")
+    anyhow::anyhow!("wrk is missing: `make bench` installs it")
 }

@@ -15,6 +15,9 @@ use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 /// Instances that Spin runs at once; past that it answers 500.
 pub const MAX_INSTANCES: u32 = 1000;
 
+/// Memory of an ended instance that is cleared for the next one rather than returned, in bytes. Source: Spin's engine.
+const KEEP_RESIDENT: usize = 2 << 20;
+
 /// Most that is kept of what the component writes to stderr when a test asks for it, in bytes.
 const STDERR_CAPACITY: usize = 1 << 20;
 
@@ -124,7 +127,9 @@ fn engine() -> Result<Engine> {
         .total_core_instances(4 * MAX_INSTANCES)
         .total_memories(MAX_INSTANCES)
         .total_tables(2 * MAX_INSTANCES)
-        .total_stacks(MAX_INSTANCES);
+        .total_stacks(MAX_INSTANCES)
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT / 4);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
     // The pool reserves terabytes of addresses; where a system refuses that, Spin allocates on demand, and so do we.
     Engine::new(&config)

@@ -26,7 +26,7 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     empty_query_hangs: bool,
     answers: VecDeque<(Call, Error)>,
-    calls: Calls,
+    calls: Option<Calls>,
 }
 
 impl Faults {
@@ -41,9 +41,9 @@ impl Faults {
         self.state().answers.push_back((call, error));
     }
 
-    /// The calls since the last time this was asked.
+    /// The calls since the last time this was asked; the first time starts the record.
     pub fn take_calls(&self) -> Calls {
-        std::mem::take(&mut self.state().calls)
+        self.state().calls.replace(Calls::new()).unwrap_or_default()
     }
 
     pub(super) fn planted(&self, call: Call) -> Result<(), Error> {
@@ -55,7 +55,9 @@ impl Faults {
     }
 
     pub(super) fn saw(&self, call: Call, statement: &str, rows: Option<usize>) {
-        self.state().calls.push((call, statement.to_owned(), rows));
+        if let Some(calls) = &mut self.state().calls {
+            calls.push((call, statement.to_owned(), rows));
+        }
     }
 
     pub(super) fn empty_query_hangs(&self) -> bool {

@@ -34,6 +34,7 @@ async fn many_pods_at_once_make_role_database_and_table() {
         let (first, second, log) = probe.await.unwrap();
         assert!([200, 503].contains(&first), "{first} {log}");
         assert_eq!(second.status, 200, "{log}");
+        assert!(!log.contains("create database"), "what another pod made first is no failure: {log}");
     }
 }
 
@@ -142,6 +143,9 @@ async fn one_role_may_be_administrator_and_serve() {
     let same = with(database.variables("mine"), &[("pg_user", "postgres"), ("pg_password", "super-secret")]);
     let service = Service::ready(same).await;
     assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+    let superuser = database.client("mine").await.unwrap();
+    let untouched = "SELECT datacl IS NULL FROM pg_database WHERE datname = current_database()";
+    assert!(superuser.query_one(untouched, &[]).await.unwrap().get::<_, bool>(0), "its own database is left as it was");
 }
 
 #[tokio::test]

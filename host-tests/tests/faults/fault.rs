@@ -228,6 +228,7 @@ fn every_statement_passes_with_the_fault_of_spin_4_0_2() {
         let database = database(&scratch, std::net::Ipv4Addr::LOCALHOST).await.unwrap();
         let faults = Faults::default().with_hanging_empty_query();
         let service = Service::start_with(database.variables("dob_api"), faults).await;
+        service.faults.take_calls();
         assert_eq!(service.timely("GET", "/readyz").await.status, 200);
         assert_eq!(service.timely("GET", "/hello/john").await.status, 404);
         service.works().await;
