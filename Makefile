@@ -36,7 +36,7 @@ test: setup-test component ## Run every check
 	cargo fmt --check
 	cargo fmt --check $(HOST)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
-	cargo fmt --check --manifest-path host-tests/benches/components/Cargo.toml
+	cargo fmt --all --check --manifest-path host-tests/benches/components/Cargo.toml
 	cargo clippy --quiet --all-targets -- --deny warnings
 	cargo clippy --quiet --target $(TARGET) -- --deny warnings
 	cargo clippy --quiet --all-targets $(HOST) -- --deny warnings
