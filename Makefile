@@ -8,6 +8,8 @@ TARGET := wasm32-wasip2
 COMPONENT := cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 LISTEN := 127.0.0.1:3000
 HOST := --manifest-path host-tests/Cargo.toml
+# Network namespaces and small disks take root; everybody else runs all the rest.
+ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,12 +39,12 @@ test: setup-test component ## Run every check
 	cargo fmt --check $(HOST)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --all --check --manifest-path host-tests/benches/components/Cargo.toml
-	cargo clippy --quiet --all-targets -- --deny warnings
-	cargo clippy --quiet --target $(TARGET) -- --deny warnings
+	cargo clippy --quiet --all-targets --target $(TARGET) -- --deny warnings
 	cargo clippy --quiet --all-targets $(HOST) -- --deny warnings
 	cargo test --quiet
 	cargo test $(HOST) --lib --bins --test api
-	cargo test $(HOST) --test faults -- --test-threads=1
+	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
+	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
 
 bench: setup component ## Measure, and print the README's table
 	@scripts/install-packages wrk

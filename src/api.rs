@@ -66,8 +66,8 @@ enum Refusal {
 
 fn greet(segment: &str, store: &Store, today: NaiveDate) -> Result<Answer, Refusal> {
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
-    let born =
-        store.find(&user)?.ok_or(Problem::not_found("No date of birth is saved for this username; PUT one first."))?;
+    let unknown = || Problem::not_found("No date of birth is saved for this username; PUT one first.");
+    let born = store.find(&user)?.ok_or_else(unknown)?;
     let message = birthday::greeting(&user, born, today);
     Ok(Answer::json(format!(r#"{{"message":"{message}"}}"#)))
 }

@@ -6,10 +6,12 @@ use nix::unistd::{Pid, Uid, User};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio_postgres::{Client, Config, NoTls};
 
@@ -19,6 +21,8 @@ pub const SUPERUSER: &str = "postgres";
 const SYSTEM_USER: &str = "postgres";
 /// Where Debian's packages put each major version.
 const DEBIAN_BINARIES: &str = "/usr/lib/postgresql";
+/// Ports for private servers: above the registered services, below Linux's ports for clients.
+const SERVER_PORTS: Range<u16> = 20_000..32_000;
 /// How long a server may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -202,9 +206,17 @@ impl Drop for Database {
     }
 }
 
-/// A port that nothing listens on at this moment.
+/// A port that nothing listens on. It lies below those that the kernel gives to clients, so that no connection takes it
+/// before a server does, and is another one at every call.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(SERVER_PORTS.end - SERVER_PORTS.start);
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).is_ok();
+    let mut candidates = (0..count).map(|_| {
+        let offset = std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        SERVER_PORTS.start + (offset % count) as u16
+    });
+    candidates.find(is_free).context("every port of a server is taken")
 }
 
 /// The programs of the newest PostgreSQL that is installed.

@@ -2,6 +2,7 @@
 
 use crate::helpers::*;
 use dob_host::spin::{App, Call, Options, PgError};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
@@ -31,6 +32,27 @@ fn a_header_that_is_not_utf8_is_a_500_and_a_missing_host_closes_the_connection()
     let not_utf8 = raw(&world.service, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: \xff\r\nConnection: close\r\n\r\n");
     assert!(not_utf8.starts_with("HTTP/1.1 500 "), "{not_utf8}");
     assert_eq!(raw(&world.service, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"), "");
+}
+
+#[test]
+fn a_thousand_instances_run_at_once_and_the_next_request_is_a_500() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
+    let world = World::new();
+    // Each waits for the rest of a body that never comes.
+    let held: Vec<TcpStream> = (0..1000)
+        .map(|_| {
+            let mut stream = TcpStream::connect(world.service.server.address).unwrap();
+            stream.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n{").unwrap();
+            stream
+        })
+        .collect();
+    world.runtime.block_on(async {
+        world.service.until("GET", "/healthz", 500).await;
+        assert_eq!(world.service.get("/healthz").await.body, "", "Spin's own answer");
+        drop(held);
+        world.service.until("GET", "/healthz", 200).await;
+    });
 }
 
 #[test]
