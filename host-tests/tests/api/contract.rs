@@ -1,4 +1,4 @@
-//! `shared` rows of the HTTP contract: one test a row.
+//! The rows of the HTTP contract: one test a row.
 
 use crate::helpers::*;
 use serde_json::json;
