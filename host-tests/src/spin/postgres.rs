@@ -96,11 +96,7 @@ impl HostConnection for Instance {
     ) -> Result<RowSet, Error> {
         let faults = self.app.options.faults.clone();
         faults.planted(Call::Query)?;
-        let parameters = parameters
-            .iter()
-            .map(values::to_sql)
-            .collect::<anyhow::Result<Vec<_>>>()
-            .map_err(|error| Error::BadParameter(format!("{error:?}")))?;
+        let parameters = to_sql(&parameters).map_err(Error::BadParameter)?;
         let rows = self.connection(&connection)?.query(&statement, &borrowed(&parameters)).await;
         faults.saw(Call::Query, &statement, rows.as_ref().ok().map(Vec::len));
         let rows = rows.map_err(query_failed)?;
@@ -118,11 +114,7 @@ impl HostConnection for Instance {
     ) -> Result<u64, Error> {
         let faults = self.app.options.faults.clone();
         faults.planted(Call::Execute)?;
-        let parameters = parameters
-            .iter()
-            .map(values::to_sql)
-            .collect::<anyhow::Result<Vec<_>>>()
-            .map_err(|error| Error::ValueConversionFailed(format!("{error:?}")))?;
+        let parameters = to_sql(&parameters).map_err(Error::ValueConversionFailed)?;
         let touched = self.connection(&connection)?.execute(&statement, &borrowed(&parameters)).await;
         faults.saw(Call::Execute, &statement, None);
         touched.map_err(query_failed)
@@ -132,6 +124,10 @@ impl HostConnection for Instance {
         drop(self.table.delete(connection)?);
         Ok(())
     }
+}
+
+fn to_sql(parameters: &[ParameterValue]) -> Result<Vec<Box<dyn ToSql + Send + Sync>>, String> {
+    parameters.iter().map(values::to_sql).collect::<anyhow::Result<_>>().map_err(|error| format!("{error:?}"))
 }
 
 fn borrowed(parameters: &[Box<dyn ToSql + Send + Sync>]) -> Vec<&(dyn ToSql + Sync)> {

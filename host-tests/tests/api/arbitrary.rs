@@ -7,13 +7,9 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, RngSeed, TestCaseResult, TestError, TestRunner};
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-
-/// Longer than any answer takes; what takes longer hangs.
-const HANGS_AFTER: Duration = Duration::from_secs(20);
 
 /// A body but for its last brace.
 const DATED: &str = r#"{"dateOfBirth":"1990-05-20""#;

@@ -2,23 +2,11 @@
 
 use crate::helpers::*;
 use serde_json::json;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 /// A story about one service and its database.
 fn story<F: AsyncFnOnce(&Service, &dob_host::database::Database)>(tell: F) {
     let world = World::new();
     world.runtime.block_on(tell(&world.service, &world.database));
-}
-
-/// Sends bytes as they are and gives all that comes back until the server closes or goes quiet for a second.
-fn raw(service: &Service, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(service.server.address).unwrap();
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
-    stream.write_all(request).unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
 }
 
 #[test]
@@ -108,7 +96,7 @@ fn raw_bytes_that_are_no_letters_are_refused_by_the_component_or_the_host() {
     story(async |service, _| {
         for name in ["é".as_bytes(), b"jo hn", b"john\x00", b"jo\\hn", b"\xff"] {
             let request = [b"GET /hello/", name, b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"].concat();
-            let answer = raw(service, &request);
+            let answer = service.raw(&request);
             assert!(answer.starts_with("HTTP/1.1 400 "), "{name:?}: {answer}");
         }
     });
@@ -219,11 +207,11 @@ fn a_body_of_4096_bytes_is_read_and_a_longer_one_refused_unread() {
 
         // Not one byte of the declared body is sent, and yet there is an answer.
         let declared = b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
-        assert!(raw(service, declared).starts_with("HTTP/1.1 413 "));
+        assert!(service.raw(declared).starts_with("HTTP/1.1 413 "));
         // A body of unknown length is refused once it is past the limit, though it never ends.
         let chunk = format!("1001\r\n{}\r\n", " ".repeat(0x1001));
         let endless = format!("PUT /hello/john HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
-        assert!(raw(service, endless.as_bytes()).starts_with("HTTP/1.1 413 "));
+        assert!(service.raw(endless.as_bytes()).starts_with("HTTP/1.1 413 "));
     });
 }
 
@@ -232,9 +220,9 @@ fn a_chunked_body_is_a_body() {
     story(async |service, _| {
         let chunks = "e\r\n{\"dateOfBirth\"\r\ne\r\n:\"1990-05-20\"}\r\n0\r\n\r\n";
         let chunked = format!("PUT /hello/john HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
-        assert!(raw(service, chunked.as_bytes()).starts_with("HTTP/1.1 204 "), "{}", raw(service, chunked.as_bytes()));
+        assert!(service.raw(chunked.as_bytes()).starts_with("HTTP/1.1 204 "), "{}", service.raw(chunked.as_bytes()));
         let broken = "PUT /hello/john HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
-        assert!(raw(service, broken.as_bytes()).starts_with("HTTP/1.1 400 "));
+        assert!(service.raw(broken.as_bytes()).starts_with("HTTP/1.1 400 "));
     });
 }
 

@@ -7,14 +7,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-fn raw(service: &Service, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(service.server.address).unwrap();
-    stream.write_all(request).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 #[test]
 fn the_well_known_path_is_spins_own() {
     let world = World::new();
@@ -29,9 +21,9 @@ fn the_well_known_path_is_spins_own() {
 #[test]
 fn a_header_that_is_not_utf8_is_a_500_and_a_missing_host_closes_the_connection() {
     let world = World::new();
-    let not_utf8 = raw(&world.service, b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: \xff\r\nConnection: close\r\n\r\n");
+    let not_utf8 = world.service.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: \xff\r\nConnection: close\r\n\r\n");
     assert!(not_utf8.starts_with("HTTP/1.1 500 "), "{not_utf8}");
-    assert_eq!(raw(&world.service, b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"), "");
+    assert_eq!(world.service.raw(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"), "");
 }
 
 #[test]

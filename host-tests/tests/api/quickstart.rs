@@ -2,7 +2,7 @@
 
 use crate::helpers::*;
 use dob_host::database::free_port;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -16,11 +16,21 @@ fn run(data: &Path, port: u16) -> Command {
     command
 }
 
+/// The running program, killed when a test leaves it behind.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Starts it and gives all that it prints until it is ready.
-fn ready(mut command: Command) -> (Child, String) {
-    let mut child = command.spawn().unwrap();
+fn ready(mut command: Command) -> (Running, String) {
+    let mut child = Running(command.spawn().unwrap());
     let mut printed = String::new();
-    let mut output = BufReader::new(child.stdout.as_mut().unwrap());
+    let mut output = BufReader::new(child.0.stdout.as_mut().unwrap());
     while !printed.contains("Ctrl-C stops everything") {
         assert_ne!(output.read_line(&mut printed).unwrap(), 0, "it ended: {printed}");
     }
@@ -28,9 +38,9 @@ fn ready(mut command: Command) -> (Child, String) {
 }
 
 /// Ends it as Ctrl-C does.
-fn interrupt(mut child: Child) {
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(child.wait().unwrap().success());
+fn interrupt(mut child: Running) {
+    Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
+    assert!(child.0.wait().unwrap().success());
 }
 
 /// The one sentence with which it refuses to start.
@@ -84,9 +94,8 @@ fn a_port_in_use_is_said_before_anything_is_started() {
 #[test]
 fn a_broken_data_directory_is_one_sentence() {
     let scratch = Scratch::new();
-    let (mut child, _) = ready(run(&scratch.0, free_port().unwrap()));
-    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    child.wait().unwrap();
+    let (child, _) = ready(run(&scratch.0, free_port().unwrap()));
+    interrupt(child);
     std::fs::remove_file(scratch.join("postgres/data/global/pg_control")).unwrap();
     let words = refused(run(&scratch.0, free_port().unwrap()));
     assert!(words.contains("to start with an empty database") && words.contains("pg_control"), "{words}");
@@ -113,11 +122,8 @@ fn a_database_url_that_leads_nowhere_is_one_sentence() {
 #[test]
 fn a_process_that_is_killed_leaves_no_server_behind() {
     let scratch = Scratch::new();
-    let (mut child, _) = ready(run(&scratch.0, free_port().unwrap()));
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let mut rest = Vec::new();
-    let _ = child.stderr.take().unwrap().read_to_end(&mut rest);
+    let (child, _) = ready(run(&scratch.0, free_port().unwrap()));
+    drop(child);
     let started = std::time::Instant::now();
     while scratch.join("postgres/data/postmaster.pid").exists() {
         assert!(started.elapsed() < ANSWER_WITHIN, "PostgreSQL goes on running");

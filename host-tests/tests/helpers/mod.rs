@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +16,12 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// The contract's limit for an answer when the database is gone.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// An answer that takes longer never comes: a test ends with that instead of waiting for ever.
+pub const HANGS_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a quiet connection is taken to be at the end of its answers.
+const QUIET_FOR: Duration = Duration::from_secs(1);
 
 /// Settings that make a throwaway server fast; what a test stops or kills is a process, never the machine.
 pub const FAST: &[&str] = &["fsync=off", "max_connections=250", "shared_buffers=32MB"];
@@ -85,7 +91,8 @@ impl Service {
         let options = Options { variables, clock: clock.clone(), faults: faults.clone(), stderr: Some(log.clone()) };
         let app = App::load(&manifest(), options).expect("the component: `make component`");
         let server = Server::start(app, (Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
-        Self { server, client: Client::builder().no_proxy().build().unwrap(), clock, faults, log }
+        let client = Client::builder().no_proxy().timeout(HANGS_AFTER).build().expect("a client");
+        Self { server, client, clock, faults, log }
     }
 
     /// Serves with these variables and the schema made.
@@ -104,6 +111,16 @@ impl Service {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.text().await.expect("a whole body");
         Answer { status, headers, body, took: started.elapsed() }
+    }
+
+    /// Sends bytes as they are and gives all that comes back until the server closes or goes quiet.
+    pub fn raw(&self, request: &[u8]) -> String {
+        let mut stream = TcpStream::connect(self.server.address).expect("a connection");
+        stream.set_read_timeout(Some(QUIET_FOR)).expect("a socket");
+        stream.write_all(request).expect("a request is taken");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     pub async fn get(&self, path: &str) -> Answer {
