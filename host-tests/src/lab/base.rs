@@ -1,0 +1,97 @@
+//! The base system of the nodes: Debian 13 with the packages of the user data, made once and kept.
+
+use super::Plan;
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const CACHE: &str = "/var/cache/dob-api";
+/// As on EC2, installs what the node's role needs.
+const INSTALL: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../terraform/modules/database-node/files/sbin/dob-install"));
+/// What an EC2 image holds besides the packages of the user data.
+const IMAGE: [&str; 2] = ["cloud-init", "udev"];
+
+/// A directory with the base system, never written to again.
+#[derive(Debug, Clone)]
+pub struct Base(pub PathBuf);
+
+impl Base {
+    /// The base system for this plan; the first time takes minutes, and the network.
+    pub fn prepare(plan: &Plan) -> Result<Self> {
+        let mut hasher = DefaultHasher::new();
+        (&plan.packages, IMAGE, INSTALL, include_str!("base.rs")).hash(&mut hasher);
+        let directory = Path::new(CACHE).join(format!("lab-base-{:016x}", hasher.finish()));
+        if !directory.exists() {
+            remove_older()?;
+            println!("Making the nodes' base system in {} (about 4 minutes, once) ...", directory.display());
+            let unfinished = directory.with_extension("unfinished");
+            make(&unfinished, &plan.packages)?;
+            fs::rename(&unfinished, &directory)?;
+        }
+        Ok(Self(directory))
+    }
+}
+
+/// Base systems of other package lists, and those that were not finished.
+fn remove_older() -> Result<()> {
+    for entry in fs::read_dir(CACHE).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("lab-base-") {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn make(directory: &Path, packages: &[String]) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    let log = PathBuf::from(CACHE).join("lab-base.log");
+    let log_file = fs::File::create(&log)?;
+    let step = |name: &str, command: &mut Command| -> Result<()> {
+        println!("  {name}");
+        command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file.try_clone()?);
+        let status = command.status().with_context(|| format!("can't run {:?}: `make setup-lab`", command.get_program()))?;
+        if !status.success() {
+            bail!("{name} failed: the reason is in {}", log.display());
+        }
+        Ok(())
+    };
+    let in_chroot = |arguments: &[&str]| {
+        let mut command = Command::new("chroot");
+        command.arg(directory).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    step(
+        "the smallest Debian 13 with systemd",
+        Command::new("debootstrap")
+            .args(["--variant=minbase", "--include=systemd,systemd-sysv,dbus,iproute2,ca-certificates", "trixie"])
+            .arg(directory),
+    )?;
+    fs::copy("/etc/resolv.conf", directory.join("etc/resolv.conf"))?;
+    // The way out of this machine, where packages come through one.
+    for entry in fs::read_dir("/etc/apt/apt.conf.d")?.flatten() {
+        fs::copy(entry.path(), directory.join("etc/apt/apt.conf.d").join(entry.file_name()))?;
+    }
+    let no_services = directory.join("usr/sbin/policy-rc.d");
+    fs::write(&no_services, "#!/bin/sh\nexit 101\n")?;
+    step("permission", Command::new("chmod").arg("755").arg(&no_services))?;
+    step("the package lists", &mut in_chroot(&["apt-get", "update", "-q"]))?;
+    step("an image's own packages", &mut in_chroot(&[&["apt-get", "install", "-qy", "--no-install-recommends"], &IMAGE[..]].concat()))?;
+    // No main cluster: the same that dob-install sees to on a bare image.
+    fs::create_dir_all(directory.join("etc/postgresql-common"))?;
+    fs::write(directory.join("etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n")?;
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let install = ["apt-get", "install", "-qy", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"];
+    step("PostgreSQL, Patroni, etcd, pgBackRest", &mut in_chroot(&[&install[..], &packages].concat()))?;
+    fs::remove_file(no_services)?;
+    // A new instance of an image has no services running but those that its user data starts.
+    for service in ["etcd", "patroni", "postgresql", "prometheus-node-exporter", "prometheus-postgres-exporter", "apt-daily.timer", "apt-daily-upgrade.timer"] {
+        step(&format!("{service} off"), &mut in_chroot(&["systemctl", "disable", service]))?;
+    }
+    step("networking by systemd", &mut in_chroot(&["systemctl", "enable", "systemd-networkd"]))?;
+    step("no waiting for it", &mut in_chroot(&["systemctl", "mask", "systemd-networkd-wait-online"]))?;
+    fs::write(directory.join("etc/cloud/cloud.cfg.d/99-lab.cfg"), "network: {config: disabled}\n")?;
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! The lab's own view of the machine: its processes, mounts and network, gone when its first process ends.
+
+use super::run;
+use anyhow::{Context, Result, bail};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Tells the inner process that it is inside; its value names the run's control groups.
+const MARK: &str = "DOB_LAB";
+const GROUP_PREFIX: &str = "dob-lab-";
+
+/// Whether this process is inside the lab's namespaces.
+pub fn inside() -> bool {
+    std::env::var_os(MARK).is_some()
+}
+
+/// Runs this program again with the same arguments inside new namespaces, and gives its exit code when all is gone.
+pub fn lab_command() -> Result<ExitCode> {
+    if !Uid::effective().is_root() {
+        bail!("the lab boots whole systems with systemd-nspawn, and that takes root: run it with sudo");
+    }
+    remove_groups()?;
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
+    command.env(MARK, format!("{GROUP_PREFIX}{}", std::process::id())).env("SSL_CERT_FILE", super::Lab::authority());
+    // SAFETY: prctl is all that happens between fork and exec.
+    unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
+    // Ctrl-C reaches the inner process too, which ends everything; this one waits for that and cleans up.
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { nix::sys::signal::signal(Signal::SIGINT, nix::sys::signal::SigHandler::SigIgn)? };
+    let status = command.status().context("can't run unshare")?;
+    remove_groups()?;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+/// A file system in memory at `directory`, for this run only.
+pub(super) fn own_directory(directory: &Path) -> Result<()> {
+    fs::create_dir_all(directory)?;
+    run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755,size=12g", "tmpfs"]).arg(directory)).map(drop)
+}
+
+/// A bridge with addresses of this machine.
+pub(super) fn bridge(name: &str, addresses: &[(Ipv4Addr, u8)]) -> Result<()> {
+    let ip = |arguments: &[&str]| run(Command::new("ip").args(arguments)).map(drop);
+    ip(&["link", "set", "lo", "up"])?;
+    ip(&["link", "add", name, "type", "bridge"])?;
+    for (address, prefix) in addresses {
+        ip(&["address", "add", &format!("{address}/{prefix}"), "dev", name])?;
+    }
+    ip(&["link", "set", name, "up"])
+}
+
+/// A control group of a node's own, or its systemd would share one with the other nodes' and end their services too.
+pub(super) fn group(node: &str) -> Result<PathBuf> {
+    let run = std::env::var(MARK).context("not inside the lab")?;
+    let group = root_group()?.join(run).join(node);
+    fs::create_dir_all(&group).with_context(|| format!("can't make the control group {}", group.display()))?;
+    Ok(group)
+}
+
+fn root_group() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/mounts")?;
+    let unified = mounts.lines().map(|line| line.split(' ')).find_map(|mut fields| {
+        let at = fields.nth(1)?;
+        (fields.next()? == "cgroup2").then(|| PathBuf::from(at))
+    });
+    unified.context("this kernel has no cgroup2 mounted, which the nodes' systemd needs")
+}
+
+/// Removes the empty control groups that ended runs leave.
+fn remove_groups() -> Result<()> {
+    for entry in fs::read_dir(root_group()?)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(GROUP_PREFIX) {
+            remove_tree(&entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Depth first; a group that is still in use stays, with those above it.
+fn remove_tree(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_tree(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}

@@ -1,0 +1,75 @@
+//! What Terraform says of the lab: its nodes with their user data, and what AWS must hold for them.
+
+use super::run;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab");
+
+/// The output of the lab's Terraform root.
+#[derive(Debug, Deserialize)]
+pub struct Plan {
+    /// The nodes by name.
+    pub nodes: BTreeMap<String, PlannedNode>,
+    /// Debian packages of the base system.
+    pub packages: Vec<String>,
+    /// What AWS holds for them.
+    pub account: Account,
+}
+
+/// A node as Terraform plans it.
+#[derive(Debug, Deserialize)]
+pub struct PlannedNode {
+    pub address: Ipv4Addr,
+    pub region: String,
+    /// data, witness or restore
+    pub role: String,
+    /// As EC2 gets it: compressed, in base64.
+    pub user_data: String,
+}
+
+/// Names and sizes on which the nodes and AWS agree.
+#[derive(Debug, Deserialize)]
+pub struct Account {
+    /// By region.
+    pub buckets: BTreeMap<String, String>,
+    pub secrets: Secrets,
+    pub data_device: String,
+    pub data_volume_mb: u64,
+}
+
+/// Names of the secrets.
+#[derive(Debug, Deserialize)]
+pub struct Secrets {
+    pub certificate_authority: String,
+    pub passwords: String,
+}
+
+#[derive(Deserialize)]
+struct Output<T> {
+    value: T,
+}
+
+impl Plan {
+    /// Renders the lab with Terraform; nothing is kept but what `terraform init` caches.
+    pub fn render() -> Result<Self> {
+        let state = std::env::temp_dir().join(format!("dob-lab-{}.tfstate", std::process::id()));
+        let terraform = |arguments: &[&str]| run(Command::new("terraform").current_dir(ROOT).args(arguments));
+        let state_option = format!("-state={}", state.display());
+        terraform(&["init", "-input=false", "-no-color"])?;
+        terraform(&["apply", "-auto-approve", "-no-color", "-input=false", &state_option])?;
+        let printed = terraform(&["output", "-json", "-no-color", &state_option]);
+        std::fs::remove_file(&state)?;
+        #[derive(Deserialize)]
+        struct Outputs {
+            nodes: Output<BTreeMap<String, PlannedNode>>,
+            packages: Output<Vec<String>>,
+            account: Output<Account>,
+        }
+        let outputs: Outputs = serde_json::from_str(&printed?).context("terraform's output")?;
+        Ok(Self { nodes: outputs.nodes.value, packages: outputs.packages.value, account: outputs.account.value })
+    }
+}

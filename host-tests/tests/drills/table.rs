@@ -1,0 +1,59 @@
+//! The table of all drills' figures: printed, and kept in `docs/drills/README.md`.
+
+use crate::timeline::{directory, seconds};
+use crate::world::Row;
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+const HEAD: &str = "\
+| drill | acknowledged saves | lost | longest without a save, s | longest without a greeting, s | failed saves | failed greetings | backwards | slowest call, s | |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|---|";
+
+/// The rows of this run.
+pub fn text(rows: &[Row]) -> String {
+    rows.iter().fold(HEAD.to_owned(), |table, row| table + "\n" + &line(row))
+}
+
+fn line(row: &Row) -> String {
+    let Some(figures) = &row.figures else { return format!("| {} | | | | | | | | | {} |", row.drill, row.note) };
+    let picture = format!("[{0}]({0}.svg)", row.drill);
+    let errors: Vec<String> = figures.errors.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
+    let note = [row.note.clone(), errors.join(", ")].into_iter().filter(|part| !part.is_empty());
+    format!(
+        "| {picture} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+        figures.acknowledged,
+        figures.lost.len(),
+        seconds(figures.longest_without_save),
+        seconds(figures.longest_without_greeting),
+        figures.failed_saves,
+        figures.failed_greetings,
+        figures.backwards,
+        seconds(figures.slowest),
+        note.collect::<Vec<_>>().join("; ")
+    )
+}
+
+/// Puts the rows in the place of those of an earlier run, and leaves the other drills' rows.
+pub fn keep(rows: &[Row]) -> Result<()> {
+    std::fs::create_dir_all(directory())?;
+    let file = directory().join("README.md");
+    let old = std::fs::read_to_string(&file).unwrap_or_default();
+    let name = |line: &str| line.trim_start_matches("| ").trim_start_matches('[').split([' ', ']']).next().unwrap_or("").to_owned();
+    let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| drill ");
+    let mut lines: BTreeMap<String, String> = old.lines().filter(is_row).map(|line| (name(line), line.to_owned())).collect();
+    lines.extend(rows.iter().map(|row| (row.drill.clone(), line(row))));
+    let ordered = crate::DRILLS.iter().filter_map(|drill| lines.remove(drill.name));
+    let table = ordered.fold(HEAD.to_owned(), |table, line| table + "\n" + &line);
+    let text = format!(
+        "# Drills
+
+Measured by `make drill` on the lab's nodes; a single drill is `make drill D=<name>`. 12 clients save and greet, each every
+100 ms. A call that fails is a 503 within the service's limits, unless the last column says otherwise. *Lost* counts
+acknowledged dates that are not there at the end; *backwards* counts greetings made from an older date than the same client
+knew. Each name leads to the drill's timeline.
+
+{table}
+"
+    );
+    Ok(std::fs::write(file, text)?)
+}

@@ -1,0 +1,29 @@
+# etcd: a member on every node of the cluster; members and clients show certificates to each other.
+locals {
+  etcd = {
+    NAME     = var.node
+    DATA_DIR = "${local.self.role == "data" ? local.data_mount : "/var/lib"}/etcd/${var.cluster}"
+
+    LISTEN_PEER_URLS            = "https://${local.self.address}:${local.ports.etcd_peer}"
+    LISTEN_CLIENT_URLS          = "https://${local.self.address}:${local.ports.etcd_client}"
+    INITIAL_ADVERTISE_PEER_URLS = "https://${local.self.address}:${local.ports.etcd_peer}"
+    ADVERTISE_CLIENT_URLS       = "https://${local.self.address}:${local.ports.etcd_client}"
+    INITIAL_CLUSTER             = join(",", [for name, address in local.members : "${name}=https://${address}:${local.ports.etcd_peer}"])
+    INITIAL_CLUSTER_TOKEN       = "${var.cluster}-${var.region}"
+
+    CERT_FILE             = local.tls.certificate
+    KEY_FILE              = local.tls.key
+    TRUSTED_CA_FILE       = local.tls.ca
+    CLIENT_CERT_AUTH      = true
+    PEER_CERT_FILE        = local.tls.certificate
+    PEER_KEY_FILE         = local.tls.key
+    PEER_TRUSTED_CA_FILE  = local.tls.ca
+    PEER_CLIENT_CERT_AUTH = true
+
+    # Patroni writes a few keys again and again: without this the file grows until etcd refuses writes.
+    AUTO_COMPACTION_MODE      = "periodic"
+    AUTO_COMPACTION_RETENTION = "1h"
+    LOGGER                    = "zap"
+    LOG_LEVEL                 = "warn"
+  }
+}

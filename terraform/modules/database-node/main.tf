@@ -1,0 +1,94 @@
+locals {
+  self    = var.nodes[var.node]
+  members = { for name, node in var.nodes : name => node.address if node.role != "restore" }
+  data    = { for name, node in var.nodes : name => node.address if node.role == "data" }
+
+  ports = { postgresql = 5432, patroni = 8008, etcd_client = 2379, etcd_peer = 2380 }
+  tls   = { ca = "/run/dob/tls/ca.crt", certificate = "/run/dob/tls/node.crt", key = "/run/dob/tls/node.key" }
+
+  data_mount     = "/var/lib/postgresql"
+  data_directory = "${local.data_mount}/17/${var.cluster}"
+
+  runs_etcd     = local.self.role != "restore"
+  runs_database = local.self.role != "witness"
+
+  packages = sort(distinct(concat(
+    var.packages.common,
+    local.runs_etcd ? var.packages.etcd : [],
+    local.self.role == "data" ? var.packages.data : [],
+    local.self.role == "restore" ? var.packages.restore : [],
+  )))
+
+  # What the scripts read; nothing here is secret.
+  environment = {
+    DOB_CLUSTER                  = var.cluster
+    DOB_NODE                     = var.node
+    DOB_ROLE                     = local.self.role
+    DOB_ADDRESS                  = local.self.address
+    DOB_MEMBERS                  = join(" ", [for name, address in local.members : "${name}=${address}"])
+    DOB_DATA_NODES               = join(" ", values(local.data))
+    DOB_OTHER_REGION             = join(" ", var.other_region.addresses)
+    DOB_CLUSTER_ROLE             = var.cluster_role
+    DOB_DATA_DEVICE              = var.data_device
+    DOB_DATA_MOUNT               = local.data_mount
+    DOB_DATA_DIRECTORY           = local.data_directory
+    DOB_SECRET_AUTHORITY         = var.secrets.certificate_authority
+    DOB_SECRET_PASSWORDS         = var.secrets.passwords
+    DOB_PACKAGES                 = join(" ", local.packages)
+    DOB_RESTORED_CLIENTS         = join(" ", var.client_networks)
+    AWS_DEFAULT_REGION           = var.region
+    AWS_EC2_METADATA_V1_DISABLED = "true"
+  }
+
+  files = concat(
+    [for name in fileset("${path.module}/files/sbin", "*") : {
+      path        = "/usr/local/sbin/${name}"
+      permissions = "0755"
+      content     = file("${path.module}/files/sbin/${name}")
+    } if !startswith(name, "etcd-") || local.runs_etcd],
+    [for name in fileset("${path.module}/files/systemd", "**") : {
+      path        = "/etc/systemd/system/${name}"
+      permissions = "0644"
+      content     = file("${path.module}/files/systemd/${name}")
+    }],
+    [{
+      path        = "/etc/dob/node.env"
+      permissions = "0644"
+      content     = join("", [for name, value in local.environment : "${name}=\"${value}\"\n"])
+    }],
+    local.runs_etcd ? [{
+      path        = "/etc/default/etcd"
+      permissions = "0644"
+      content     = join("", [for name, value in local.etcd : "ETCD_${name}=${value}\n"])
+    }] : [],
+    local.runs_database ? [{
+      path        = "/etc/pgbackrest.conf"
+      permissions = "0644"
+      content     = local.pgbackrest
+    }] : [],
+    local.self.role == "data" ? [
+      {
+        path        = "/etc/patroni/config.yml"
+        permissions = "0644"
+        content     = yamlencode(local.patroni)
+      },
+      {
+        path        = "/etc/dob/standby-cluster.json"
+        permissions = "0644"
+        content     = jsonencode(local.standby_cluster)
+      },
+      {
+        path        = "/etc/default/prometheus-postgres-exporter"
+        permissions = "0644"
+        content     = "DATA_SOURCE_NAME='user=prometheus host=/run/postgresql dbname=postgres'\nARGS=''\n"
+      },
+    ] : [],
+  )
+
+  cloud_config = join("\n", ["#cloud-config", yamlencode({
+    preserve_hostname = false
+    hostname          = var.node
+    write_files       = local.files
+    runcmd            = [["/usr/local/sbin/dob-install"]]
+  })])
+}

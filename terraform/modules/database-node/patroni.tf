@@ -1,0 +1,128 @@
+# Patroni decides who leads. Passwords come from the environment (/run/dob/secrets.env), never from here.
+locals {
+  # A leader that is lost costs up to ttl; 20 s is the least that Patroni 4 takes, and loop_wait + 2 * retry_timeout must fit in it.
+  timing = { ttl = 20, loop_wait = 5, retry_timeout = 5 }
+
+  # The slot of the other region's standby leader.
+  region_slot = "other_region"
+
+  max_connections = 300
+
+  postgresql_parameters = {
+    archive_mode    = "on"
+    archive_command = "pgbackrest --stanza=${var.cluster} archive-push %p"
+    # The most that a restore from S3 alone can lose, in seconds.
+    archive_timeout = 60
+
+    hot_standby                = "on"
+    wal_log_hints              = "on"
+    max_connections            = local.max_connections
+    max_wal_senders            = 10
+    max_replication_slots      = 10
+    password_encryption        = "scram-sha-256"
+    ssl                        = "on"
+    ssl_min_protocol_version   = "TLSv1.2"
+    ssl_ca_file                = local.tls.ca
+    ssl_cert_file              = local.tls.certificate
+    ssl_key_file               = local.tls.key
+    tcp_keepalives_idle        = 5
+    tcp_keepalives_interval    = 2
+    tcp_keepalives_count       = 3
+    wal_receiver_timeout       = "10s"
+    wal_sender_timeout         = "10s"
+    log_checkpoints            = "on"
+    log_lock_waits             = "on"
+    log_min_duration_statement = "500ms"
+    # PostgreSQL's own text goes to the journal.
+    logging_collector = "off"
+    log_destination   = "stderr"
+
+    # Sized from memory: a quarter for PostgreSQL's own cache, the rest is the kernel's.
+    shared_buffers       = "${floor(var.memory_mb / 4)}MB"
+    effective_cache_size = "${floor(var.memory_mb * 3 / 4)}MB"
+    maintenance_work_mem = "${max(16, floor(var.memory_mb / 16))}MB"
+    work_mem             = "${max(1, floor(var.memory_mb / 4 / local.max_connections))}MB"
+    # Sized from the volume: what a checkpoint, a lost replica and a lost archive may keep together leaves a quarter free.
+    max_wal_size           = "${floor(min(8192, var.data_volume_mb / 4))}MB"
+    max_slot_wal_keep_size = "${floor(var.data_volume_mb / 4)}MB"
+  }
+
+  database_peers = concat(values(local.data), var.other_region.addresses)
+
+  patroni = {
+    scope = var.cluster
+    name  = var.node
+    restapi = {
+      listen          = "${local.self.address}:${local.ports.patroni}"
+      connect_address = "${local.self.address}:${local.ports.patroni}"
+      cafile          = local.tls.ca
+      certfile        = local.tls.certificate
+      keyfile         = local.tls.key
+      # Reading the state is free; changing it takes a certificate of the cluster.
+      verify_client = "optional"
+    }
+    ctl = { cacert = local.tls.ca, certfile = local.tls.certificate, keyfile = local.tls.key }
+    etcd3 = {
+      hosts    = [for address in values(local.members) : "${address}:${local.ports.etcd_client}"]
+      protocol = "https"
+      cacert   = local.tls.ca
+      cert     = local.tls.certificate
+      key      = local.tls.key
+    }
+    watchdog = { mode = "automatic", device = "/dev/watchdog", safety_margin = 5 }
+    bootstrap = {
+      dcs = merge({
+        ttl                     = local.timing.ttl
+        loop_wait               = local.timing.loop_wait
+        retry_timeout           = local.timing.retry_timeout
+        maximum_lag_on_failover = 16 * 1024 * 1024
+        failsafe_mode           = true
+        synchronous_mode        = var.replication_mode == "synchronous"
+        slots                   = { (local.region_slot) = { type = "physical" } }
+        postgresql              = { use_pg_rewind = true, use_slots = true }
+        }, var.cluster_role == "primary" ? {} : {
+        standby_cluster = local.standby_cluster
+      })
+      initdb         = [{ encoding = "UTF8" }, { locale = "C.UTF-8" }, "data-checksums"]
+      post_bootstrap = "/usr/local/sbin/dob-roles"
+    }
+    postgresql = {
+      listen          = "${local.self.address}:${local.ports.postgresql}"
+      connect_address = "${local.self.address}:${local.ports.postgresql}"
+      data_dir        = local.data_directory
+      bin_dir         = "/usr/lib/postgresql/17/bin"
+      use_unix_socket = true
+      pgpass          = "/run/dob/postgres/pgpass"
+      # Diverged data that can't be rewound is fetched anew: the leader's is the truth.
+      remove_data_directory_on_rewind_failure     = true
+      remove_data_directory_on_diverged_timelines = true
+      authentication = {
+        superuser   = { username = "postgres" }
+        replication = merge({ username = "replicator" }, local.verified)
+        rewind      = merge({ username = "rewinder" }, local.verified)
+      }
+      parameters    = local.postgresql_parameters
+      recovery_conf = { restore_command = "pgbackrest --stanza=${var.cluster} archive-get %f \"%p\"" }
+      basebackup    = { checkpoint = "fast" }
+      pg_hba = concat(
+        ["local all postgres peer", "local postgres prometheus peer"],
+        flatten([for address in local.database_peers : [
+          "hostssl replication replicator ${address}/32 scram-sha-256",
+          "hostssl postgres rewinder ${address}/32 scram-sha-256",
+        ]]),
+        ["hostssl all postgres,replicator,rewinder,prometheus all reject"],
+        [for network in var.client_networks : "hostssl all all ${network} scram-sha-256"],
+      )
+    }
+  }
+
+  verified = { sslmode = "verify-ca", sslrootcert = local.tls.ca }
+
+  standby_cluster = {
+    host                   = join(",", var.other_region.addresses)
+    port                   = local.ports.postgresql
+    primary_slot_name      = local.region_slot
+    create_replica_methods = ["basebackup"]
+    restore_command        = "pgbackrest --stanza=${var.cluster} archive-get %f \"%p\""
+  }
+}

@@ -1,0 +1,184 @@
+variable "cluster" {
+  description = "Name of the database cluster: Patroni's scope, pgBackRest's stanza. The same in both regions."
+  type        = string
+  default     = "dob"
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{0,30}$", var.cluster))
+    error_message = "cluster must be a short lower-case name: letters, digits and hyphens."
+  }
+}
+
+variable "region" {
+  description = "AWS region of this node."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region must be the name of an AWS region, such as eu-west-1."
+  }
+}
+
+variable "node" {
+  description = "Name of this node: a key of nodes."
+  type        = string
+  validation {
+    condition     = contains(keys(var.nodes), var.node)
+    error_message = "node must be one of the nodes."
+  }
+}
+
+variable "nodes" {
+  description = <<-EOT
+    The region's nodes by name. Roles: data (PostgreSQL, Patroni and etcd), witness (etcd only), restore (no member of
+    the cluster: the place for a point-in-time restore).
+  EOT
+  type = map(object({
+    address = string
+    zone    = string
+    role    = string
+  }))
+  validation {
+    condition     = alltrue([for name in keys(var.nodes) : can(regex("^[a-z][a-z0-9-]{0,30}$", name))])
+    error_message = "Each node's name must be a host name: lower-case letters, digits and hyphens."
+  }
+  validation {
+    condition     = alltrue([for node in values(var.nodes) : can(cidrhost("${node.address}/32", 0))])
+    error_message = "Each node's address must be an IPv4 address."
+  }
+  validation {
+    condition     = length(distinct(values(var.nodes)[*].address)) == length(var.nodes)
+    error_message = "Two nodes have one address."
+  }
+  validation {
+    condition     = alltrue([for node in values(var.nodes) : contains(["data", "witness", "restore"], node.role)])
+    error_message = "A node's role must be data, witness or restore."
+  }
+  validation {
+    condition     = length([for node in values(var.nodes) : node if node.role != "restore"]) % 2 == 1
+    error_message = "The number of etcd members (data nodes and witnesses) must be odd, or half of them could be lost and stop the other half."
+  }
+  validation {
+    condition     = length([for node in values(var.nodes) : node if node.role == "data"]) >= 2
+    error_message = "There must be two data nodes: a leader and a replica."
+  }
+  validation {
+    condition = (length(distinct([for node in values(var.nodes) : node.zone if node.role != "restore"])) ==
+    length([for node in values(var.nodes) : node if node.role != "restore"]))
+    error_message = "Leader, replica and witness must each have a zone of their own, or the loss of one zone takes the majority."
+  }
+}
+
+variable "other_region" {
+  description = "The other region of the pair, and the addresses of its data nodes: where a standby cluster streams from, and who may stream from here."
+  type = object({
+    region    = string
+    addresses = list(string)
+  })
+  validation {
+    condition     = var.other_region.region != var.region
+    error_message = "other_region must be another region than this one."
+  }
+  validation {
+    condition     = length(setintersection(var.other_region.addresses, values(var.nodes)[*].address)) == 0
+    error_message = "A node of the other region has the address of a node of this one."
+  }
+}
+
+variable "cluster_role" {
+  description = "What the cluster is when it is made: primary takes writes, standby streams from the other region. Later changes are operations (dob-promote, dob-rejoin), not Terraform's."
+  type        = string
+  validation {
+    condition     = contains(["primary", "standby"], var.cluster_role)
+    error_message = "cluster_role must be primary or standby."
+  }
+}
+
+variable "replication_mode" {
+  description = "asynchronous: a saved date may be lost with the leader. synchronous: none is, and saving waits for the replica."
+  type        = string
+  default     = "asynchronous"
+  validation {
+    condition     = contains(["asynchronous", "synchronous"], var.replication_mode)
+    error_message = "replication_mode must be asynchronous or synchronous."
+  }
+}
+
+variable "client_networks" {
+  description = "CIDR blocks from which the API's pods connect."
+  type        = list(string)
+  validation {
+    condition     = alltrue([for network in var.client_networks : can(cidrhost(network, 0)) && !endswith(network, "/0")])
+    error_message = "client_networks must be IPv4 CIDR blocks, and not the whole Internet."
+  }
+}
+
+variable "backup_buckets" {
+  description = "S3 bucket of the backups in each of the two regions, by region."
+  type        = map(string)
+  validation {
+    condition     = setintersection(keys(var.backup_buckets), [var.region, var.other_region.region]) == toset([var.region, var.other_region.region])
+    error_message = "backup_buckets must name a bucket for this region and for the other one."
+  }
+}
+
+variable "backup_retention_days" {
+  description = "Days for which a restore to any moment is possible."
+  type        = number
+  default     = 14
+  validation {
+    condition     = var.backup_retention_days >= 1
+    error_message = "backup_retention_days must be at least 1."
+  }
+}
+
+variable "data_device" {
+  description = "Path of the data volume's block device, such as /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123. Formatted only when blank."
+  type        = string
+  validation {
+    condition     = startswith(var.data_device, "/dev/")
+    error_message = "data_device must be a path under /dev."
+  }
+}
+
+variable "data_volume_mb" {
+  description = "Size of the data volume in MB; limits of the WAL follow from it."
+  type        = number
+  validation {
+    condition     = var.data_volume_mb >= 512
+    error_message = "data_volume_mb must be at least 512."
+  }
+}
+
+variable "memory_mb" {
+  description = "Memory of the node in MB; PostgreSQL's settings follow from it."
+  type        = number
+  validation {
+    condition     = var.memory_mb >= 512
+    error_message = "memory_mb must be at least 512."
+  }
+}
+
+variable "secrets" {
+  description = <<-EOT
+    Names in Secrets Manager. certificate_authority: JSON with certificate and key (PEM). passwords: JSON with replication,
+    rewind, admin and backup_key (what backups are encrypted with).
+  EOT
+  type = object({
+    certificate_authority = string
+    passwords             = string
+  })
+  validation {
+    condition     = alltrue([for name in values(var.secrets) : can(regex("^[A-Za-z0-9/_+=.@-]+$", name))])
+    error_message = "secrets must be names in Secrets Manager; passwords holds the key of the backups, without which there are none."
+  }
+}
+
+variable "packages" {
+  description = "Debian packages of a node, by its role; what is installed already (by an image, say) is left as it is."
+  type        = map(list(string))
+  default = {
+    common  = ["awscli", "curl", "jq", "openssl", "prometheus-node-exporter"]
+    etcd    = ["etcd-client", "etcd-server"]
+    restore = ["e2fsprogs", "pgbackrest", "postgresql-17"]
+    data    = ["e2fsprogs", "patroni", "pgbackrest", "postgresql-17", "prometheus-postgres-exporter", "python3-etcd"]
+  }
+}
