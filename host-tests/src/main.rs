@@ -1,5 +1,6 @@
 //! Serves the component without Spin.
 
+mod playground;
 mod quickstart;
 
 use anyhow::Result;
@@ -34,21 +35,25 @@ enum Command {
         #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.dob"))]
         data: PathBuf,
     },
+    /// Boot the lab's first region and serve on it (root on Linux only)
+    Lab {
+        /// The recovery region too
+        #[arg(long)]
+        both: bool,
+    },
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let result = match Command::parse() {
-        Command::Serve { manifest, listen } => serve(&manifest, listen).await,
-        Command::Run { listen, data } => quickstart::run(listen, &data).await,
+        Command::Serve { manifest, listen } => serve(&manifest, listen).await.map(|()| ExitCode::SUCCESS),
+        Command::Run { listen, data } => quickstart::run(listen, &data).await.map(|()| ExitCode::SUCCESS),
+        Command::Lab { both } => playground::run(both).await,
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
 }
 
 /// Ends like Spin: a signal stops the process, and requests in flight with it.

@@ -15,6 +15,13 @@ const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/aws.py");
 const PORT: u16 = 5000;
 const SERVICES: [&str; 3] = ["s3", "secretsmanager", "logs"];
 
+/// Where the metadata service has the node's role.
+const ROLES: &str = "/latest/meta-data/iam/security-credentials";
+/// What the role's credentials look like; moto takes any.
+const CREDENTIALS: &str = r#"{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "lab", "SecretAccessKey": "lab", "Token": "lab",
+"LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "2099-01-01T00:00:00Z"}
+"#;
+
 /// The emulator; it ends with the lab.
 pub(super) struct Aws {
     pub admin_password: String,
@@ -102,7 +109,9 @@ fn moto(directory: &Path, address: Ipv4Addr, account: &str) -> Result<Child> {
 
 fn haproxy(directory: &Path, address: Ipv4Addr) -> Result<Child> {
     let server = directory.join("server.pem");
-    // The metadata service is the second version only, as the nodes ask for it; AWS takes the path with and without its last slash.
+    let credentials = directory.join("credentials.json");
+    fs::write(&credentials, CREDENTIALS)?;
+    // The second version of the metadata service only, as the nodes ask for it; with and without the last slash, as AWS.
     let configuration = format!(
         "defaults
   mode http
@@ -116,12 +125,14 @@ frontend metadata
   bind 169.254.169.254:80
   http-request return status 200 content-type text/plain string lab-token if {{ path /latest/api/token }} {{ method PUT }}
   http-request deny deny_status 401 if !{{ req.hdr(x-aws-ec2-metadata-token) lab-token }}
-  http-request set-path %[path]/ if {{ path /latest/meta-data/iam/security-credentials }}
-  default_backend moto
+  http-request return status 200 content-type text/plain string lab-role if {{ path -m reg ^{ROLES}/?$ }}
+  http-request return status 200 content-type application/json file {} if {{ path {ROLES}/lab-role }}
+  http-request deny deny_status 404
 backend moto
   server moto {address}:{PORT}
 ",
-        server.display()
+        server.display(),
+        credentials.display()
     );
     let file = directory.join("haproxy.cfg");
     fs::write(&file, configuration)?;

@@ -50,7 +50,8 @@ pub(super) fn own_directory(directory: &Path) -> Result<()> {
 pub(super) fn bridge(name: &str, addresses: &[(Ipv4Addr, u8)]) -> Result<()> {
     let ip = |arguments: &[&str]| run(Command::new("ip").args(arguments)).map(drop);
     ip(&["link", "set", "lo", "up"])?;
-    ip(&["link", "add", name, "type", "bridge"])?;
+    // An address of its own: a bridge takes that of a port else, and changes it when that node goes, to everybody's confusion.
+    ip(&["link", "add", name, "address", "02:00:00:00:77:01", "type", "bridge"])?;
     for (address, prefix) in addresses {
         ip(&["address", "add", &format!("{address}/{prefix}"), "dev", name])?;
     }

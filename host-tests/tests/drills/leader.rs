@@ -25,6 +25,8 @@ pub async fn cold_start(world: &mut World) -> Result<Row> {
     ensure!(node["stat_replication"].as_array().is_some_and(|rows| rows.iter().any(streams)), "{status}");
     let slots = node["replication_slots"].as_array().context("slots")?;
     ensure!(slots.len() == 2 && slots.iter().all(|slot| slot["active"] == true), "{status}");
+    let archived = r#"test "$(dob-status --json | jq '.node.archiver.last_archived_wal != null')" = true"#;
+    world.lab.nodes[&leader].until("the first archived segment", &["bash", "-c", archived]).await?;
     let text = world.lab.nodes[&leader].run(&["dob-status"]).await?;
     ensure!(text.contains("streaming") && text.contains("active"), "{text}");
     let note = format!("two regions of three nodes, from power-on to all streaming and served: {} s", took.as_secs());

@@ -47,6 +47,8 @@ locals {
     max_slot_wal_keep_size = "${floor(var.data_volume_mb / 4)}MB"
   }
 
+  restore_command = "/usr/local/sbin/dob-archive-get %f %p"
+
   database_peers = concat(values(local.data), var.other_region.addresses)
 
   patroni = {
@@ -102,7 +104,7 @@ locals {
         rewind      = merge({ username = "rewinder" }, local.verified)
       }
       parameters    = local.postgresql_parameters
-      recovery_conf = { restore_command = "pgbackrest --stanza=${var.cluster} archive-get %f \"%p\"" }
+      recovery_conf = { restore_command = local.restore_command }
       basebackup    = { checkpoint = "fast" }
       pg_hba = concat(
         ["local all postgres peer", "local postgres prometheus peer"],
@@ -123,6 +125,6 @@ locals {
     port                   = local.ports.postgresql
     primary_slot_name      = local.region_slot
     create_replica_methods = ["basebackup"]
-    restore_command        = "pgbackrest --stanza=${var.cluster} archive-get %f \"%p\""
+    restore_command        = local.restore_command
   }
 }
