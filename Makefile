@@ -1,12 +1,13 @@
-# `make run` serves on 127.0.0.1:3000, `make test` checks everything; both install what they need.
+# `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test component run test test-faults bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-lab component run test lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
 COMPONENT := cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 LISTEN := 127.0.0.1:3000
+MODULES := terraform/modules
 HOST := --manifest-path host-tests/Cargo.toml
 # Network namespaces and small disks take root; everybody else runs all the rest.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
@@ -24,6 +25,16 @@ setup-test: setup ## Install what the tests need besides: network tools, schemat
 		.venv/bin/pip install --quiet --requirement host-tests/requirements.txt && \
 		cp host-tests/requirements.txt .venv/requirements.txt; }
 
+setup-terraform:
+	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
+
+setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstrap, containers, the emulator of AWS
+	@scripts/install-packages curl debootstrap haproxy iproute2 mount nftables openssl procps python3 python3-venv systemd-container util-linux
+	@cmp -s host-tests/lab/requirements.txt .venv-lab/requirements.txt || { \
+		python3 -m venv --clear .venv-lab && \
+		.venv-lab/bin/pip install --quiet --requirement host-tests/lab/requirements.txt && \
+		cp host-tests/lab/requirements.txt .venv-lab/; }
+
 # Also the build command in spin.toml: it must need nothing but rustup.
 component: ## Build the component
 	@command -v rustup >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs."; exit 1; }
@@ -35,8 +46,10 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-test: setup-test component ## Run every check
-	shellcheck scripts/* .ci/run
+test: setup-test setup-terraform component ## Run every check
+	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/*
+	terraform fmt -check -recursive terraform host-tests/lab
+	$(foreach module,$(wildcard $(MODULES)/*),terraform -chdir=$(module) init -input=false >/dev/null && terraform -chdir=$(module) test &&) true
 	cargo fmt --check
 	cargo fmt --check $(HOST)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
@@ -46,6 +59,12 @@ test: setup-test component ## Run every check
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
+
+lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
+	@cargo run --quiet $(HOST) -- lab
+
+drill: setup-lab component ## Break the nodes of two regions under load and measure; one drill: make drill D=leader-crash (root)
+	cargo test $(HOST) --test drills -- $(D)
 
 bench: setup component ## Measure, and print the README's table
 	@scripts/install-packages wrk
@@ -61,4 +80,4 @@ fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchai
 clean: ## Remove what was built; the data of `make run` in .dob stays
 	cargo clean
 	cargo clean $(HOST)
-	rm -rf .venv
+	rm -rf .venv .venv-lab

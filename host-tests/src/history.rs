@@ -175,7 +175,10 @@ mod tests {
         assert_eq!(Findings::of(&history, &stored(&[("bob", 2)])).lost, stored(&[("ann", 1)]));
         assert_eq!(Findings::of(&history, &stored(&[("ann", 1), ("bob", 1)])).lost, stored(&[("bob", 2)]));
         // The second may have been stored though its client was not told.
-        assert_eq!(Findings::of(&[save(0, "ann", 1), failed(save(9, "ann", 2))], &stored(&[("ann", 2)])).lost, stored(&[]));
+        assert_eq!(
+            Findings::of(&[save(0, "ann", 1), failed(save(9, "ann", 2))], &stored(&[("ann", 2)])).lost,
+            stored(&[])
+        );
     }
 
     #[test]

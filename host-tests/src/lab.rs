@@ -144,7 +144,8 @@ impl Lab {
 
 /// Runs a command to its end and gives what it printed, without the last line's end.
 pub(crate) fn run(command: &mut std::process::Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("can't run {:?}: `make setup-lab`", command.get_program()))?;
+    let output =
+        command.output().with_context(|| format!("can't run {:?}: `make setup-lab`", command.get_program()))?;
     if !output.status.success() {
         bail!("{:?} failed: {}", command.get_program(), String::from_utf8_lossy(&output.stderr).trim());
     }

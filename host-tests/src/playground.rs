@@ -49,7 +49,8 @@ async fn serve(both: bool) -> Result<ExitCode> {
 }
 
 fn welcome(lab: &Lab, leader: &str, replica: &str, url: &str) -> String {
-    let shells = lab.nodes.values().filter(|node| node.is_on()).map(|node| format!("  {:10} {}", node.name, node.shell()));
+    let shells =
+        lab.nodes.values().filter(|node| node.is_on()).map(|node| format!("  {:10} {}", node.name, node.shell()));
     format!(
         "{leader} leads, {replica} follows. The lab has a network of its own; from another terminal, as root:
 

@@ -69,7 +69,17 @@ pub(super) fn random() -> Result<String> {
 fn authority(directory: &Path, name: &str) -> Result<PathBuf> {
     let path = directory.join(name);
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]);
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "30",
+    ]);
     openssl.args(["-subj", &format!("/CN=lab {name}"), "-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
     openssl.arg("-keyout").arg(path.with_extension("key")).arg("-out").arg(path.with_extension("crt"));
     run(&mut openssl)?;
@@ -81,7 +91,17 @@ fn server_certificate(directory: &Path, authority: &Path, names: &[String]) -> R
     let (key, certificate) = (directory.join("server.key"), directory.join("server.crt"));
     let alternatives: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
     let mut openssl = Command::new("openssl");
-    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]);
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "30",
+    ]);
     openssl.args(["-subj", "/CN=amazonaws.com", "-addext", &format!("subjectAltName={}", alternatives.join(","))]);
     openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     openssl.arg("-CA").arg(authority.with_extension("crt")).arg("-CAkey").arg(authority.with_extension("key"));

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const CACHE: &str = "/var/cache/dob-api";
-/// As on EC2, installs what the node's role needs.
-const INSTALL: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../terraform/modules/database-node/files/sbin/dob-install"));
+/// Counted up when the steps below change, so that everybody's is made anew.
+const RECIPE: u32 = 1;
 /// What an EC2 image holds besides the packages of the user data.
 const IMAGE: [&str; 2] = ["cloud-init", "udev"];
 
@@ -22,7 +21,7 @@ impl Base {
     /// The base system for this plan; the first time takes minutes, and the network.
     pub fn prepare(plan: &Plan) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
-        (&plan.packages, IMAGE, INSTALL, include_str!("base.rs")).hash(&mut hasher);
+        (&plan.packages, IMAGE, RECIPE).hash(&mut hasher);
         let directory = Path::new(CACHE).join(format!("lab-base-{:016x}", hasher.finish()));
         if !directory.exists() {
             remove_older()?;
@@ -52,7 +51,8 @@ fn make(directory: &Path, packages: &[String]) -> Result<()> {
     let step = |name: &str, command: &mut Command| -> Result<()> {
         println!("  {name}");
         command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file.try_clone()?);
-        let status = command.status().with_context(|| format!("can't run {:?}: `make setup-lab`", command.get_program()))?;
+        let status =
+            command.status().with_context(|| format!("can't run {:?}: `make setup-lab`", command.get_program()))?;
         if !status.success() {
             bail!("{name} failed: the reason is in {}", log.display());
         }
@@ -78,7 +78,10 @@ fn make(directory: &Path, packages: &[String]) -> Result<()> {
     fs::write(&no_services, "#!/bin/sh\nexit 101\n")?;
     step("permission", Command::new("chmod").arg("755").arg(&no_services))?;
     step("the package lists", &mut in_chroot(&["apt-get", "update", "-q"]))?;
-    step("an image's own packages", &mut in_chroot(&[&["apt-get", "install", "-qy", "--no-install-recommends"], &IMAGE[..]].concat()))?;
+    step(
+        "an image's own packages",
+        &mut in_chroot(&[&["apt-get", "install", "-qy", "--no-install-recommends"], &IMAGE[..]].concat()),
+    )?;
     // No main cluster: the same that dob-install sees to on a bare image.
     fs::create_dir_all(directory.join("etc/postgresql-common"))?;
     fs::write(directory.join("etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n")?;
@@ -87,7 +90,15 @@ fn make(directory: &Path, packages: &[String]) -> Result<()> {
     step("PostgreSQL, Patroni, etcd, pgBackRest", &mut in_chroot(&[&install[..], &packages].concat()))?;
     fs::remove_file(no_services)?;
     // A new instance of an image has no services running but those that its user data starts.
-    for service in ["etcd", "patroni", "postgresql", "prometheus-node-exporter", "prometheus-postgres-exporter", "apt-daily.timer", "apt-daily-upgrade.timer"] {
+    for service in [
+        "etcd",
+        "patroni",
+        "postgresql",
+        "prometheus-node-exporter",
+        "prometheus-postgres-exporter",
+        "apt-daily.timer",
+        "apt-daily-upgrade.timer",
+    ] {
         step(&format!("{service} off"), &mut in_chroot(&["systemctl", "disable", service]))?;
     }
     step("networking by systemd", &mut in_chroot(&["systemctl", "enable", "systemd-networkd"]))?;

@@ -63,7 +63,13 @@ impl Node {
         let hosts = format!("127.0.0.1 localhost {name}\n{} {}\n", super::HERE, aws.names.join(" "));
         let certificates = aws.authority.clone();
         let data_device = account.data_device.clone();
-        let seed = Seed { user_data: planned.user_data, hosts, certificates, data_device, data_volume_mb: account.data_volume_mb };
+        let seed = Seed {
+            user_data: planned.user_data,
+            hosts,
+            certificates,
+            data_device,
+            data_volume_mb: account.data_volume_mb,
+        };
         let node = Self {
             name: name.to_owned(),
             address: planned.address,
@@ -147,6 +153,21 @@ impl Node {
         run(Command::new("ip").args(["link", "set", &self.interface(), "up"])).map(drop)
     }
 
+    /// Drops every packet from this machine to the node's PostgreSQL; other nodes reach it.
+    pub fn drop_packets_of_clients(&self) -> Result<()> {
+        let rules = format!(
+            "add table ip lab; add chain ip lab dropped {{ type filter hook output priority 0; }};
+             add rule ip lab dropped ip daddr {} tcp dport 5432 drop",
+            self.address
+        );
+        run(Command::new("nft").arg(rules)).map(drop)
+    }
+
+    /// Ends `drop_packets_of_clients`.
+    pub fn pass_packets_of_clients(&self) -> Result<()> {
+        run(Command::new("nft").args(["delete", "table", "ip", "lab"])).map(drop)
+    }
+
     /// Runs a command on the node as root, to its end; an error holds what it said.
     pub async fn run(&self, command: &[&str]) -> Result<String> {
         let running = self.running.as_ref().with_context(|| format!("{} is off", self.name))?;
@@ -179,7 +200,9 @@ impl Node {
         loop {
             match self.run(command).await {
                 Ok(printed) => return Ok(printed),
-                Err(error) if started.elapsed() > PATIENCE => return Err(error.context(format!("not within {PATIENCE:?}: {what}"))),
+                Err(error) if started.elapsed() > PATIENCE => {
+                    return Err(error.context(format!("not within {PATIENCE:?}: {what}")));
+                }
                 Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
             }
         }
@@ -221,7 +244,8 @@ impl Node {
         for directory in [&upper, &work, &root] {
             fs::create_dir_all(directory)?;
         }
-        let options = format!("lowerdir={},upperdir={},workdir={}", self.base.0.display(), upper.display(), work.display());
+        let options =
+            format!("lowerdir={},upperdir={},workdir={}", self.base.0.display(), upper.display(), work.display());
         run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&root))?;
         self.write_seed(&root)
     }
@@ -231,14 +255,21 @@ impl Node {
         fs::create_dir_all(&seed)?;
         let instance = super::aws::random()?;
         fs::write(seed.join("meta-data"), format!("instance-id: i-{instance}\nlocal-hostname: {}\n", self.name))?;
-        let mut decode = Command::new("base64").arg("-d").stdin(Stdio::piped()).stdout(fs::File::create(seed.join("user-data"))?).spawn()?;
+        let mut decode = Command::new("base64")
+            .arg("-d")
+            .stdin(Stdio::piped())
+            .stdout(fs::File::create(seed.join("user-data"))?)
+            .spawn()?;
         std::io::Write::write_all(&mut decode.stdin.take().context("piped")?, self.seed.user_data.as_bytes())?;
         decode.wait()?;
         fs::write(root.join("etc/hosts"), &self.seed.hosts)?;
         fs::write(root.join("etc/resolv.conf"), "")?;
         fs::write(
             root.join("etc/systemd/network/10-host0.network"),
-            format!("[Match]\nName=host0\n[Network]\nAddress={}/16\n[Route]\nDestination=169.254.169.254/32\nScope=link\n", self.address),
+            format!(
+                "[Match]\nName=host0\n[Network]\nAddress={}/16\n[Route]\nDestination=169.254.169.254/32\nScope=link\n",
+                self.address
+            ),
         )?;
         let trusted = root.join("etc/ssl/certs/ca-certificates.crt");
         let both = fs::read_to_string(&trusted)? + &fs::read_to_string(&self.seed.certificates)?;
@@ -251,7 +282,11 @@ impl Node {
         let open = fs::File::open(&device)?.into();
         // Goes on as long as it is in use, and no longer.
         run(Command::new("losetup").args(["--detach", &device]))?;
-        let link = format!("d {} 755\nL+ {} - - - - {device}\n", Path::new(&self.seed.data_device).parent().unwrap_or(Path::new("/dev")).display(), self.seed.data_device);
+        let link = format!(
+            "d {} 755\nL+ {} - - - - {device}\n",
+            Path::new(&self.seed.data_device).parent().unwrap_or(Path::new("/dev")).display(),
+            self.seed.data_device
+        );
         fs::write(self.root().join("etc/tmpfiles.d/data-volume.conf"), link)?;
         Ok((device, open))
     }
@@ -283,7 +318,8 @@ pub async fn patroni_role(address: Ipv4Addr) -> Option<String> {
 async fn init_of(nspawn: u32) -> Result<Pid> {
     let started = Instant::now();
     while started.elapsed() < PATIENCE {
-        let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).context("systemd-nspawn ended")?;
+        let children =
+            fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).context("systemd-nspawn ended")?;
         if let Some(init) = children.split_whitespace().next().and_then(|pid| pid.parse().ok())
             && fs::read_link(format!("/proc/{init}/exe")).is_ok_and(|exe| exe.ends_with("systemd/systemd"))
         {

@@ -1,10 +1,185 @@
-use crate::world::{Row, World};
-use anyhow::{Result, bail};
-pub async fn replica_lost(_: &mut World) -> Result<Row> { bail!("todo") }
-pub async fn witness_lost(_: &mut World) -> Result<Row> { bail!("todo") }
-pub async fn etcd_lost(_: &mut World) -> Result<Row> { bail!("todo") }
-pub async fn disk_full(_: &mut World) -> Result<Row> { bail!("todo") }
-pub async fn replica_lagging(_: &mut World) -> Result<Row> { bail!("todo") }
-pub async fn packets_dropped(_: &mut World) -> Result<Row> { bail!("todo") }
-pub async fn password_rotated(_: &mut World) -> Result<Row> { bail!("todo") }
-pub async fn node_replaced(_: &mut World) -> Result<Row> { bail!("todo") }
+//! What the service must not notice, or must answer for in time.
+
+use crate::load::Load;
+use crate::world::{Row, WEST, World};
+use anyhow::{Context, Result, ensure};
+use dob_host::history::Findings;
+use dob_host::lab::Boot;
+use std::time::{Duration, Instant};
+
+const BEFORE: Duration = Duration::from_secs(3);
+/// How long a fault lasts: longer than Patroni takes to act on anything.
+const FAULT: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(90);
+/// The contract's limit for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// The replica's power is cut.
+pub async fn replica_lost(world: &mut World) -> Result<Row> {
+    let (_, replica, _) = prepare(world).await?;
+    node_lost(world, "replica-lost", &replica).await
+}
+
+/// The witness's power is cut.
+pub async fn witness_lost(world: &mut World) -> Result<Row> {
+    let (.., witness) = prepare(world).await?;
+    node_lost(world, "witness-lost", &witness).await
+}
+
+async fn node_lost(world: &mut World, drill: &str, node: &str) -> Result<Row> {
+    let load = begin(world).await;
+    load.mark(&format!("power of {node} cut"));
+    world.lab.node(node).power_off()?;
+    load.go_on(FAULT).await;
+    load.mark("power on");
+    world.lab.node(node).power_on().await?;
+    world.lab.healthy(WEST, "primary").await?;
+    load.mark("all well");
+    unnoticed(world, drill, load).await
+}
+
+/// The etcd of the leader's node is killed, and comes back without its data.
+pub async fn etcd_lost(world: &mut World) -> Result<Row> {
+    let (leader, ..) = prepare(world).await?;
+    let load = begin(world).await;
+    load.mark("etcd on the leader's node killed, its data gone");
+    let lose = "systemctl kill --signal=KILL etcd; systemctl stop etcd; rm -r /var/lib/postgresql/etcd/*/member";
+    world.lab.nodes[&leader].run(&["bash", "-ec", lose]).await?;
+    load.go_on(FAULT).await;
+    load.mark("etcd started");
+    world.lab.nodes[&leader].run(&["systemctl", "start", "etcd"]).await?;
+    load.mark("a member again");
+    let row = unnoticed(world, "etcd-lost", load).await?;
+    let (now, ..) = world.roles(WEST).await?;
+    ensure!(now == leader, "{now} leads");
+    Ok(row)
+}
+
+/// The leader's data volume is full for a while.
+pub async fn disk_full(world: &mut World) -> Result<Row> {
+    let (leader, ..) = prepare(world).await?;
+    let load = begin(world).await;
+    load.mark("leader's volume filled");
+    let fill = "fallocate --length $(df --output=avail --block-size=1 /var/lib/postgresql | tail -1) /var/lib/postgresql/filler || true; \
+                dd if=/dev/zero of=/var/lib/postgresql/filler2 bs=4k 2>/dev/null || true";
+    world.lab.nodes[&leader].run(&["bash", "-c", fill]).await?;
+    load.go_on(FAULT).await;
+    load.mark("space again");
+    world.lab.nodes[&leader].run(&["bash", "-c", "rm -f /var/lib/postgresql/filler*"]).await?;
+    load.until_saved(PATIENCE).await?;
+    world.lab.healthy(WEST, "primary").await?;
+    load.mark("all well");
+    let figures = timely(world, "disk-full", load).await?;
+    row("disk-full", figures, "")
+}
+
+/// The replica stops replaying.
+pub async fn replica_lagging(world: &mut World) -> Result<Row> {
+    let (leader, replica, _) = prepare(world).await?;
+    let load = begin(world).await;
+    load.mark("replay on the replica paused");
+    world.lab.nodes[&replica].sql("postgres", "SELECT pg_wal_replay_pause()").await?;
+    load.go_on(FAULT).await;
+    let lag = "SELECT bool_or(pg_wal_lsn_diff(sent_lsn, replay_lsn) > 10000) FROM pg_stat_replication";
+    ensure!(world.lab.nodes[&leader].sql("postgres", lag).await? == "t", "no lag is seen on the leader");
+    world.lab.nodes[&replica].sql("postgres", "SELECT pg_wal_replay_resume()").await?;
+    load.mark("resumed");
+    unnoticed(world, "replica-lagging", load).await
+}
+
+/// Every packet between the clients' side and the leader's PostgreSQL is dropped; Patroni sees nothing wrong.
+pub async fn packets_dropped(world: &mut World) -> Result<Row> {
+    let (leader, ..) = prepare(world).await?;
+    let load = begin(world).await;
+    load.mark("packets to the leader dropped");
+    world.lab.nodes[&leader].drop_packets_of_clients()?;
+    load.go_on(FAULT).await;
+    load.mark("packets pass");
+    world.lab.nodes[&leader].pass_packets_of_clients()?;
+    load.until_saved(PATIENCE).await?;
+    load.mark("saving again");
+    let figures = timely(world, "packets-dropped", load).await?;
+    row("packets-dropped", figures, "greetings come from the replica")
+}
+
+/// The API's password is rotated: pods come up as a new role, then the old one is retired.
+pub async fn password_rotated(world: &mut World) -> Result<Row> {
+    let (leader, ..) = prepare(world).await?;
+    let load = begin(world).await;
+    let old = world.user.clone();
+    world.user = if old == "dob_api_a" { "dob_api_b" } else { "dob_api_a" }.to_owned();
+    world.password = format!("another-password-{}", std::process::id());
+    load.mark("pods with the new role roll out");
+    world.serve(WEST).await?;
+    load.mark("old role retired");
+    world.lab.nodes[&leader].run(&["dob-retire-role", &old]).await?;
+    load.go_on(BEFORE).await;
+    let may_log_in = format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{old}'");
+    ensure!(world.lab.nodes[&leader].sql("postgres", &may_log_in).await? == "f", "{old} may still log in");
+    unnoticed(world, "password-rotated", load).await
+}
+
+/// Each node of the region is replaced by a new instance: with its volume, without it, and the witness.
+pub async fn node_replaced(world: &mut World) -> Result<Row> {
+    let (_, replica, witness) = prepare(world).await?;
+    let load = begin(world).await;
+    let kept = replace(world, &load, &replica, Boot::NewInstance, true).await?;
+    let lost = replace(world, &load, &replica, Boot::NewInstanceAndVolume, false).await?;
+    load.mark(&format!("{witness} replaced"));
+    world.lab.node(&witness).replace(Boot::NewInstance)?;
+    world.lab.node(&witness).power_on().await?;
+    let is_active = ["systemctl", "is-active", "--quiet", "etcd"];
+    world.lab.nodes[&witness].until("etcd on the new witness", &is_active).await?;
+    load.mark("its etcd is a member");
+    let mut row = unnoticed(world, "node-replaced", load).await?;
+    row.note = format!("the new instance follows after {kept} s with its volume, after {lost} s with an empty one");
+    Ok(row)
+}
+
+/// Replaces the replica; its data must be the same, not fetched anew, exactly when the volume was kept.
+async fn replace(world: &mut World, load: &Load, replica: &str, boot: Boot, keeps: bool) -> Result<u64> {
+    let identity = ["stat", "--format=%W", "/var/lib/postgresql/17/dob/PG_VERSION"];
+    let before = world.lab.nodes[replica].run(&identity).await?;
+    load.mark(&format!("{replica} replaced, {}", if keeps { "volume kept" } else { "volume lost" }));
+    let started = Instant::now();
+    world.lab.node(replica).replace(boot)?;
+    world.lab.node(replica).power_on().await?;
+    let (_, follows) = world.lab.healthy(WEST, "primary").await?;
+    ensure!(follows == replica, "{follows} follows");
+    load.mark("it follows");
+    let after = world.lab.nodes[replica].run(&identity).await.context("its data")?;
+    ensure!((before == after) == keeps, "files made at {before} before, {after} after");
+    Ok(started.elapsed().as_secs())
+}
+
+async fn prepare(world: &mut World) -> Result<(String, String, String)> {
+    world.ready().await?;
+    world.roles(WEST).await
+}
+
+async fn begin(world: &mut World) -> Load {
+    let load = world.load();
+    load.go_on(BEFORE).await;
+    load
+}
+
+/// No call may have failed, and nothing be lost.
+async fn unnoticed(world: &World, drill: &str, load: Load) -> Result<Row> {
+    load.go_on(BEFORE).await;
+    let figures = timely(world, drill, load).await?;
+    ensure!(figures.errors.is_empty() && figures.lost.is_empty(), "{figures:?}");
+    row(drill, figures, "")
+}
+
+/// Every call must have been answered in time, rightly or with 503, and nothing be lost.
+async fn timely(world: &World, drill: &str, load: Load) -> Result<Findings> {
+    let (figures, _) = world.judge(drill, load, WEST).await?;
+    ensure!(figures.slowest < ANSWER_WITHIN, "{figures:?}");
+    ensure!(figures.errors.keys().all(|error| error == "503"), "{figures:?}");
+    ensure!(figures.lost.is_empty(), "{figures:?}");
+    Ok(figures)
+}
+
+fn row(drill: &str, figures: Findings, note: &str) -> Result<Row> {
+    Ok(Row { drill: drill.to_owned(), figures: Some(figures), note: note.to_owned() })
+}

@@ -17,6 +17,9 @@ pub async fn cold_start(world: &mut World) -> Result<Row> {
     world.ready().await?;
     let took = started.elapsed();
     let (leader, replica, _) = world.roles(WEST).await?;
+    for node in world.lab.cluster(WEST) {
+        world.lab.nodes[&node].run(&["cloud-init", "schema", "--system"]).await?;
+    }
     let status = world.lab.nodes[&leader].run(&["dob-status", "--json"]).await?;
     let status: serde_json::Value = serde_json::from_str(&status).context("dob-status --json")?;
     let node = &status["node"];
@@ -146,11 +149,16 @@ async fn takes_writes(world: &World, node: &str) -> Result<Instant> {
 async fn until_recovery_is(world: &World, node: &str, answer: &str, wanted: bool) -> Result<Instant> {
     let started = Instant::now();
     loop {
-        let writable = world.lab.nodes[node].sql("postgres", "SELECT pg_is_in_recovery()").await.is_ok_and(|a| a == answer);
+        let writable =
+            world.lab.nodes[node].sql("postgres", "SELECT pg_is_in_recovery()").await.is_ok_and(|a| a == answer);
         if writable == wanted {
             return Ok(Instant::now());
         }
-        ensure!(started.elapsed() < PATIENCE, "{node} is {} writable after {PATIENCE:?}", if wanted { "not" } else { "still" });
+        ensure!(
+            started.elapsed() < PATIENCE,
+            "{node} is {} writable after {PATIENCE:?}",
+            if wanted { "not" } else { "still" }
+        );
     }
 }
 

@@ -67,7 +67,8 @@ impl Load {
     pub async fn until_saved(&self, patience: Duration) -> Result<Duration> {
         let now = self.started.elapsed();
         loop {
-            let saved = |call: &Call| call.started > now && call.error.is_none() && matches!(call.what, What::Save { .. });
+            let saved =
+                |call: &Call| call.started > now && call.error.is_none() && matches!(call.what, What::Save { .. });
             if let Some(call) = self.record.lock().unwrap().calls.iter().rev().find(|call| saved(call)) {
                 return Ok(call.ended - now);
             }

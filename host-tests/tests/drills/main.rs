@@ -30,7 +30,7 @@ macro_rules! drills {
 }
 
 /// In the order of a full run: the lab is one, and each drill leaves it as it found it.
-const DRILLS: [Drill; 20] = drills! {
+const DRILLS: [Drill; 22] = drills! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-shutdown" => leader::shutdown,
@@ -49,8 +49,10 @@ const DRILLS: [Drill; 20] = drills! {
     "password-rotated" => faults::password_rotated,
     "node-replaced" => faults::node_replaced,
     "restore" => backups::restore,
+    "bucket-lost" => backups::bucket_lost,
     "backups-damaged" => backups::damaged,
-    "region-gone" => regions::gone_and_back,
+    "region-gone" => regions::gone,
+    "fail-back" => regions::fail_back,
 };
 
 fn main() -> ExitCode {
@@ -117,7 +119,10 @@ fn chosen() -> Result<Vec<&'static Drill>> {
     }
     let known = || DRILLS.map(|drill| drill.name).join(", ");
     let find = |name: &String| {
-        DRILLS.iter().find(|drill| drill.name == name).with_context(|| format!("there is no drill {name}; there are: {}", known()))
+        DRILLS
+            .iter()
+            .find(|drill| drill.name == name)
+            .with_context(|| format!("there is no drill {name}; there are: {}", known()))
     };
     names.iter().map(find).collect()
 }

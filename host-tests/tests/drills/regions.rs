@@ -1,3 +1,95 @@
-use crate::world::{Row, World};
-use anyhow::{Result, bail};
-pub async fn gone_and_back(_: &mut World) -> Result<Row> { bail!("todo") }
+//! The primary region is lost and the other takes over; then the way back.
+
+use crate::world::{CENTRAL, Row, WEST, World};
+use anyhow::{Context, Result, bail, ensure};
+use std::time::{Duration, Instant};
+
+const BEFORE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// All nodes of the primary region lose their power; a person promotes the recovery region.
+pub async fn gone(world: &mut World) -> Result<Row> {
+    world.ready().await?;
+    world.roles(WEST).await?;
+    let (standby, _) = world.lab.healthy(CENTRAL, "standby_leader").await?;
+    let refused = refusal(world, &standby, &["dob-promote"]).await?;
+    ensure!(refused.contains("still leads"), "{refused}");
+
+    let load = world.load();
+    load.go_on(BEFORE).await;
+    load.mark("primary region's power cut");
+    for node in world.lab.cluster(WEST) {
+        world.lab.node(&node).power_off()?;
+    }
+    let refused = refusal(world, &standby, &["dob-promote"]).await?;
+    ensure!(refused.contains("can't be asked whether they lead"), "{refused}");
+    let decided = Instant::now();
+    load.mark("dob-promote --other-region-is-gone");
+    world.lab.nodes[&standby].run(&["dob-promote", "--other-region-is-gone"]).await?;
+    world.serve(CENTRAL).await?;
+    load.until_saved(PATIENCE).await?;
+    let recovery_time = decided.elapsed().as_secs();
+    load.mark("saving in the recovery region");
+    load.go_on(BEFORE).await;
+    let (figures, _) = world.judge("region-gone", load, CENTRAL).await?;
+    let note = format!(
+        "RPO {} acknowledged dates ({:.1} s), RTO {recovery_time} s from the decision",
+        figures.lost.len(),
+        figures.lost_seconds
+    );
+    Ok(Row { drill: "region-gone".to_owned(), figures: Some(figures), note })
+}
+
+/// The old region's power is back: it follows, then leads again.
+pub async fn fail_back(world: &mut World) -> Result<Row> {
+    if world.lab.leader(CENTRAL, "primary").await.is_none() {
+        gone(world).await?;
+    }
+    world.lab.power_on(WEST).await?;
+    let old = until_leads(world, WEST).await?;
+    let rejoined = Instant::now();
+    world.lab.nodes[&old].run(&["dob-rejoin"]).await?;
+    let (follower, _) = world.lab.healthy(WEST, "standby_leader").await?;
+    let rejoined = rejoined.elapsed().as_secs();
+    let journal = world.lab.nodes[&follower].run(&["journalctl", "--unit=patroni", "--no-pager", "--boot"]).await?;
+    let rewound = journal.contains("running pg_rewind");
+    let rebuilt = journal.contains("bootstrap_standby_leader") || journal.contains("pg_basebackup");
+
+    let load = world.load();
+    load.go_on(BEFORE).await;
+    let (leader, _) = world.lab.healthy(CENTRAL, "primary").await?;
+    load.mark("dob-rejoin --hand-over in the recovery region");
+    world.lab.nodes[&leader].run(&["dob-rejoin", "--hand-over"]).await?;
+    load.mark("dob-promote in the primary region");
+    world.lab.nodes[&follower].run(&["dob-promote"]).await?;
+    world.serve(WEST).await?;
+    load.until_saved(PATIENCE).await?;
+    load.mark("saving in the primary region");
+    world.lab.healthy(CENTRAL, "standby_leader").await?;
+    load.go_on(BEFORE).await;
+    let (figures, _) = world.judge("fail-back", load, WEST).await?;
+    ensure!(figures.lost.is_empty(), "{figures:?}");
+    ensure!(!rebuilt, "the old region was rebuilt");
+    let how = if rewound { "by pg_rewind" } else { "without a rewind, its data had not diverged" };
+    let note = format!("the old region followed {rejoined} s after dob-rejoin, {how}");
+    Ok(Row { drill: "fail-back".to_owned(), figures: Some(figures), note })
+}
+
+/// What a command says that must refuse.
+async fn refusal(world: &World, node: &str, command: &[&str]) -> Result<String> {
+    match world.lab.nodes[node].run(command).await {
+        Ok(said) => bail!("{} did not refuse: {said}", command.join(" ")),
+        Err(error) => Ok(error.to_string()),
+    }
+}
+
+async fn until_leads(world: &World, region: &str) -> Result<String> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if let Some(leader) = world.lab.leader(region, "primary").await {
+            return Ok(leader);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    Err(anyhow::anyhow!("{PATIENCE:?}")).with_context(|| format!("nobody leads in {region}"))
+}

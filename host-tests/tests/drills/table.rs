@@ -38,9 +38,12 @@ pub fn keep(rows: &[Row]) -> Result<()> {
     std::fs::create_dir_all(directory())?;
     let file = directory().join("README.md");
     let old = std::fs::read_to_string(&file).unwrap_or_default();
-    let name = |line: &str| line.trim_start_matches("| ").trim_start_matches('[').split([' ', ']']).next().unwrap_or("").to_owned();
+    let name = |line: &str| {
+        line.trim_start_matches("| ").trim_start_matches('[').split([' ', ']']).next().unwrap_or("").to_owned()
+    };
     let is_row = |line: &&str| line.starts_with("| ") && !line.starts_with("| drill ");
-    let mut lines: BTreeMap<String, String> = old.lines().filter(is_row).map(|line| (name(line), line.to_owned())).collect();
+    let mut lines: BTreeMap<String, String> =
+        old.lines().filter(is_row).map(|line| (name(line), line.to_owned())).collect();
     lines.extend(rows.iter().map(|row| (row.drill.clone(), line(row))));
     let ordered = crate::DRILLS.iter().filter_map(|drill| lines.remove(drill.name));
     let table = ordered.fold(HEAD.to_owned(), |table, line| table + "\n" + &line);

@@ -51,23 +51,37 @@ fn draw(drill: &str, record: &Record) -> Result<String> {
     for (bucket, rate) in errors.iter().enumerate().filter(|(_, rate)| **rate > 0.0) {
         let (width, size) = (BUCKET / end * WIDTH, rate / most * HEIGHT);
         let (left, top) = (x(bucket as f64 * BUCKET), TOP + HEIGHT - size);
-        writeln!(svg, r#"<rect x="{left:.1}" y="{top:.1}" width="{width:.1}" height="{size:.1}" fill="crimson" opacity="0.6"/>"#)?;
+        writeln!(
+            svg,
+            r#"<rect x="{left:.1}" y="{top:.1}" width="{width:.1}" height="{size:.1}" fill="crimson" opacity="0.6"/>"#
+        )?;
     }
     for (rates, colour) in [(&greetings, "seagreen"), (&saves, "royalblue")] {
-        let point = |(n, rate): (usize, &f64)| format!("{:.1},{:.1}", x((n as f64 + 0.5) * BUCKET), TOP + HEIGHT - rate / most * HEIGHT);
+        let point = |(n, rate): (usize, &f64)| {
+            format!("{:.1},{:.1}", x((n as f64 + 0.5) * BUCKET), TOP + HEIGHT - rate / most * HEIGHT)
+        };
         let points: Vec<String> = rates.iter().enumerate().map(point).collect();
         writeln!(svg, r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#, points.join(" "))?;
     }
     for (n, (at, what)) in record.marks.iter().enumerate() {
         let (x, y) = (x(at.as_secs_f64()), 58.0 + 12.0 * (n % 3) as f64);
-        writeln!(svg, r#"<line x1="{x:.1}" x2="{x:.1}" y1="{y}" y2="{}" stroke="black" stroke-dasharray="3"/>"#, TOP + HEIGHT)?;
+        writeln!(
+            svg,
+            r#"<line x1="{x:.1}" x2="{x:.1}" y1="{y}" y2="{}" stroke="black" stroke-dasharray="3"/>"#,
+            TOP + HEIGHT
+        )?;
         writeln!(svg, r#"<text x="{:.1}" y="{y}">{:.1} s {what}</text>"#, x + 3.0, at.as_secs_f64())?;
     }
     for (n, name) in leaders.iter().enumerate() {
         let y = TOP + HEIGHT + 34.0 + LANE * n as f64;
         writeln!(svg, r#"<text x="2" y="{:.1}" font-size="10">{name}</text>"#, y + 10.0)?;
         for (from, to) in spans(record, name, end) {
-            writeln!(svg, r#"<rect x="{:.1}" y="{y}" width="{:.1}" height="12" fill="darkorange"/>"#, x(from), x(to) - x(from))?;
+            writeln!(
+                svg,
+                r#"<rect x="{:.1}" y="{y}" width="{:.1}" height="12" fill="darkorange"/>"#,
+                x(from),
+                x(to) - x(from)
+            )?;
         }
     }
     svg.push_str("</svg>\n");
@@ -81,7 +95,12 @@ fn axes(svg: &mut String, end: f64, most: f64) -> Result<()> {
     let step = if end > 120.0 { 20.0 } else { 5.0 };
     let ticks = (0..).map(|n| f64::from(n) * step).take_while(|seconds| *seconds <= end);
     for seconds in ticks {
-        writeln!(svg, r#"<text x="{:.1}" y="{}" text-anchor="middle" fill="gray">{seconds} s</text>"#, LEFT + seconds / end * WIDTH, bottom + 16.0)?;
+        writeln!(
+            svg,
+            r#"<text x="{:.1}" y="{}" text-anchor="middle" fill="gray">{seconds} s</text>"#,
+            LEFT + seconds / end * WIDTH,
+            bottom + 16.0
+        )?;
     }
     writeln!(svg, r#"<text x="2" y="{}" font-size="10" font-weight="bold">leads</text>"#, bottom + 30.0)?;
     Ok(())

@@ -45,7 +45,7 @@ locals {
       path        = "/usr/local/sbin/${name}"
       permissions = "0755"
       content     = file("${path.module}/files/sbin/${name}")
-    } if !startswith(name, "etcd-") || local.runs_etcd],
+    }],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path        = "/etc/systemd/system/${name}"
       permissions = "0644"

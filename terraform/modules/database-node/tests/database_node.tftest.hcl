@@ -1,0 +1,184 @@
+# What the nodes depend on, and what Terraform refuses.
+
+variables {
+  region = "eu-west-1"
+  node   = "west-a"
+  nodes = {
+    west-a = { address = "10.77.1.11", zone = "eu-west-1a", role = "data" }
+    west-b = { address = "10.77.1.12", zone = "eu-west-1b", role = "data" }
+    west-c = { address = "10.77.1.13", zone = "eu-west-1c", role = "witness" }
+  }
+  cluster_role    = "primary"
+  other_region    = { region = "eu-central-1", addresses = ["10.77.2.11", "10.77.2.12"] }
+  client_networks = ["10.0.0.0/16"]
+  backup_buckets  = { eu-west-1 = "backups-west", eu-central-1 = "backups-central" }
+  data_device     = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123"
+  data_volume_mb  = 20480
+  memory_mb       = 4096
+  secrets         = { certificate_authority = "dob/certificate-authority", passwords = "dob/passwords" }
+}
+
+run "a_data_node" {
+  command = plan
+
+  assert {
+    condition     = length(output.user_data) * 3 / 4 < 16384
+    error_message = "The user data does not fit."
+  }
+  assert {
+    condition     = alltrue([for line in split("\n", output.cloud_config) : !strcontains(lower(line), "password:")])
+    error_message = "There is a password in the user data."
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "\"shared_buffers\": \"1024MB\"")
+    error_message = "PostgreSQL is not sized from memory."
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "\"synchronous_mode\": false")
+    error_message = "Replication is not asynchronous by default."
+  }
+  assert {
+    condition     = !anytrue([for file in yamldecode(output.cloud_config).write_files : strcontains(file.content, "\"standby_cluster\":") if file.path == "/etc/patroni/config.yml"])
+    error_message = "A primary cluster follows nobody."
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "repo1-s3-bucket=backups-west") && strcontains(output.cloud_config, "repo2-s3-bucket=backups-central")
+    error_message = "The first repository is not the node's own region's."
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "repo1-cipher-type=aes-256-cbc") && strcontains(output.cloud_config, "repo2-cipher-type=aes-256-cbc")
+    error_message = "A repository is not encrypted."
+  }
+}
+
+run "a_witness_has_no_database" {
+  command = plan
+  variables {
+    node = "west-c"
+  }
+  assert {
+    condition     = !contains(output.packages, "postgresql-17") && !contains(output.packages, "patroni")
+    error_message = "A witness gets a database."
+  }
+  assert {
+    condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/etc/patroni/config.yml")
+    error_message = "A witness gets Patroni's configuration."
+  }
+}
+
+run "synchronous_by_one_variable" {
+  command = plan
+  variables {
+    replication_mode = "synchronous"
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "\"synchronous_mode\": true")
+    error_message = "Replication is not synchronous."
+  }
+}
+
+run "a_standby_cluster_follows_the_other_region" {
+  command = plan
+  variables {
+    cluster_role = "standby"
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "\"host\": \"10.77.2.11,10.77.2.12\"")
+    error_message = "The standby cluster does not stream from the other region."
+  }
+}
+
+run "two_nodes_with_one_address" {
+  command = plan
+  variables {
+    nodes = {
+      west-a = { address = "10.77.1.11", zone = "eu-west-1a", role = "data" }
+      west-b = { address = "10.77.1.11", zone = "eu-west-1b", role = "data" }
+      west-c = { address = "10.77.1.13", zone = "eu-west-1c", role = "witness" }
+    }
+  }
+  expect_failures = [var.nodes]
+}
+
+run "an_even_number_of_etcd_members" {
+  command = plan
+  variables {
+    nodes = {
+      west-a = { address = "10.77.1.11", zone = "eu-west-1a", role = "data" }
+      west-b = { address = "10.77.1.12", zone = "eu-west-1b", role = "data" }
+    }
+  }
+  expect_failures = [var.nodes]
+}
+
+run "a_replica_in_the_leaders_zone" {
+  command = plan
+  variables {
+    nodes = {
+      west-a = { address = "10.77.1.11", zone = "eu-west-1a", role = "data" }
+      west-b = { address = "10.77.1.12", zone = "eu-west-1a", role = "data" }
+      west-c = { address = "10.77.1.13", zone = "eu-west-1c", role = "witness" }
+    }
+  }
+  expect_failures = [var.nodes]
+}
+
+run "a_single_data_node" {
+  command = plan
+  variables {
+    nodes = {
+      west-a = { address = "10.77.1.11", zone = "eu-west-1a", role = "data" }
+      west-b = { address = "10.77.1.12", zone = "eu-west-1b", role = "witness" }
+      west-c = { address = "10.77.1.13", zone = "eu-west-1c", role = "witness" }
+    }
+  }
+  expect_failures = [var.nodes]
+}
+
+run "no_backup_key" {
+  command = plan
+  variables {
+    secrets = { certificate_authority = "dob/certificate-authority", passwords = "" }
+  }
+  expect_failures = [var.secrets]
+}
+
+run "no_bucket_in_the_other_region" {
+  command = plan
+  variables {
+    backup_buckets = { eu-west-1 = "backups-west" }
+  }
+  expect_failures = [var.backup_buckets]
+}
+
+run "clients_from_everywhere" {
+  command = plan
+  variables {
+    client_networks = ["0.0.0.0/0"]
+  }
+  expect_failures = [var.client_networks]
+}
+
+run "the_other_region_is_this_one" {
+  command = plan
+  variables {
+    other_region = { region = "eu-west-1", addresses = ["10.77.2.11"] }
+  }
+  expect_failures = [var.other_region]
+}
+
+run "an_address_of_the_other_region" {
+  command = plan
+  variables {
+    other_region = { region = "eu-central-1", addresses = ["10.77.1.11"] }
+  }
+  expect_failures = [var.other_region]
+}
+
+run "no_such_node" {
+  command = plan
+  variables {
+    node = "west-x"
+  }
+  expect_failures = [var.node]
+}
