@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 const FRESH: &str = "central-r";
 const DIGEST: &str =
     "SELECT count(*) || ' ' || md5(string_agg(username || date_of_birth, ',' ORDER BY username)) FROM dob_api.birthday";
+const READY: &str = "systemctl is-active --quiet dob-volume && systemctl is-active --quiet dob-secrets";
+/// The lab's S3 has the buckets in its paths.
+const AWS: &str =
+    "export AWS_CONFIG_FILE=/tmp/aws AWS_DEFAULT_REGION=eu-west-1; aws configure set default.s3.addressing_style path";
 /// archive_timeout, and what a segment takes.
 const RECOVERY_POINT: Duration = Duration::from_secs(60 + 5);
 
@@ -38,14 +42,14 @@ pub async fn bucket_lost(world: &mut World) -> Result<Row> {
     world.lab.nodes[&leader].sql("postgres", "SELECT pg_switch_wal()").await?;
     until_archived(world, &leader).await?;
     let bucket = format!("s3://dob-backups-{CENTRAL}");
-    let aws = |arguments: &'static [&'static str]| [&["aws", "s3"], arguments].concat();
-    world.lab.nodes[&leader].run(&[&aws(&["rb", "--force", "--region", CENTRAL])[..], &[&bucket]].concat()).await?;
+    let aws = |command: &str| format!("{AWS}; aws s3 --region {CENTRAL} {command} {bucket}");
+    world.lab.nodes[&leader].run(&["bash", "-ec", &aws("rb --force")]).await?;
     let refused = restore_on_fresh_node(world, &[&moment, "1"]).await;
     let told = refused.as_ref().is_err_and(|error| format!("{error:#}").contains("nothing could be restored"));
     ensure!(told, "a restore from a bucket that is gone: {refused:?}");
     world.lab.nodes[FRESH].run(&["dob-restore", &moment, "2"]).await?;
     compare(world, &before).await?;
-    world.lab.nodes[&leader].run(&[&aws(&["mb", "--region", CENTRAL])[..], &[&bucket]].concat()).await?;
+    world.lab.nodes[&leader].run(&["bash", "-ec", &aws("mb")]).await?;
     world.lab.nodes[&leader].run(&["dob-backup"]).await?;
     let note = "restored from the other region's bucket; a backup into the new one is made".to_owned();
     Ok(Row { drill: "bucket-lost".to_owned(), figures: None, note })
@@ -59,8 +63,8 @@ pub async fn damaged(world: &mut World) -> Result<Row> {
     node.run(&["dob-backup"]).await?;
     node.run(&["dob-backup", "verify"]).await?;
     let tamper = format!(
-        "bucket=s3://dob-backups-{WEST}
-         object=$(aws s3 ls --recursive $bucket/dob/backup/ | awk '/bundle/ {{print $4}}' | tail -n 1)
+        "{AWS}; bucket=s3://dob-backups-{WEST}
+         object=$(aws s3 ls --recursive $bucket/dob/backup/ | awk '/bundle\\// {{print $4}}' | tail -n 1)
          aws s3 cp --quiet $bucket/$object /tmp/whole
          cp /tmp/whole /tmp/damaged
          printf 'tampered' | dd of=/tmp/damaged bs=1 seek=1000 conv=notrunc status=none
@@ -126,15 +130,10 @@ async fn fresh_node(world: &mut World) -> Result<()> {
     let node = world.lab.node(FRESH);
     node.replace(Boot::NewInstanceAndVolume)?;
     node.power_on().await?;
-    node.until(
-        "the fresh node's volume and secrets",
-        &["systemctl", "is-active", "--quiet", "dob-volume", "dob-secrets"],
-    )
-    .await
-    .map(drop)
+    node.until("the fresh node's volume and secrets", &["bash", "-c", READY]).await.map(drop)
 }
 
-/// The restored rows must be those of before; the fresh node is terminated, and the rows go back to the leader's table.
+/// The restored rows must be those of before; the fresh node is terminated.
 async fn compare(world: &mut World, before: &str) -> Result<()> {
     let after = world.lab.nodes[FRESH].sql("dob_api", DIGEST).await?;
     world.lab.node(FRESH).power_off()?;

@@ -77,13 +77,15 @@ pub async fn disk_full(world: &mut World) -> Result<Row> {
 pub async fn replica_lagging(world: &mut World) -> Result<Row> {
     let (leader, replica, _) = prepare(world).await?;
     let load = begin(world).await;
-    load.mark("replay on the replica paused");
-    world.lab.nodes[&replica].sql("postgres", "SELECT pg_wal_replay_pause()").await?;
+    load.mark("replay on the replica stopped");
+    // Not pg_wal_replay_pause: Patroni resumes.
+    let startup = |signal: &'static str| ["pkill", "--signal", signal, "--full", "^postgres: dob: startup"];
+    world.lab.nodes[&replica].run(&startup("STOP")).await?;
     load.go_on(FAULT).await;
     let lag = "SELECT bool_or(pg_wal_lsn_diff(sent_lsn, replay_lsn) > 10000) FROM pg_stat_replication";
     ensure!(world.lab.nodes[&leader].sql("postgres", lag).await? == "t", "no lag is seen on the leader");
-    world.lab.nodes[&replica].sql("postgres", "SELECT pg_wal_replay_resume()").await?;
-    load.mark("resumed");
+    world.lab.nodes[&replica].run(&startup("CONT")).await?;
+    load.mark("replay goes on");
     unnoticed(world, "replica-lagging", load).await
 }
 

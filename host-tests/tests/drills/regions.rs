@@ -1,7 +1,7 @@
 //! The primary region is lost and the other takes over; then the way back.
 
 use crate::world::{CENTRAL, Row, WEST, World};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use std::time::{Duration, Instant};
 
 const BEFORE: Duration = Duration::from_secs(5);
@@ -46,7 +46,10 @@ pub async fn fail_back(world: &mut World) -> Result<Row> {
         gone(world).await?;
     }
     world.lab.power_on(WEST).await?;
-    let old = until_leads(world, WEST).await?;
+    let old = world.lab.cluster(WEST).swap_remove(0);
+    let waits = "journalctl --unit=patroni --boot --no-pager | grep -q 'not started until dob-rejoin'";
+    world.lab.nodes[&old].until("the old region waits", &["bash", "-c", waits]).await?;
+    ensure!(world.lab.leader(WEST, "primary").await.is_none(), "the old region leads too");
     let rejoined = Instant::now();
     world.lab.nodes[&old].run(&["dob-rejoin"]).await?;
     let (follower, _) = world.lab.healthy(WEST, "standby_leader").await?;
@@ -81,15 +84,4 @@ async fn refusal(world: &World, node: &str, command: &[&str]) -> Result<String> 
         Ok(said) => bail!("{} did not refuse: {said}", command.join(" ")),
         Err(error) => Ok(error.to_string()),
     }
-}
-
-async fn until_leads(world: &World, region: &str) -> Result<String> {
-    let started = Instant::now();
-    while started.elapsed() < PATIENCE {
-        if let Some(leader) = world.lab.leader(region, "primary").await {
-            return Ok(leader);
-        }
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-    Err(anyhow::anyhow!("{PATIENCE:?}")).with_context(|| format!("nobody leads in {region}"))
 }

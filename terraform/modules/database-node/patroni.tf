@@ -14,11 +14,6 @@ locals {
     # The most that a restore from S3 alone can lose, in seconds.
     archive_timeout = 60
 
-    hot_standby                = "on"
-    wal_log_hints              = "on"
-    max_connections            = local.max_connections
-    max_wal_senders            = 10
-    max_replication_slots      = 10
     password_encryption        = "scram-sha-256"
     ssl                        = "on"
     ssl_min_protocol_version   = "TLSv1.2"
@@ -81,7 +76,12 @@ locals {
         failsafe_mode           = true
         synchronous_mode        = var.replication_mode == "synchronous"
         slots                   = { (local.region_slot) = { type = "physical" } }
-        postgresql              = { use_pg_rewind = true, use_slots = true }
+        postgresql = {
+          use_pg_rewind = true
+          use_slots     = true
+          # These must be the same on all nodes, so Patroni takes them from here only.
+          parameters = { max_connections = local.max_connections, hot_standby = "on", wal_log_hints = "on" }
+        }
         }, var.cluster_role == "primary" ? {} : {
         standby_cluster = local.standby_cluster
       })
