@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Lab {
     /// The nodes by name; those that take part are powered on.
     pub nodes: BTreeMap<String, Node>,
-    /// The superuser of nothing: what `/readyz` makes role and schema with.
+    /// Of dob_admin, with which `/readyz` makes role, database and schema.
     pub admin_password: String,
     _aws: Aws,
 }

@@ -49,6 +49,8 @@ pub enum Boot {
     NewInstance,
     /// The volume too.
     NewInstanceAndVolume,
+    /// A volume that already holds a file system of somebody else's.
+    NewInstanceAndStrangersVolume,
 }
 
 impl Node {
@@ -137,8 +139,11 @@ impl Node {
     /// Terminates the instance; a new one will boot from the same user data.
     pub fn replace(&mut self, boot: Boot) -> Result<()> {
         self.power_off()?;
-        if boot == Boot::NewInstanceAndVolume {
+        if boot != Boot::NewInstance {
             self.new_volume()?;
+        }
+        if boot == Boot::NewInstanceAndStrangersVolume {
+            run(Command::new("mkfs.ext4").args(["-q", "-L", "stranger"]).arg(self.volume()))?;
         }
         self.new_instance()
     }

@@ -154,6 +154,46 @@ async fn replace(world: &mut World, load: &Load, replica: &str, boot: Boot, keep
     Ok(started.elapsed().as_secs())
 }
 
+/// A node whose secret is gone, and one whose volume holds something else: neither starts PostgreSQL, both say why, and the
+/// first goes on by itself when the secret is there.
+pub async fn node_unfit(world: &mut World) -> Result<Row> {
+    let (leader, replica, _) = prepare(world).await?;
+    let load = begin(world).await;
+    load.mark("replica replaced, its secret gone");
+    let aws = |command: &str| format!("aws secretsmanager --region {WEST} {command} --output text");
+    let read = aws("get-secret-value --secret-id dob/passwords --query SecretString");
+    let delete = aws("delete-secret --secret-id dob/passwords --force-delete-without-recovery");
+    let secret = world.lab.nodes[&leader].run(&["bash", "-ec", &format!("{read}; {delete} >/dev/null")]).await?;
+    world.lab.node(&replica).replace(Boot::NewInstance)?;
+    world.lab.node(&replica).power_on().await?;
+    refuses(world, &replica, "dob-secrets", "can't read the secret dob/passwords").await?;
+    load.mark("the secret is back");
+    let create = aws(&format!("create-secret --name dob/passwords --secret-string '{secret}'"));
+    world.lab.nodes[&leader].run(&["bash", "-ec", &create]).await?;
+    world.lab.healthy(WEST, "primary").await?;
+    load.mark("it follows");
+
+    load.mark("replica replaced, a stranger's volume attached");
+    world.lab.node(&replica).replace(Boot::NewInstanceAndStrangersVolume)?;
+    world.lab.node(&replica).power_on().await?;
+    refuses(world, &replica, "dob-volume", "holds ext4 that is not a volume of this database").await?;
+    load.mark("a blank volume attached");
+    world.lab.node(&replica).replace(Boot::NewInstanceAndVolume)?;
+    world.lab.node(&replica).power_on().await?;
+    world.lab.healthy(WEST, "primary").await?;
+    load.mark("it follows");
+    unnoticed(world, "node-unfit", load).await
+}
+
+/// The node's journal must say it, and PostgreSQL must not run.
+async fn refuses(world: &World, node: &str, unit: &str, sentence: &str) -> Result<()> {
+    let said = format!("journalctl --boot --no-pager --unit={unit} | grep -qF \"{sentence}\"");
+    world.lab.nodes[node].until(sentence, &["bash", "-c", &said]).await?;
+    let runs = world.lab.nodes[node].run(&["pgrep", "--exact", "postgres"]).await;
+    ensure!(runs.is_err(), "PostgreSQL runs on {node}");
+    Ok(())
+}
+
 async fn prepare(world: &mut World) -> Result<(String, String, String)> {
     world.ready().await?;
     world.roles(WEST).await

@@ -106,6 +106,8 @@ impl SteadyClient {
     /// In turn: a new user saved and greeted, its own user saved anew and greeted.
     async fn run(mut self, stopped: watch::Receiver<bool>) {
         let own = user(self.id, 0);
+        // Not all save at once, then all greet.
+        tokio::time::sleep(PACE * (self.id % 4) as u32).await;
         for round in 1.. {
             let own_version = u16::try_from(round).unwrap_or(VERSIONS).min(VERSIONS);
             let new = user(self.id, round);

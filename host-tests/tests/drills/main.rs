@@ -30,7 +30,7 @@ macro_rules! drills {
 }
 
 /// In the order of a full run: the lab is one, and each drill leaves it as it found it.
-const DRILLS: [Drill; 22] = drills! {
+const DRILLS: [Drill; 23] = drills! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-shutdown" => leader::shutdown,
@@ -48,6 +48,7 @@ const DRILLS: [Drill; 22] = drills! {
     "packets-dropped" => faults::packets_dropped,
     "password-rotated" => faults::password_rotated,
     "node-replaced" => faults::node_replaced,
+    "node-unfit" => faults::node_unfit,
     "restore" => backups::restore,
     "bucket-lost" => backups::bucket_lost,
     "backups-damaged" => backups::damaged,

@@ -70,7 +70,9 @@ fn draw(drill: &str, record: &Record) -> Result<String> {
             r#"<line x1="{x:.1}" x2="{x:.1}" y1="{y}" y2="{}" stroke="black" stroke-dasharray="3"/>"#,
             TOP + HEIGHT
         )?;
-        writeln!(svg, r#"<text x="{:.1}" y="{y}">{:.1} s {what}</text>"#, x + 3.0, at.as_secs_f64())?;
+        // Near the right edge the words stand to the left of their line.
+        let (x, anchor) = if x > LEFT + 0.75 * WIDTH { (x - 3.0, "end") } else { (x + 3.0, "start") };
+        writeln!(svg, r#"<text x="{x:.1}" y="{y}" text-anchor="{anchor}">{:.1} s {what}</text>"#, at.as_secs_f64())?;
     }
     for (n, name) in leaders.iter().enumerate() {
         let y = TOP + HEIGHT + 34.0 + LANE * n as f64;
