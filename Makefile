@@ -55,7 +55,7 @@ test: setup-test setup-terraform component ## Run every check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --all --check --manifest-path host-tests/benches/components/Cargo.toml
 	cargo test --quiet
-	cargo build --quiet $(HOST) --bench compare
+	cargo build --quiet $(HOST) --bench compare --test drills
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
