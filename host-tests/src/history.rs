@@ -62,19 +62,12 @@ pub fn version(greeting: &str) -> Option<u16> {
     greeting.split_whitespace().find_map(|word| word.parse().ok())
 }
 
-/// The n-th user of a client: letters only, as the contract wants it.
+/// The n-th user of a client, letters only, as the contract wants it; no two of 676 clients share one.
 pub fn user(client: usize, n: usize) -> String {
-    let letters = |mut number: usize| {
-        let mut word = String::new();
-        loop {
-            word.insert(0, char::from(b'a' + (number % 26) as u8));
-            number /= 26;
-            if number == 0 {
-                return word;
-            }
-        }
-    };
-    format!("client{}q{}", letters(client), letters(n))
+    let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+    // A fixed width, or where one number ends and the next begins could not be told.
+    let digits = [client / 26, client, n / 26 / 26 / 26, n / 26 / 26, n / 26, n];
+    digits.map(letter).iter().fold("client".to_owned(), |name, letter| name + &letter.to_string())
 }
 
 impl Findings {
