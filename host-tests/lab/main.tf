@@ -55,6 +55,7 @@ output "nodes" {
   value = merge([for key, nodes in local.nodes : { for name, node in nodes : name => merge(node, {
     region    = local.regions[key].name
     user_data = module.node[name].user_data
+    ports     = module.node[name].ports
   }) }]...)
 }
 

@@ -39,11 +39,11 @@ pub struct Lab {
 
 impl Lab {
     /// Makes the network and AWS, and the nodes without powering them on. Call it inside the lab's namespaces only.
-    pub async fn make(plan: Plan, base: &Base) -> Result<Self> {
+    pub fn make(plan: Plan, base: &Base) -> Result<Self> {
         let directory = PathBuf::from(DIRECTORY);
         namespaces::own_directory(&directory)?;
         namespaces::bridge(BRIDGE, &[(HERE, 16), (Ipv4Addr::new(169, 254, 169, 254), 32)])?;
-        let aws = Aws::start(&directory, HERE, &plan.account).await?;
+        let aws = Aws::start(&directory, HERE, &plan.account)?;
         let admin_password = aws.admin_password.clone();
         let nodes = plan.nodes.into_iter().map(|(name, planned)| {
             let node = Node::make(&directory, base, &name, planned, &plan.account, &aws)?;
@@ -123,14 +123,15 @@ impl Lab {
 
     /// What lets the component serve in a region.
     pub fn variables(&self, region: &str, user: &str, password: &str) -> Result<BTreeMap<String, String>> {
-        let hosts: Vec<String> = self.data_nodes(region).map(|node| node.address.to_string()).collect();
-        let [a, b] = &hosts[..] else { bail!("{region} has {} data nodes, not two", hosts.len()) };
+        let nodes: Vec<&Node> = self.data_nodes(region).collect();
+        let [a, b] = &nodes[..] else { bail!("{region} has {} data nodes, not two", nodes.len()) };
+        let (port, a, b) = (a.ports.postgresql.to_string(), a.address.to_string(), b.address.to_string());
         let variables = [
             ("pg_host_a", a.as_str()),
-            ("pg_host_b", b),
-            ("pg_replica_host_a", a),
-            ("pg_replica_host_b", b),
-            ("pg_port", "5432"),
+            ("pg_host_b", &b),
+            ("pg_replica_host_a", &a),
+            ("pg_replica_host_b", &b),
+            ("pg_port", &port),
             ("pg_database", "dob_api"),
             ("pg_user", user),
             ("pg_password", password),

@@ -1,9 +1,9 @@
 //! `make lab`: a region's nodes with the component serving on them, until Ctrl-C.
 
-use anyhow::{Result, bail};
+use crate::quickstart::prepare_schema;
+use anyhow::Result;
 use dob_host::lab::{Base, HERE, Lab, Plan, inside, lab_command};
 use dob_host::spin::{App, Manifest, Options, Server};
-use std::path::Path;
 use std::process::ExitCode;
 
 const REGION: &str = "eu-west-1";
@@ -27,7 +27,7 @@ pub async fn run(both: bool) -> Result<ExitCode> {
 async fn serve(both: bool) -> Result<ExitCode> {
     let plan = Plan::render()?;
     let base = Base::prepare(&plan)?;
-    let mut lab = Lab::make(plan, &base).await?;
+    let mut lab = Lab::make(plan, &base)?;
     println!("Booting the nodes of {REGION} ...");
     lab.power_on(REGION).await?;
     let (leader, replica) = lab.healthy(REGION, "primary").await?;
@@ -37,13 +37,9 @@ async fn serve(both: bool) -> Result<ExitCode> {
         lab.healthy("eu-central-1", "standby_leader").await?;
     }
     let variables = lab.variables(REGION, "dob_api_a", "lab-password")?;
-    let manifest = Manifest::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml")))?;
-    let app = App::load(&manifest, Options { variables, ..Options::default() })?;
+    let app = App::load(&Manifest::of_project()?, Options { variables, ..Options::default() })?;
     let server = Server::start(app, (HERE, PORT).into()).await?;
-    let readyz = std::process::Command::new("curl").args(["-sf", &format!("{}/readyz", server.url())]).output()?;
-    if !readyz.status.success() {
-        bail!("the component is not ready; its reason is above");
-    }
+    prepare_schema(server.address).await?;
     println!("{}", welcome(&lab, &leader, &replica, &server.url()));
     std::future::pending().await
 }

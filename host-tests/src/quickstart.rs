@@ -33,7 +33,7 @@ async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
     TcpListener::bind(listen).with_context(|| {
         format!("can't listen on {listen}: stop what listens there, or choose another address (make run LISTEN=…)")
     })?;
-    let manifest = Manifest::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml")))?;
+    let manifest = Manifest::of_project()?;
     let (variables, private) = match std::env::var("DATABASE_URL") {
         Ok(url) => (from_url(&url)?, None),
         Err(_) => {
@@ -134,7 +134,7 @@ fn from_url(url: &str) -> Result<BTreeMap<String, String>> {
 }
 
 /// Asks `/readyz`, which makes role, database and table; why it could not is in the log line above its answer.
-async fn prepare_schema(address: SocketAddr) -> Result<()> {
+pub async fn prepare_schema(address: SocketAddr) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
     let mut answer = String::new();

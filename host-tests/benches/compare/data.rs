@@ -1,11 +1,11 @@
 //! The PostgreSQL that all servers share, and its users.
 
 use crate::load::Load;
-use crate::servers::{Server, Subject, manifest};
+use crate::servers::{Server, Subject};
 use anyhow::{Context, Result, bail};
 use dob_api::config::Config;
 use dob_host::database::{Database, free_port};
-use dob_host::spin::Variables;
+use dob_host::spin::{Manifest, Variables};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -110,7 +110,7 @@ fn name(users: u32) -> &'static str {
 
 /// The address that the component builds from these variables: all servers connect with the same.
 fn address(variables: &BTreeMap<String, String>) -> Result<String> {
-    let manifest = manifest()?;
+    let manifest = Manifest::of_project()?;
     let values = Variables::new(&manifest, variables);
     let lookup = |name: &str| values.fill(manifest.component_variables.get(name)?).ok();
     let address = Config::new(&lookup).primary().map_err(|error| anyhow::anyhow!("{error}"))?;

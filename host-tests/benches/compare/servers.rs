@@ -89,11 +89,6 @@ impl Subject {
     }
 }
 
-/// This project's manifest.
-pub fn manifest() -> Result<Manifest> {
-    Manifest::read(&Subject::Component.manifest().context("a component")?)
-}
-
 /// Builds the components that this one is compared with; where they are up to date, nothing happens.
 pub fn build_floors() -> Result<()> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));

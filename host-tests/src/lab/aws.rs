@@ -34,7 +34,7 @@ pub(super) struct Aws {
 }
 
 impl Aws {
-    pub async fn start(directory: &Path, address: Ipv4Addr, account: &Account) -> Result<Self> {
+    pub fn start(directory: &Path, address: Ipv4Addr, account: &Account) -> Result<Self> {
         let names: Vec<String> = account
             .buckets
             .keys()
@@ -68,47 +68,31 @@ pub(super) fn random() -> Result<String> {
 
 fn authority(directory: &Path, name: &str) -> Result<PathBuf> {
     let path = directory.join(name);
-    let mut openssl = Command::new("openssl");
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "30",
-    ]);
-    openssl.args(["-subj", &format!("/CN=lab {name}"), "-addext", "keyUsage=critical,keyCertSign,cRLSign"]);
-    openssl.arg("-keyout").arg(path.with_extension("key")).arg("-out").arg(path.with_extension("crt"));
-    run(&mut openssl)?;
+    let mut openssl = new_certificate(&path, &format!("lab {name}"));
+    run(openssl.args(["-addext", "keyUsage=critical,keyCertSign,cRLSign"]))?;
     Ok(path)
 }
 
 /// `server.pem` for these names, as haproxy reads it.
 fn server_certificate(directory: &Path, authority: &Path, names: &[String]) -> Result<()> {
-    let (key, certificate) = (directory.join("server.key"), directory.join("server.crt"));
+    let path = directory.join("server");
     let alternatives: Vec<String> = names.iter().map(|name| format!("DNS:{name}")).collect();
-    let mut openssl = Command::new("openssl");
-    openssl.args([
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "30",
-    ]);
-    openssl.args(["-subj", "/CN=amazonaws.com", "-addext", &format!("subjectAltName={}", alternatives.join(","))]);
+    let mut openssl = new_certificate(&path, "amazonaws.com");
+    openssl.args(["-addext", &format!("subjectAltName={}", alternatives.join(","))]);
     openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     openssl.arg("-CA").arg(authority.with_extension("crt")).arg("-CAkey").arg(authority.with_extension("key"));
-    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     run(&mut openssl)?;
-    let both = fs::read_to_string(certificate)? + &fs::read_to_string(key)?;
-    Ok(fs::write(directory.join("server.pem"), both)?)
+    let both = fs::read_to_string(path.with_extension("crt"))? + &fs::read_to_string(path.with_extension("key"))?;
+    Ok(fs::write(path.with_extension("pem"), both)?)
+}
+
+/// The command that writes a key and its certificate beside each other: `path`.key and `path`.crt.
+fn new_certificate(path: &Path, name: &str) -> Command {
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    openssl.args(["-days", "30", "-subj", &format!("/CN={name}")]);
+    openssl.arg("-keyout").arg(path.with_extension("key")).arg("-out").arg(path.with_extension("crt"));
+    openssl
 }
 
 fn moto(directory: &Path, address: Ipv4Addr, account: &str) -> Result<Child> {

@@ -9,7 +9,10 @@ use std::process::{Command, Stdio};
 
 const CACHE: &str = "/var/cache/dob-api";
 /// Counted up when the steps below change, so that everybody's is made anew.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
+/// What installs packages on a node, and here.
+const INSTALL: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../terraform/modules/database-node/files/sbin/dob-packages");
 /// What an EC2 image holds besides the packages of the user data.
 const IMAGE: [&str; 2] = ["cloud-init", "udev"];
 
@@ -21,7 +24,7 @@ impl Base {
     /// The base system for this plan; the first time takes minutes, and the network.
     pub fn prepare(plan: &Plan) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
-        (&plan.packages, IMAGE, RECIPE).hash(&mut hasher);
+        (&plan.packages, IMAGE, RECIPE, fs::read(INSTALL)?).hash(&mut hasher);
         let directory = Path::new(CACHE).join(format!("lab-base-{:016x}", hasher.finish()));
         if !directory.exists() {
             remove_older()?;
@@ -60,7 +63,7 @@ fn make(directory: &Path, packages: &[String]) -> Result<()> {
     };
     let in_chroot = |arguments: &[&str]| {
         let mut command = Command::new("chroot");
-        command.arg(directory).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command.arg(directory).args(arguments);
         command
     };
     step(
@@ -74,21 +77,10 @@ fn make(directory: &Path, packages: &[String]) -> Result<()> {
     for entry in fs::read_dir("/etc/apt/apt.conf.d")?.flatten() {
         fs::copy(entry.path(), directory.join("etc/apt/apt.conf.d").join(entry.file_name()))?;
     }
-    let no_services = directory.join("usr/sbin/policy-rc.d");
-    fs::write(&no_services, "#!/bin/sh\nexit 101\n")?;
-    step("permission", Command::new("chmod").arg("755").arg(&no_services))?;
-    step("the package lists", &mut in_chroot(&["apt-get", "update", "-q"]))?;
-    step(
-        "an image's own packages",
-        &mut in_chroot(&[&["apt-get", "install", "-qy", "--no-install-recommends"], &IMAGE[..]].concat()),
-    )?;
-    // No main cluster: the same that dob-install sees to on a bare image.
-    fs::create_dir_all(directory.join("etc/postgresql-common"))?;
-    fs::write(directory.join("etc/postgresql-common/createcluster.conf"), "create_main_cluster = false\n")?;
-    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    let install = ["apt-get", "install", "-qy", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold"];
-    step("PostgreSQL, Patroni, etcd, pgBackRest", &mut in_chroot(&[&install[..], &packages].concat()))?;
-    fs::remove_file(no_services)?;
+    fs::copy(INSTALL, directory.join("tmp/dob-packages"))?;
+    let packages = IMAGE.into_iter().chain(packages.iter().map(String::as_str));
+    let install: Vec<&str> = ["/tmp/dob-packages"].into_iter().chain(packages).collect();
+    step("cloud-init, PostgreSQL, Patroni, etcd, pgBackRest", &mut in_chroot(&install))?;
     // A new instance of an image has no services running but those that its user data starts.
     for service in [
         "etcd",

@@ -1,13 +1,13 @@
 //! One machine of the lab: a Debian system of its own that cloud-init sets up from its user data.
 
 use super::aws::Aws;
-use super::terraform::{Account, PlannedNode};
+use super::terraform::{Account, PlannedNode, Ports};
 use super::{BRIDGE, Base, PATIENCE, namespaces, run};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 pub struct Node {
     pub name: String,
     pub address: Ipv4Addr,
+    pub ports: Ports,
     pub region: String,
     /// data, witness or restore
     pub role: String,
@@ -75,6 +76,7 @@ impl Node {
         let node = Self {
             name: name.to_owned(),
             address: planned.address,
+            ports: planned.ports,
             region: planned.region,
             role: planned.role,
             directory: directory.join(name),
@@ -90,6 +92,11 @@ impl Node {
     /// Whether it is powered on.
     pub fn is_on(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Where its Patroni answers, if it has one.
+    pub fn patroni(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, self.ports.patroni)
     }
 
     /// Boots it; returns when its systemd runs, long before its services do.
@@ -162,8 +169,8 @@ impl Node {
     pub fn drop_packets_of_clients(&self) -> Result<()> {
         let rules = format!(
             "add table ip lab; add chain ip lab dropped {{ type filter hook output priority 0; }};
-             add rule ip lab dropped ip daddr {} tcp dport 5432 drop",
-            self.address
+             add rule ip lab dropped ip daddr {} tcp dport {} drop",
+            self.address, self.ports.postgresql
         );
         run(Command::new("nft").arg(rules)).map(drop)
     }
@@ -196,7 +203,7 @@ impl Node {
     /// See `patroni_role`; nothing where the node is off.
     pub async fn patroni_role(&self) -> Option<String> {
         self.is_on().then_some(())?;
-        patroni_role(self.address).await
+        patroni_role(self.patroni()).await
     }
 
     /// Waits until a command succeeds on the node.
@@ -309,11 +316,11 @@ impl Node {
     }
 }
 
-/// What Patroni says the node at an address is (primary, standby_leader, replica), if it answers and PostgreSQL runs.
-pub async fn patroni_role(address: Ipv4Addr) -> Option<String> {
+/// What a Patroni says its node is (primary, standby_leader, replica), if it answers and PostgreSQL runs.
+pub async fn patroni_role(patroni: SocketAddrV4) -> Option<String> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--max-time", "1", "--cacert"]).arg(super::Lab::authority());
-    curl.arg(format!("https://{address}:8008/patroni"));
+    curl.arg(format!("https://{patroni}/patroni"));
     let answer = tokio::task::spawn_blocking(move || curl.output()).await.ok()?.ok()?;
     let state: serde_json::Value = serde_json::from_slice(&answer.stdout).ok()?;
     (state["state"] == "running").then(|| state["role"].as_str().map(str::to_owned))?

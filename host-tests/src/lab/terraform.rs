@@ -29,6 +29,16 @@ pub struct PlannedNode {
     pub role: String,
     /// As EC2 gets it: compressed, in base64.
     pub user_data: String,
+    pub ports: Ports,
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Ports {
+    pub postgresql: u16,
+    pub patroni: u16,
+    pub node_exporter: u16,
+    pub postgres_exporter: u16,
 }
 
 /// Names and sizes on which the nodes and AWS agree.

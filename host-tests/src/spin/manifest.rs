@@ -43,6 +43,11 @@ struct Component {
 }
 
 impl Manifest {
+    /// This project's own.
+    pub fn of_project() -> Result<Self> {
+        Self::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml")))
+    }
+
     /// Reads a manifest; the component's path is relative to it.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;

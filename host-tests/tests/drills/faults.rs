@@ -1,33 +1,33 @@
 //! What the service must not notice, or must answer for in time.
 
 use crate::load::Load;
-use crate::world::{Row, WEST, World};
+use crate::world::{CENTRAL, PATIENCE, Row, WEST, World};
 use anyhow::{Context, Result, ensure};
 use dob_host::history::Findings;
-use dob_host::lab::Boot;
+use dob_host::lab::{Boot, Node};
 use std::time::{Duration, Instant};
 
-const BEFORE: Duration = Duration::from_secs(3);
 /// How long a fault lasts: longer than Patroni takes to act on anything.
 const FAULT: Duration = Duration::from_secs(15);
-const PATIENCE: Duration = Duration::from_secs(90);
+/// How long the clients run on once all is well.
+const AFTER: Duration = Duration::from_secs(3);
 /// The contract's limit for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The replica's power is cut.
 pub async fn replica_lost(world: &mut World) -> Result<Row> {
-    let (_, replica, _) = prepare(world).await?;
+    let (_, replica, _) = world.roles().await?;
     node_lost(world, "replica-lost", &replica).await
 }
 
 /// The witness's power is cut.
 pub async fn witness_lost(world: &mut World) -> Result<Row> {
-    let (.., witness) = prepare(world).await?;
+    let (.., witness) = world.roles().await?;
     node_lost(world, "witness-lost", &witness).await
 }
 
 async fn node_lost(world: &mut World, drill: &str, node: &str) -> Result<Row> {
-    let load = begin(world).await;
+    let load = world.load().await;
     load.mark(&format!("power of {node} cut"));
     world.lab.node(node).power_off()?;
     load.go_on(FAULT).await;
@@ -40,8 +40,8 @@ async fn node_lost(world: &mut World, drill: &str, node: &str) -> Result<Row> {
 
 /// The etcd of the leader's node is killed, and comes back without its data.
 pub async fn etcd_lost(world: &mut World) -> Result<Row> {
-    let (leader, ..) = prepare(world).await?;
-    let load = begin(world).await;
+    let (leader, ..) = world.roles().await?;
+    let load = world.load().await;
     load.mark("etcd on the leader's node killed, its data gone");
     let lose = "systemctl kill --signal=KILL etcd; systemctl stop etcd; rm -r /var/lib/postgresql/etcd/*/member";
     world.lab.nodes[&leader].run(&["bash", "-ec", lose]).await?;
@@ -50,15 +50,15 @@ pub async fn etcd_lost(world: &mut World) -> Result<Row> {
     world.lab.nodes[&leader].run(&["systemctl", "start", "etcd"]).await?;
     load.mark("a member again");
     let row = unnoticed(world, "etcd-lost", load).await?;
-    let (now, ..) = world.roles(WEST).await?;
+    let (now, ..) = world.roles().await?;
     ensure!(now == leader, "{now} leads");
     Ok(row)
 }
 
 /// The leader's data volume is full for a while.
 pub async fn disk_full(world: &mut World) -> Result<Row> {
-    let (leader, ..) = prepare(world).await?;
-    let load = begin(world).await;
+    let (leader, ..) = world.roles().await?;
+    let load = world.load().await;
     load.mark("leader's volume filled");
     let fill = "fallocate --length $(df --output=avail --block-size=1 /var/lib/postgresql | tail -1) /var/lib/postgresql/filler || true; \
                 dd if=/dev/zero of=/var/lib/postgresql/filler2 bs=4k 2>/dev/null || true";
@@ -70,13 +70,13 @@ pub async fn disk_full(world: &mut World) -> Result<Row> {
     world.lab.healthy(WEST, "primary").await?;
     load.mark("all well");
     let figures = timely(world, "disk-full", load).await?;
-    row("disk-full", figures, "")
+    Ok(Row::measured("disk-full", figures, ""))
 }
 
 /// The replica stops replaying.
 pub async fn replica_lagging(world: &mut World) -> Result<Row> {
-    let (leader, replica, _) = prepare(world).await?;
-    let load = begin(world).await;
+    let (leader, replica, _) = world.roles().await?;
+    let load = world.load().await;
     load.mark("replay on the replica stopped");
     // Not pg_wal_replay_pause: Patroni resumes.
     let startup = |signal: &'static str| ["pkill", "--signal", signal, "--full", "^postgres: dob: startup"];
@@ -91,8 +91,8 @@ pub async fn replica_lagging(world: &mut World) -> Result<Row> {
 
 /// Every packet between the clients' side and the leader's PostgreSQL is dropped; Patroni sees nothing wrong.
 pub async fn packets_dropped(world: &mut World) -> Result<Row> {
-    let (leader, ..) = prepare(world).await?;
-    let load = begin(world).await;
+    let (leader, ..) = world.roles().await?;
+    let load = world.load().await;
     load.mark("packets to the leader dropped");
     world.lab.nodes[&leader].drop_packets_of_clients()?;
     load.go_on(FAULT).await;
@@ -101,13 +101,13 @@ pub async fn packets_dropped(world: &mut World) -> Result<Row> {
     load.until_saved(PATIENCE).await?;
     load.mark("saving again");
     let figures = timely(world, "packets-dropped", load).await?;
-    row("packets-dropped", figures, "greetings come from the replica")
+    Ok(Row::measured("packets-dropped", figures, "greetings come from the replica"))
 }
 
 /// The API's password is rotated: pods come up as a new role, then the old one is retired.
 pub async fn password_rotated(world: &mut World) -> Result<Row> {
-    let (leader, ..) = prepare(world).await?;
-    let load = begin(world).await;
+    let (leader, ..) = world.roles().await?;
+    let load = world.load().await;
     let old = world.user.clone();
     world.user = if old == "dob_api_a" { "dob_api_b" } else { "dob_api_a" }.to_owned();
     world.password = format!("another-password-{}", std::process::id());
@@ -115,16 +115,63 @@ pub async fn password_rotated(world: &mut World) -> Result<Row> {
     world.serve(WEST).await?;
     load.mark("old role retired");
     world.lab.nodes[&leader].run(&["dob-retire-role", &old]).await?;
-    load.go_on(BEFORE).await;
+    load.go_on(AFTER).await;
     let may_log_in = format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{old}'");
     ensure!(world.lab.nodes[&leader].sql("postgres", &may_log_in).await? == "f", "{old} may still log in");
     unnoticed(world, "password-rotated", load).await
 }
 
+/// The cluster's own passwords are changed in Secrets Manager, and every node of both regions takes them and a new certificate.
+pub async fn secrets_renewed(world: &mut World) -> Result<Row> {
+    let (leader, ..) = world.roles().await?;
+    let load = world.load().await;
+    let stored = "SELECT string_agg(rolpassword, ' ' ORDER BY rolname) FROM pg_authid
+        WHERE rolname IN ('replicator', 'rewinder', 'dob_admin')";
+    let before = world.lab.nodes[&leader].sql("postgres", stored).await?;
+    load.mark("new passwords in Secrets Manager");
+    world.lab.admin_password = change_passwords(&world.lab.nodes[&leader]).await?;
+    let others =
+        [world.lab.cluster(WEST), world.lab.cluster(CENTRAL)].concat().into_iter().filter(|name| *name != leader);
+    for name in [leader.clone()].into_iter().chain(others) {
+        let node = &world.lab.nodes[&name];
+        let serial = node.run(&SERIAL).await?;
+        node.run(&["dob-renew"]).await?;
+        ensure!(node.run(&SERIAL).await? != serial, "{name} has the same certificate");
+    }
+    load.mark("all nodes renewed, replication cut");
+    let after = world.lab.nodes[&leader].sql("postgres", stored).await?;
+    ensure!(
+        before.split(' ').zip(after.split(' ')).all(|(before, after)| before != after),
+        "a role has its old password"
+    );
+    let cut = "SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE active";
+    ensure!(world.lab.nodes[&leader].sql("postgres", cut).await? == "2", "not two nodes streamed");
+    let (now, _) = world.lab.healthy(WEST, "primary").await?;
+    world.lab.healthy(CENTRAL, "standby_leader").await?;
+    load.mark("all stream with the new password");
+    ensure!(now == leader, "{now} leads");
+    unnoticed(world, "secrets-renewed", load).await
+}
+
+const SERIAL: [&str; 6] = ["openssl", "x509", "-noout", "-serial", "-in", "/run/dob/tls/node.crt"];
+
+/// New passwords for all roles, in both regions' Secrets Managers; gives the one of dob_admin.
+async fn change_passwords(node: &Node) -> Result<String> {
+    let change = format!(
+        r#"aws="aws secretsmanager --output text --region"
+        new() {{ openssl rand -hex 16; }}
+        secret=$($aws {WEST} get-secret-value --secret-id dob/passwords --query SecretString |
+            jq -c --arg r $(new) --arg w $(new) --arg a $(new) '. + {{replication: $r, rewind: $w, admin: $a}}')
+        for region in {WEST} {CENTRAL}; do $aws $region put-secret-value --secret-id dob/passwords --secret-string "$secret" >/dev/null; done
+        jq -r .admin <<<"$secret""#
+    );
+    node.run(&["bash", "-ec", &change]).await
+}
+
 /// Each node of the region is replaced by a new instance: with its volume, without it, and the witness.
 pub async fn node_replaced(world: &mut World) -> Result<Row> {
-    let (_, replica, witness) = prepare(world).await?;
-    let load = begin(world).await;
+    let (_, replica, witness) = world.roles().await?;
+    let load = world.load().await;
     let kept = replace(world, &load, &replica, Boot::NewInstance, true).await?;
     let lost = replace(world, &load, &replica, Boot::NewInstanceAndVolume, false).await?;
     load.mark(&format!("{witness} replaced"));
@@ -157,8 +204,8 @@ async fn replace(world: &mut World, load: &Load, replica: &str, boot: Boot, keep
 /// A node whose secret is gone, and one whose volume holds something else: neither starts PostgreSQL, both say why, and the
 /// first goes on by itself when the secret is there.
 pub async fn node_unfit(world: &mut World) -> Result<Row> {
-    let (leader, replica, _) = prepare(world).await?;
-    let load = begin(world).await;
+    let (leader, replica, _) = world.roles().await?;
+    let load = world.load().await;
     load.mark("replica replaced, its secret gone");
     let aws = |command: &str| format!("aws secretsmanager --region {WEST} {command} --output text");
     let read = aws("get-secret-value --secret-id dob/passwords --query SecretString");
@@ -194,23 +241,12 @@ async fn refuses(world: &World, node: &str, unit: &str, sentence: &str) -> Resul
     Ok(())
 }
 
-async fn prepare(world: &mut World) -> Result<(String, String, String)> {
-    world.ready().await?;
-    world.roles(WEST).await
-}
-
-async fn begin(world: &mut World) -> Load {
-    let load = world.load();
-    load.go_on(BEFORE).await;
-    load
-}
-
 /// No call may have failed, and nothing be lost.
 async fn unnoticed(world: &World, drill: &str, load: Load) -> Result<Row> {
-    load.go_on(BEFORE).await;
+    load.go_on(AFTER).await;
     let figures = timely(world, drill, load).await?;
     ensure!(figures.errors.is_empty() && figures.lost.is_empty(), "{figures:?}");
-    row(drill, figures, "")
+    Ok(Row::measured(drill, figures, ""))
 }
 
 /// Every call must have been answered in time, rightly or with 503, and nothing be lost.
@@ -220,8 +256,4 @@ async fn timely(world: &World, drill: &str, load: Load) -> Result<Findings> {
     ensure!(figures.errors.keys().all(|error| error == "503"), "{figures:?}");
     ensure!(figures.lost.is_empty(), "{figures:?}");
     Ok(figures)
-}
-
-fn row(drill: &str, figures: Findings, note: &str) -> Result<Row> {
-    Ok(Row { drill: drill.to_owned(), figures: Some(figures), note: note.to_owned() })
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use dob_host::history::{Call, VERSIONS, What, date, user, version};
 use dob_host::lab::patroni_role;
 use reqwest::Client;
-use std::net::Ipv4Addr;
+use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ pub struct Record {
 
 impl Load {
     /// Starts clients that no other drill has had, on the route that the sender names.
-    pub fn start(drill: usize, route: &watch::Sender<String>, nodes: Vec<(String, Ipv4Addr)>) -> Self {
+    pub fn start(drill: usize, route: &watch::Sender<String>, nodes: Vec<(String, SocketAddrV4)>) -> Self {
         let (started, record, (stop, stopped)) = (Instant::now(), Arc::default(), watch::channel(false));
         let clients = (0..CLIENTS).map(|n| {
             let client = SteadyClient {
@@ -159,12 +159,12 @@ fn judge(user: &str, save: Option<u16>, answer: reqwest::Result<(u16, String)>) 
 
 async fn watch_leaders(
     started: Instant,
-    nodes: Vec<(String, Ipv4Addr)>,
+    nodes: Vec<(String, SocketAddrV4)>,
     record: Arc<Mutex<Record>>,
     stopped: watch::Receiver<bool>,
 ) {
     while !*stopped.borrow() {
-        let roles = futures_util::future::join_all(nodes.iter().map(|(_, address)| patroni_role(*address))).await;
+        let roles = futures_util::future::join_all(nodes.iter().map(|(_, patroni)| patroni_role(*patroni))).await;
         let leads = |role: &Option<String>| role.as_deref() == Some("primary");
         let leaders = nodes.iter().zip(&roles).filter(|(_, role)| leads(role)).map(|((name, _), _)| name.clone());
         record.lock().unwrap().leaders.push((started.elapsed(), leaders.collect()));

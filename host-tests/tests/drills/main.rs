@@ -30,7 +30,7 @@ macro_rules! drills {
 }
 
 /// In the order of a full run: the lab is one, and each drill leaves it as it found it.
-const DRILLS: [Drill; 23] = drills! {
+const DRILLS: [Drill; 24] = drills! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-shutdown" => leader::shutdown,
@@ -47,6 +47,7 @@ const DRILLS: [Drill; 23] = drills! {
     "replica-lagging" => faults::replica_lagging,
     "packets-dropped" => faults::packets_dropped,
     "password-rotated" => faults::password_rotated,
+    "secrets-renewed" => faults::secrets_renewed,
     "node-replaced" => faults::node_replaced,
     "node-unfit" => faults::node_unfit,
     "restore" => backups::restore,
@@ -82,7 +83,7 @@ async fn inner() -> Result<ExitCode> {
 async fn run() -> Result<ExitCode> {
     let plan = Plan::render()?;
     let base = Base::prepare(&plan)?;
-    let mut world = World::make(plan, &base).await?;
+    let mut world = World::make(plan, &base)?;
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     let started = Instant::now();
     for drill in chosen()? {

@@ -1,22 +1,19 @@
 //! The primary region is lost and the other takes over; then the way back.
 
-use crate::world::{CENTRAL, Row, WEST, World};
+use crate::world::{CENTRAL, PATIENCE, Row, WEST, World};
 use anyhow::{Result, bail, ensure};
 use std::time::{Duration, Instant};
 
-const BEFORE: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(90);
+const AFTER: Duration = Duration::from_secs(5);
 
 /// All nodes of the primary region lose their power; a person promotes the recovery region.
 pub async fn gone(world: &mut World) -> Result<Row> {
-    world.ready().await?;
-    world.roles(WEST).await?;
+    world.roles().await?;
     let (standby, _) = world.lab.healthy(CENTRAL, "standby_leader").await?;
     let refused = refusal(world, &standby, &["dob-promote"]).await?;
     ensure!(refused.contains("still leads"), "{refused}");
 
-    let load = world.load();
-    load.go_on(BEFORE).await;
+    let load = world.load().await;
     load.mark("primary region's power cut");
     for node in world.lab.cluster(WEST) {
         world.lab.node(&node).power_off()?;
@@ -30,14 +27,14 @@ pub async fn gone(world: &mut World) -> Result<Row> {
     load.until_saved(PATIENCE).await?;
     let recovery_time = decided.elapsed().as_secs();
     load.mark("saving in the recovery region");
-    load.go_on(BEFORE).await;
+    load.go_on(AFTER).await;
     let (figures, _) = world.judge("region-gone", load, CENTRAL).await?;
     let note = format!(
         "RPO {} acknowledged dates ({:.1} s), RTO {recovery_time} s from the decision",
         figures.lost.len(),
         figures.lost_seconds
     );
-    Ok(Row { drill: "region-gone".to_owned(), figures: Some(figures), note })
+    Ok(Row::measured("region-gone", figures, note))
 }
 
 /// The old region's power is back: it follows, then leads again.
@@ -58,8 +55,7 @@ pub async fn fail_back(world: &mut World) -> Result<Row> {
     let rewound = journal.contains("running pg_rewind");
     let rebuilt = journal.contains("bootstrap_standby_leader") || journal.contains("pg_basebackup");
 
-    let load = world.load();
-    load.go_on(BEFORE).await;
+    let load = world.load().await;
     let (leader, _) = world.lab.healthy(CENTRAL, "primary").await?;
     load.mark("dob-rejoin --hand-over in the recovery region");
     world.lab.nodes[&leader].run(&["dob-rejoin", "--hand-over"]).await?;
@@ -69,13 +65,13 @@ pub async fn fail_back(world: &mut World) -> Result<Row> {
     load.until_saved(PATIENCE).await?;
     load.mark("saving in the primary region");
     world.lab.healthy(CENTRAL, "standby_leader").await?;
-    load.go_on(BEFORE).await;
+    load.go_on(AFTER).await;
     let (figures, _) = world.judge("fail-back", load, WEST).await?;
     ensure!(figures.lost.is_empty(), "{figures:?}");
     ensure!(!rebuilt, "the old region was rebuilt");
     let how = if rewound { "by pg_rewind" } else { "without a rewind, its data had not diverged" };
     let note = format!("the old region followed {rejoined} s after dob-rejoin, {how}");
-    Ok(Row { drill: "fail-back".to_owned(), figures: Some(figures), note })
+    Ok(Row::measured("fail-back", figures, note))
 }
 
 /// What a command says that must refuse.

@@ -16,6 +16,10 @@ pub const CENTRAL: &str = "eu-central-1";
 /// Of the days since 1970, which the guest's clock counts.
 const TODAY_IN_DAYS: i64 = 20_593;
 const SERVING_WITHIN: Duration = Duration::from_secs(120);
+/// How long the clients run before anything happens to them.
+const BEFORE: Duration = Duration::from_secs(5);
+/// How long anything may take that should come back by itself.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The lab with a service on it.
 pub struct World {
@@ -36,17 +40,29 @@ pub struct Row {
     pub note: String,
 }
 
+impl Row {
+    /// The line of a drill that had clients.
+    pub fn measured(drill: &str, figures: Findings, note: impl Into<String>) -> Self {
+        Self { drill: drill.to_owned(), figures: Some(figures), note: note.into() }
+    }
+
+    /// The line of a drill that had none.
+    pub fn noted(drill: &str, note: impl Into<String>) -> Self {
+        Self { drill: drill.to_owned(), figures: None, note: note.into() }
+    }
+}
+
 impl World {
     /// An empty lab: nothing is powered on.
-    pub async fn make(plan: Plan, base: &Base) -> Result<Self> {
-        let lab = Lab::make(plan, base).await?;
+    pub fn make(plan: Plan, base: &Base) -> Result<Self> {
+        let lab = Lab::make(plan, base)?;
         let (route, _) = watch::channel(String::new());
         let (user, password) = ("dob_api_a".to_owned(), "first-password".to_owned());
         Ok(Self { lab, route, user, password, servers: BTreeMap::new(), drill: 0 })
     }
 
     /// Powers on both regions, unless they are, and serves in the first.
-    pub async fn ready(&mut self) -> Result<()> {
+    async fn ready(&mut self) -> Result<()> {
         if self.servers.contains_key(WEST) {
             return Ok(());
         }
@@ -65,8 +81,7 @@ impl World {
         assert_eq!(chrono::NaiveDate::default() + chrono::Days::new(TODAY_IN_DAYS as u64), TODAY);
         // What the component logs is the journals' business: a drill has hundreds of refused calls.
         let options = Options { variables, clock, stderr: Some(Options::log()), ..Options::default() };
-        let manifest = Manifest::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../spin.toml")))?;
-        let server = Server::start(App::load(&manifest, options)?, (HERE, 0).into()).await?;
+        let server = Server::start(App::load(&Manifest::of_project()?, options)?, (HERE, 0).into()).await?;
         let url = server.url();
         until_ready(&url).await.with_context(|| format!("the component in {region}"))?;
         self.route.send_replace(url);
@@ -78,11 +93,14 @@ impl World {
         Ok(())
     }
 
-    /// Starts the clients of the next drill.
-    pub fn load(&mut self) -> Load {
+    /// Starts the clients of the next drill, and lets them run for a while.
+    pub async fn load(&mut self) -> Load {
         self.drill += 1;
         let data_nodes = self.lab.nodes.values().filter(|node| node.role == "data");
-        Load::start(self.drill, &self.route, data_nodes.map(|node| (node.name.clone(), node.address)).collect())
+        let patronis = data_nodes.map(|node| (node.name.clone(), node.patroni())).collect();
+        let load = Load::start(self.drill, &self.route, patronis);
+        load.go_on(BEFORE).await;
+        load
     }
 
     /// Ends the clients, reads what the leader of a region holds, judges, and draws.
@@ -106,10 +124,11 @@ impl World {
         rows.lines().map(|row| parse(row).with_context(|| format!("not a row: {row}"))).collect()
     }
 
-    /// The region's leader, its replica and its witness, all well.
-    pub async fn roles(&self, region: &str) -> Result<(String, String, String)> {
-        let (leader, replica) = self.lab.healthy(region, "primary").await?;
-        let witness = self.lab.cluster(region).pop().context("a witness")?;
+    /// The primary region's leader, its replica and its witness, powered on, served and well.
+    pub async fn roles(&mut self) -> Result<(String, String, String)> {
+        self.ready().await?;
+        let (leader, replica) = self.lab.healthy(WEST, "primary").await?;
+        let witness = self.lab.cluster(WEST).pop().context("a witness")?;
         Ok((leader, replica, witness))
     }
 

@@ -58,8 +58,7 @@ pub async fn database(scratch: &Scratch, host: Ipv4Addr) -> Result<Database> {
 
 /// `spin.toml` of this project.
 pub fn manifest() -> Manifest {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spin.toml");
-    Manifest::read(&path).expect("the project's manifest")
+    Manifest::of_project().expect("the project's manifest")
 }
 
 /// The service as a client and an operator see it.

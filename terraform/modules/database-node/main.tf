@@ -3,8 +3,16 @@ locals {
   members = { for name, node in var.nodes : name => node.address if node.role != "restore" }
   data    = { for name, node in var.nodes : name => node.address if node.role == "data" }
 
-  ports = { postgresql = 5432, patroni = 8008, etcd_client = 2379, etcd_peer = 2380 }
-  tls   = { ca = "/run/dob/tls/ca.crt", certificate = "/run/dob/tls/node.crt", key = "/run/dob/tls/node.key" }
+  ports = {
+    postgresql  = 5432
+    patroni     = 8008
+    etcd_client = 2379
+    etcd_peer   = 2380
+    # Debian's exporters listen here.
+    node_exporter     = 9100
+    postgres_exporter = 9187
+  }
+  tls = { ca = "/run/dob/tls/ca.crt", certificate = "/run/dob/tls/node.crt", key = "/run/dob/tls/node.key" }
 
   data_mount     = "/var/lib/postgresql"
   data_directory = "${local.data_mount}/17/${var.cluster}"
@@ -29,6 +37,9 @@ locals {
     DOB_DATA_NODES               = join(" ", values(local.data))
     DOB_OTHER_REGION             = join(" ", var.other_region.addresses)
     DOB_CLUSTER_ROLE             = var.cluster_role
+    DOB_PORT_POSTGRESQL          = local.ports.postgresql
+    DOB_PORT_PATRONI             = local.ports.patroni
+    DOB_PORT_ETCD                = local.ports.etcd_client
     DOB_DATA_DEVICE              = var.data_device
     DOB_DATA_MOUNT               = local.data_mount
     DOB_DATA_DIRECTORY           = local.data_directory
@@ -68,7 +79,7 @@ locals {
     }] : [],
     local.self.role == "data" ? [
       {
-        path        = "/etc/patroni/config.yml"
+        path        = "/etc/dob/patroni/node.yml"
         permissions = "0644"
         content     = yamlencode(local.patroni)
       },

@@ -12,6 +12,11 @@ output "cloud_config" {
   value       = local.cloud_config
 }
 
+output "ports" {
+  description = "TCP ports of a node: postgresql, patroni, etcd_client, etcd_peer, node_exporter, postgres_exporter."
+  value       = local.ports
+}
+
 output "packages" {
   description = "Debian packages of this node."
   value       = local.packages

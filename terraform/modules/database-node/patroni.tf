@@ -1,4 +1,4 @@
-# Patroni decides who leads. Passwords come from the environment (/run/dob/secrets.env), never from here.
+# Patroni decides who leads. Passwords come from a file in memory beside this configuration (dob-secrets), never from here.
 locals {
   # A leader that is lost costs up to ttl; 20 s is the least that Patroni 4 takes, and loop_wait + 2 * retry_timeout must fit in it.
   timing = { ttl = 20, loop_wait = 5, retry_timeout = 5 }

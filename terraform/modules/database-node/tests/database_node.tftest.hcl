@@ -26,7 +26,7 @@ run "a_data_node" {
     error_message = "The user data does not fit."
   }
   assert {
-    condition     = alltrue([for line in split("\n", output.cloud_config) : !strcontains(lower(line), "password:")])
+    condition     = !can(regex("password\"?: *['\"]?[a-z0-9]", lower(output.cloud_config)))
     error_message = "There is a password in the user data."
   }
   assert {
@@ -38,7 +38,7 @@ run "a_data_node" {
     error_message = "Replication is not asynchronous by default."
   }
   assert {
-    condition     = !anytrue([for file in yamldecode(output.cloud_config).write_files : strcontains(file.content, "\"standby_cluster\":") if file.path == "/etc/patroni/config.yml"])
+    condition     = one([for file in yamldecode(output.cloud_config).write_files : !strcontains(file.content, "\"standby_cluster\":") if file.path == "/etc/dob/patroni/node.yml"])
     error_message = "A primary cluster follows nobody."
   }
   assert {
@@ -61,7 +61,7 @@ run "a_witness_has_no_database" {
     error_message = "A witness gets a database."
   }
   assert {
-    condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/etc/patroni/config.yml")
+    condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/etc/dob/patroni/node.yml")
     error_message = "A witness gets Patroni's configuration."
   }
 }
