@@ -39,6 +39,15 @@ pub struct Config<'a> {
     lookup: Lookup<'a>,
 }
 
+/// Which host of the primary list is a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replica {
+    /// The first: the last one does not answer.
+    FirstHost,
+    /// The last: it has just said so.
+    LastHost,
+}
+
 /// A variable that is missing or makes no sense, named for the operator's log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -69,10 +78,17 @@ impl<'a> Config<'a> {
         Ok(self.connection()?.writable(STATEMENT_TIMEOUT_MS))
     }
 
-    /// The hosts of the replica list, one address each so that the caller can stop between them.
-    pub fn replicas(&self) -> Result<Vec<Address>, ConfigError> {
-        let hosts = hosts(REPLICAS, self.values("replicas")?)?;
+    /// The hosts of the replica list, one address each so that the caller can stop between them; a host of the primary
+    /// list that is known to be a replica goes first.
+    pub fn replicas(&self, known: Option<Replica>) -> Result<Vec<Address>, ConfigError> {
+        let mut hosts = hosts(REPLICAS, self.values("replicas")?)?;
         let connection = self.connection()?;
+        let replica = match known {
+            Some(Replica::FirstHost) => connection.hosts.first(),
+            Some(Replica::LastHost) => connection.hosts.last(),
+            None => None,
+        };
+        hosts.sort_by_key(|host| Some(host) != replica);
         let address = |host| connection.address(&[host], "any", STATEMENT_TIMEOUT_MS);
         Ok(hosts.into_iter().map(address).collect())
     }
@@ -318,12 +334,19 @@ mod tests {
     #[test]
     fn replicas_are_read_one_at_a_time_and_are_optional() {
         let lookup = variables(&[]);
-        assert!(Config::new(&lookup).replicas().is_ok_and(|replicas| replicas.is_empty()));
-        let lookup = variables(&[("pg_replica_host_a", "b"), ("pg_replica_host_b", "a")]);
-        let replicas = Config::new(&lookup).replicas().unwrap_or_default();
-        let hosts: Vec<_> = replicas.iter().filter_map(|replica| replica.0.split(['@', '/']).nth(3)).collect();
-        assert_eq!(hosts, ["b:5432", "a:5432"]);
-        assert!(replicas.iter().all(|replica| replica.0.contains("target_session_attrs=any")));
+        assert!(Config::new(&lookup).replicas(None).is_ok_and(|replicas| replicas.is_empty()));
+        let hosts = [("pg_host_a", "a"), ("pg_host_b", "b"), ("pg_replica_host_a", "b"), ("pg_replica_host_b", "a")];
+        let lookup = variables(&hosts);
+        for (known, order) in [
+            (None, ["b:5432", "a:5432"]),
+            (Some(Replica::FirstHost), ["a:5432", "b:5432"]),
+            (Some(Replica::LastHost), ["b:5432", "a:5432"]),
+        ] {
+            let replicas = Config::new(&lookup).replicas(known).unwrap_or_default();
+            let hosts: Vec<_> = replicas.iter().filter_map(|replica| replica.0.split(['@', '/']).nth(3)).collect();
+            assert_eq!(hosts, order, "{known:?}");
+            assert!(replicas.iter().all(|replica| replica.0.contains("target_session_attrs=any")));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why the store could not do its work.
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Replica};
 use spin_sdk::pg4::{PgError, QueryError};
 
 /// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
@@ -55,6 +55,13 @@ impl Failure {
                 Self { step, sqlstate: None, message, kind: Kind::Unexpected }
             }
         }
+    }
+
+    /// Which host of the primary list this shows to be a replica. The driver tries one host after the other and reports the
+    /// last: where that one answered as a replica, it says so; else the other one did, or none.
+    pub fn replica(&self) -> Option<Replica> {
+        let last_answered = self.message.contains("does not allow writes");
+        (self.step == "open").then_some(if last_answered { Replica::LastHost } else { Replica::FirstHost })
     }
 
     /// An answer that our statement can't have: the schema is not ours, or this is a bug.

@@ -107,8 +107,8 @@ impl Store<'_> {
                 Err(failure) => primary = Err(failure),
             }
         }
-        let replicas = self.config.replicas().unwrap_or_default();
-        let replica = (!replicas.is_empty()).then(|| self.on_replicas(check).map(drop));
+        let replicas = self.config.replicas(None).unwrap_or_default();
+        let replica = (!replicas.is_empty()).then(|| self.on_replicas(None, check).map(drop));
         Readiness { primary, replica }
     }
 

@@ -67,19 +67,28 @@ pub(super) fn group(node: &str) -> Result<PathBuf> {
 }
 
 fn root_group() -> Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/mounts")?;
-    let unified = mounts.lines().map(|line| line.split(' ')).find_map(|mut fields| {
-        let at = fields.nth(1)?;
-        (fields.next()? == "cgroup2").then(|| PathBuf::from(at))
-    });
-    unified.context("this kernel has no cgroup2 mounted, which the nodes' systemd needs")
+    let mut unified = hierarchies()?.into_iter().filter(|(kind, _)| kind == "cgroup2");
+    Ok(unified.next().context("this kernel has no cgroup2 mounted, which the nodes' systemd needs")?.1)
 }
 
-/// Removes the empty control groups that ended runs leave.
+/// Where control groups are mounted, with their kind: cgroup2, and the older cgroup where a machine still has it.
+fn hierarchies() -> Result<Vec<(String, PathBuf)>> {
+    let mounts = fs::read_to_string("/proc/mounts")?;
+    let hierarchy = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let (at, kind) = (fields.next()?, fields.next()?);
+        kind.starts_with("cgroup").then(|| (kind.to_owned(), PathBuf::from(at)))
+    };
+    Ok(mounts.lines().filter_map(hierarchy).collect())
+}
+
+/// Removes the empty control groups that ended runs leave; systemd-nspawn makes some in the older hierarchies too.
 fn remove_groups() -> Result<()> {
-    for entry in fs::read_dir(root_group()?)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(GROUP_PREFIX) {
-            remove_tree(&entry.path());
+    for (_, hierarchy) in hierarchies()? {
+        for entry in fs::read_dir(hierarchy)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(GROUP_PREFIX) {
+                remove_tree(&entry.path());
+            }
         }
     }
     Ok(())

@@ -1,34 +1,36 @@
 //! Packets that vanish: neither side is told, only time shows it.
 
 use crate::helpers::*;
+use crate::replication::{PRIMARY, Pair, REPLICA};
+use dob_host::database::Database;
 use dob_host::network::Network;
+use futures_util::future::join_all;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 /// A story in a network of its own: on one thread, whose namespace every thread and process of the story inherits.
-fn in_own_network(tell: impl FnOnce(&Network, World) + Send + 'static) {
-    let story = std::thread::spawn(|| {
-        let network = Network::isolate().expect("a network of its own");
-        tell(&network, World::new());
-    });
+fn in_own_network(tell: impl FnOnce(&Network) + Send + 'static) {
+    let story = std::thread::spawn(|| tell(&Network::isolate().expect("a network of its own")));
     if let Err(panic) = story.join() {
         std::panic::resume_unwind(panic);
     }
 }
 
-fn drop_packets(network: &Network, world: &World) {
-    let IpAddr::V4(host) = world.database.address.ip() else { unreachable!("tests use IPv4") };
-    network.drop_packets(host, world.database.address.port()).unwrap();
+fn drop_packets(network: &Network, database: &Database) {
+    let IpAddr::V4(host) = database.address.ip() else { unreachable!("tests use IPv4") };
+    network.drop_packets(host, database.address.port()).unwrap();
 }
 
 #[test]
 fn dropped_packets_on_pooled_connections_are_answered_in_time_and_back_by_themselves() {
-    in_own_network(|network, world| {
+    in_own_network(|network| {
+        let world = World::new();
         world.runtime.block_on(async {
             let service = &world.service;
             service.works().await;
             service.fill_pool(16).await;
-            drop_packets(network, &world);
-            let answers = futures_util::future::join_all((0..32).map(|number| {
+            drop_packets(network, &world.database);
+            let answers = join_all((0..32).map(|number| {
                 let method = if number % 2 == 0 { "GET" } else { "PUT" };
                 service.timely(method, "/hello/john")
             }));
@@ -42,10 +44,11 @@ fn dropped_packets_on_pooled_connections_are_answered_in_time_and_back_by_themse
 
 #[test]
 fn dropped_packets_on_new_connections_are_answered_in_time_and_back_by_themselves() {
-    in_own_network(|network, world| {
+    in_own_network(|network| {
+        let world = World::new();
         world.runtime.block_on(async {
             let fresh = Service::start(world.database.variables("dob_api")).await;
-            drop_packets(network, &world);
+            drop_packets(network, &world.database);
             fresh.timely("GET", "/hello/john").await.unavailable();
             fresh.timely("PUT", "/hello/john").await.unavailable();
             fresh.timely("GET", "/readyz").await.unavailable();
@@ -57,7 +60,8 @@ fn dropped_packets_on_new_connections_are_answered_in_time_and_back_by_themselve
 
 #[test]
 fn dropped_packets_to_every_host_of_both_lists_are_answered_in_time() {
-    in_own_network(|network, world| {
+    in_own_network(|network| {
+        let world = World::new();
         world.runtime.block_on(async {
             let mut variables = world.database.variables("dob_api");
             // Nothing listens on the second address; that its packets vanish is what counts.
@@ -70,10 +74,10 @@ fn dropped_packets_to_every_host_of_both_lists_are_answered_in_time() {
             let service = Service::start(variables).await;
             service.works().await;
             service.fill_pool(32).await;
-            drop_packets(network, &world);
+            drop_packets(network, &world.database);
             network.drop_packets(second, world.database.address.port()).unwrap();
             for _ in 0..4 {
-                let answers = futures_util::future::join_all((0..16).map(|number| {
+                let answers = join_all((0..16).map(|number| {
                     let method = if number % 2 == 0 { "GET" } else { "PUT" };
                     service.timely(method, "/hello/john")
                 }));
@@ -85,4 +89,35 @@ fn dropped_packets_to_every_host_of_both_lists_are_answered_in_time() {
             service.works().await;
         });
     });
+}
+
+#[test]
+fn greetings_go_on_while_packets_to_the_primary_are_dropped_wherever_it_stands_in_the_replica_list() {
+    for replica_hosts in [[REPLICA, PRIMARY], [PRIMARY, REPLICA]] {
+        in_own_network(move |network| {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let pair = Pair::with_replica_list(replica_hosts).await;
+                pair.caught_up().await;
+                let service = &pair.service;
+                service.fill_pool(64).await;
+                drop_packets(network, &pair.primary);
+                // The worst moments are the first ones: connections are half open until the kernel gives them up.
+                let greetings = (0..40).map(|number| async move {
+                    tokio::time::sleep(Duration::from_millis(100) * number).await;
+                    (number, service.timely("GET", "/hello/john").await)
+                });
+                let greetings = join_all(greetings).await;
+                network.restore().unwrap();
+                for (number, answer) in greetings {
+                    assert_eq!(
+                        answer.status,
+                        200,
+                        "greeting {number}, {replica_hosts:?}: {answer:?} {}",
+                        service.log()
+                    );
+                }
+            });
+        });
+    }
 }

@@ -5,23 +5,29 @@ use dob_host::database::{Database, Shutdown};
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
-const PRIMARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
-const REPLICA: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+pub const PRIMARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
+pub const REPLICA: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A service on a primary and its streaming replica, which has replayed all there is so far.
-struct Pair {
-    service: Service,
-    primary: Database,
+pub struct Pair {
+    pub service: Service,
+    pub primary: Database,
     replica: Database,
     _scratch: Scratch,
 }
 
 impl Pair {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
+        Self::with_replica_list([REPLICA, PRIMARY]).await
+    }
+
+    /// The same with the replica list in this order.
+    pub async fn with_replica_list(replica_hosts: [Ipv4Addr; 2]) -> Self {
+        let [a, b] = replica_hosts;
         let scratch = Scratch::new();
         let primary = database(&scratch, PRIMARY).await.unwrap();
         let mut variables = primary.variables("dob_api");
-        for (name, host) in [("pg_host_b", REPLICA), ("pg_replica_host_a", REPLICA), ("pg_replica_host_b", PRIMARY)] {
+        for (name, host) in [("pg_host_b", REPLICA), ("pg_replica_host_a", a), ("pg_replica_host_b", b)] {
             variables.insert(name.to_owned(), host.to_string());
         }
         let service = Service::start(variables).await;
@@ -34,7 +40,7 @@ impl Pair {
     }
 
     /// Waits until the replica has replayed all that the primary has written.
-    async fn caught_up(&self) {
+    pub async fn caught_up(&self) {
         let superuser = self.primary.client("dob_api").await.unwrap();
         let lag = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
         let started = Instant::now();
