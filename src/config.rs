@@ -10,12 +10,19 @@ const CONNECT_TIMEOUT_S: u32 = 1;
 const TCP_USER_TIMEOUT_S: u32 = 1;
 /// After how long without traffic a pooled connection is probed, and how long between probes, in seconds.
 const KEEPALIVE_S: u32 = 1;
-/// Longest run of a statement that serves a request, in milliseconds.
-const STATEMENT_TIMEOUT_MS: u32 = 1000;
-/// Longest wait for a lock in a statement that serves a request, in milliseconds.
-const LOCK_TIMEOUT_MS: u32 = 500;
-/// Longest run of a statement that prepares the schema, in milliseconds.
-const ADMIN_STATEMENT_TIMEOUT_MS: u32 = 3000;
+/// Limits of a statement, in milliseconds.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Longest run.
+    statement_ms: u32,
+    /// Longest wait for a lock.
+    lock_ms: u32,
+}
+
+/// Of a statement that serves a request.
+const SERVING: Limits = Limits { statement_ms: 1000, lock_ms: 500 };
+/// Of a statement that prepares the schema; it may wait for another pod that does the same.
+const PREPARING: Limits = Limits { statement_ms: 3000, lock_ms: 3000 };
 
 /// The value that means "no such host". An allow-list entry must name a host, so an optional one can't be empty;
 /// `.invalid` never resolves (RFC 6761). `spin.toml` has it as the default.
@@ -75,7 +82,7 @@ impl<'a> Config<'a> {
 
     /// The primary: whichever host of the primary list accepts writes.
     pub fn primary(&self) -> Result<Address, ConfigError> {
-        Ok(self.connection()?.writable(STATEMENT_TIMEOUT_MS))
+        Ok(self.connection()?.writable(SERVING))
     }
 
     /// The hosts of the replica list, one address each so that the caller can stop between them; a host of the primary
@@ -89,7 +96,7 @@ impl<'a> Config<'a> {
             None => None,
         };
         hosts.sort_by_key(|host| Some(host) != replica);
-        let address = |host| connection.address(&[host], "any", STATEMENT_TIMEOUT_MS);
+        let address = |host| connection.address(&[host], "any", SERVING);
         Ok(hosts.into_iter().map(address).collect())
     }
 
@@ -101,7 +108,7 @@ impl<'a> Config<'a> {
         }
         let (role, database) = (Role { name, password }, database.to_owned());
         let connection = Connection { role, database, ..self.connection()? };
-        Ok(Some(connection.writable(ADMIN_STATEMENT_TIMEOUT_MS)))
+        Ok(Some(connection.writable(PREPARING)))
     }
 
     /// The role that serves requests.
@@ -158,12 +165,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn writable(&self, statement_timeout_ms: u32) -> Address {
-        self.address(&self.hosts, "read-write", statement_timeout_ms)
+    fn writable(&self, limits: Limits) -> Address {
+        self.address(&self.hosts, "read-write", limits)
     }
 
     /// The URL form: Spin 3.6 checks the second host of the key-value form against the wrong port.
-    fn address(&self, hosts: &[String], session_attributes: &str, statement_timeout_ms: u32) -> Address {
+    fn address(&self, hosts: &[String], session_attributes: &str, limits: Limits) -> Address {
         let hosts: Vec<String> = hosts.iter().map(|host| format!("{host}:{}", self.port)).collect();
         Address(format!(
             "postgres://{user}:{password}@{hosts}/{database}\
@@ -174,12 +181,14 @@ impl Connection {
              &tcp_user_timeout={TCP_USER_TIMEOUT_S}\
              &keepalives_idle={KEEPALIVE_S}\
              &keepalives_interval={KEEPALIVE_S}\
-             &options=-c%20statement_timeout%3D{statement_timeout_ms}%20-c%20lock_timeout%3D{LOCK_TIMEOUT_MS}",
+             &options=-c%20statement_timeout%3D{statement_ms}%20-c%20lock_timeout%3D{lock_ms}",
             user = percent_encoded(&self.role.name),
             password = percent_encoded(&self.role.password),
             hosts = hosts.join(","),
             database = percent_encoded(&self.database),
             sslmode = self.sslmode,
+            statement_ms = limits.statement_ms,
+            lock_ms = limits.lock_ms,
         ))
     }
 }
@@ -363,5 +372,6 @@ mod tests {
         let lookup = variables(&[("pg_admin_user", "admin"), ("pg_admin_password", "root")]);
         let Ok(Some(address)) = Config::new(&lookup).admin("postgres") else { panic!("no address") };
         assert!(address.0.starts_with("postgres://admin:root@db-a.internal:5432/postgres?"), "{}", address.0);
+        assert!(address.0.ends_with("statement_timeout%3D3000%20-c%20lock_timeout%3D3000"), "{}", address.0);
     }
 }
