@@ -13,7 +13,7 @@ HOST := --manifest-path host-tests/Cargo.toml
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
