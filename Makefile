@@ -1,7 +1,7 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-lab component run test lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-lab setup-observability component run test observability lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
@@ -13,7 +13,7 @@ HOST := --manifest-path host-tests/Cargo.toml
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
@@ -34,6 +34,12 @@ setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstr
 		python3 -m venv --clear .venv-lab && \
 		.venv-lab/bin/pip install --quiet --requirement host-tests/lab/requirements.txt && \
 		cp host-tests/lab/requirements.txt .venv-lab/; }
+
+setup-observability:
+	@command -v promtool >/dev/null || scripts/install-packages prometheus
+	@# Debian 13 has it in a package of its own.
+	@command -v promtool >/dev/null || scripts/install-packages promtool
+	@scripts/install-packages python3-yaml
 
 # Also the build command in spin.toml: it must need nothing but rustup.
 component: ## Build the component
@@ -59,6 +65,9 @@ test: setup-test setup-terraform component ## Run every check
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
+
+observability: setup-observability ## Check alert rules, their tests, dashboards and the collector's configuration
+	observability/check
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@cargo run --quiet $(HOST) -- lab
