@@ -29,6 +29,7 @@ setup-terraform:
 	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
 
 setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstrap, containers, the emulator of AWS
+	@command -v prometheus >/dev/null || scripts/install-packages prometheus
 	@scripts/install-packages curl debootstrap e2fsprogs haproxy iproute2 mount nftables openssl procps python3 python3-venv systemd-container util-linux
 	@cmp -s host-tests/lab/requirements.txt .venv-lab/requirements.txt || { \
 		python3 -m venv --clear .venv-lab && \

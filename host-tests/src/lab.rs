@@ -6,11 +6,13 @@ mod aws;
 mod base;
 mod namespaces;
 mod node;
+mod prometheus;
 mod terraform;
 
 pub use base::Base;
 pub use namespaces::{inside, lab_command};
 pub use node::{Boot, Node, patroni_role};
+pub use prometheus::Prometheus;
 pub use terraform::Plan;
 
 use anyhow::{Context, Result, bail};
@@ -38,6 +40,11 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// Has Prometheus watch all nodes.
+    pub async fn watch(&self) -> Result<Prometheus> {
+        Prometheus::start(Path::new(DIRECTORY), &self.nodes).await
+    }
+
     /// Makes the network and AWS, and the nodes without powering them on. Call it inside the lab's namespaces only.
     pub fn make(plan: Plan, base: &Base) -> Result<Self> {
         let directory = PathBuf::from(DIRECTORY);

@@ -1,5 +1,6 @@
 //! A restore from S3 alone, and backups that are not what they were.
 
+use crate::alerts;
 use crate::world::{CENTRAL, Row, WEST, World};
 use anyhow::{Result, bail, ensure};
 use dob_host::lab::Boot;
@@ -48,6 +49,8 @@ pub async fn bucket_lost(world: &mut World) -> Result<Row> {
     let bucket = format!("s3://dob-backups-{CENTRAL}");
     let aws = |command: &str| format!("{AWS}; aws s3 --region {CENTRAL} {command} {bucket}");
     world.lab.nodes[&leader].run(&["bash", "-ec", &aws("rb --force")]).await?;
+    world.lab.nodes[&leader].sql("postgres", "SELECT pg_switch_wal()").await?;
+    alerts::fired(&world.prometheus, Instant::now(), &["WalArchiveFailing".to_owned()].into()).await?;
     fresh_node(world).await?;
     let refused = world.lab.nodes[FRESH].run(&["dob-restore", &moment, "1"]).await;
     let told = refused.as_ref().is_err_and(|error| format!("{error:#}").contains("nothing could be restored"));

@@ -1,5 +1,6 @@
 //! Failover, restore and recovery, done for real on the lab's nodes under load: `make drill`, or `make drill D=leader-crash`.
 
+mod alerts;
 mod backups;
 mod faults;
 mod leader;
@@ -83,13 +84,20 @@ async fn inner() -> Result<ExitCode> {
 async fn run() -> Result<ExitCode> {
     let plan = Plan::render()?;
     let base = Base::prepare(&plan)?;
-    let mut world = World::make(plan, &base)?;
+    let mut world = World::make(plan, &base).await?;
+    let expected = alerts::expected()?;
+    let alerts_of = |drill: &Drill| {
+        expected.get(drill.name).with_context(|| format!("no scenario says which alerts {} raises", drill.name))
+    };
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     let started = Instant::now();
     for drill in chosen()? {
         println!("{}", drill.name);
         let began = Instant::now();
-        let outcome = (drill.story)(&mut world).await;
+        let outcome = match (drill.story)(&mut world).await {
+            Ok(row) => alerts::fired(&world.prometheus, began, alerts_of(drill)?).await.map(|()| row),
+            failure => failure,
+        };
         let took = began.elapsed().as_secs();
         match outcome {
             Ok(row) => {

@@ -4,7 +4,7 @@ use crate::load::{Load, Record};
 use crate::timeline;
 use anyhow::{Context, Result, bail};
 use dob_host::history::{Findings, TODAY};
-use dob_host::lab::{Base, HERE, Lab, Plan};
+use dob_host::lab::{Base, HERE, Lab, Plan, Prometheus};
 use dob_host::spin::{App, Clock, Manifest, Options, Server};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// The lab with a service on it.
 pub struct World {
     pub lab: Lab,
+    pub prometheus: Prometheus,
     /// Where clients go: what DNS and the load balancer decide on AWS.
     pub route: watch::Sender<String>,
     pub user: String,
@@ -53,12 +54,13 @@ impl Row {
 }
 
 impl World {
-    /// An empty lab: nothing is powered on.
-    pub fn make(plan: Plan, base: &Base) -> Result<Self> {
+    /// An empty lab that is watched: nothing is powered on.
+    pub async fn make(plan: Plan, base: &Base) -> Result<Self> {
         let lab = Lab::make(plan, base)?;
+        let prometheus = lab.watch().await?;
         let (route, _) = watch::channel(String::new());
         let (user, password) = ("dob_api_a".to_owned(), "first-password".to_owned());
-        Ok(Self { lab, route, user, password, servers: BTreeMap::new(), drill: 0 })
+        Ok(Self { lab, prometheus, route, user, password, servers: BTreeMap::new(), drill: 0 })
     }
 
     /// Powers on both regions, unless they are, and serves in the first.

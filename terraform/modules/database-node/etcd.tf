@@ -9,6 +9,7 @@ locals {
     INITIAL_ADVERTISE_PEER_URLS = "https://${local.self.address}:${local.ports.etcd_peer}"
     ADVERTISE_CLIENT_URLS       = "https://${local.self.address}:${local.ports.etcd_client}"
     INITIAL_CLUSTER             = join(",", [for name, address in local.members : "${name}=https://${address}:${local.ports.etcd_peer}"])
+    LISTEN_METRICS_URLS         = "http://${local.self.address}:${local.ports.etcd_metrics}"
     INITIAL_CLUSTER_TOKEN       = "${var.cluster}-${var.region}"
 
     CERT_FILE             = local.tls.certificate

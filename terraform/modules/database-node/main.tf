@@ -8,6 +8,8 @@ locals {
     patroni     = 8008
     etcd_client = 2379
     etcd_peer   = 2380
+    # Without TLS and for reading only, so that a scraper needs no certificate that may also write.
+    etcd_metrics = 2381
     # Debian's exporters listen here.
     node_exporter     = 9100
     postgres_exporter = 9187

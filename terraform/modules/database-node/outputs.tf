@@ -13,7 +13,7 @@ output "cloud_config" {
 }
 
 output "ports" {
-  description = "TCP ports of a node: postgresql, patroni, etcd_client, etcd_peer, node_exporter, postgres_exporter."
+  description = "TCP ports of a node: postgresql, patroni, etcd_client, etcd_peer, etcd_metrics, node_exporter, postgres_exporter."
   value       = local.ports
 }
 

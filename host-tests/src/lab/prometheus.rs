@@ -1,0 +1,105 @@
+//! Prometheus on the lab's network, with the rules that watch the real nodes. A minute of the rules is a second here.
+
+use super::{HERE, Lab, Node, run};
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const OBSERVABILITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../observability");
+const PORT: u16 = 9090;
+
+/// It ends with the lab.
+pub struct Prometheus {
+    _process: Child,
+}
+
+impl Prometheus {
+    /// Starts it with every node as a target, and waits until it answers.
+    pub(super) async fn start(directory: &Path, nodes: &BTreeMap<String, Node>) -> Result<Self> {
+        let directory = directory.join("prometheus");
+        write_configuration(&directory, nodes)?;
+        let log = fs::File::create(directory.join("log"))?;
+        let mut prometheus = Command::new("prometheus");
+        prometheus.arg("--config.file=prometheus.yml").arg("--storage.tsdb.path=data");
+        prometheus.arg(format!("--web.listen-address={HERE}:{PORT}")).current_dir(&directory);
+        prometheus.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let process = prometheus.spawn().context("prometheus is missing: `make setup-lab`")?;
+        let started = Self { _process: process };
+        let now = Instant::now();
+        while let Err(error) = started.query("up").await {
+            if now.elapsed() > super::PATIENCE {
+                return Err(error.context(format!("Prometheus does not start; its log is in {}", directory.display())));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(started)
+    }
+
+    /// Names of the alerts that have fired in the time until now.
+    pub async fn fired(&self, since: Instant) -> Result<BTreeSet<String>> {
+        let seconds = since.elapsed().as_secs() + 1;
+        let rows = self.query(&format!("max_over_time(ALERTS{{alertstate=\"firing\"}}[{seconds}s])")).await?;
+        Ok(rows.iter().filter_map(|row| row["metric"]["alertname"].as_str().map(str::to_owned)).collect())
+    }
+
+    async fn query(&self, expression: &str) -> Result<Vec<Value>> {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "5", "--get", "--data-urlencode"]);
+        curl.arg(format!("query={expression}")).arg(format!("http://{HERE}:{PORT}/api/v1/query"));
+        let answer = tokio::task::spawn_blocking(move || run(&mut curl)).await??;
+        let answer: Value = serde_json::from_str(&answer).context("Prometheus' answer")?;
+        match answer["data"]["result"].as_array() {
+            Some(rows) => Ok(rows.clone()),
+            None => bail!("Prometheus says {answer}"),
+        }
+    }
+}
+
+fn write_configuration(directory: &Path, nodes: &BTreeMap<String, Node>) -> Result<()> {
+    for part in ["rules", "targets", "tls"] {
+        fs::create_dir_all(directory.join(part))?;
+    }
+    let target = |node: &Node| {
+        let labels = json!({ "region": node.region, "node": node.name, "role": node.role });
+        json!({ "targets": [node.address], "labels": labels })
+    };
+    let targets: Vec<Value> = nodes.values().map(target).collect();
+    fs::write(directory.join("targets/nodes.json"), json!(targets).to_string())?;
+    for nobody in ["collectors", "alertmanagers"] {
+        fs::write(directory.join(format!("targets/{nobody}.json")), "[]")?;
+    }
+    fs::copy(Lab::authority(), directory.join("tls/ca.crt"))?;
+    let sources = Path::new(OBSERVABILITY);
+    let configuration = fs::read_to_string(sources.join("prometheus.yml"))?;
+    fs::write(directory.join("prometheus.yml"), configuration.replace("15s", "1s").replace("5s", "1s"))?;
+    for entry in fs::read_dir(sources.join("rules"))? {
+        let path: PathBuf = entry?.path();
+        let name = path.file_name().context("a file")?;
+        fs::write(directory.join("rules").join(name), hurried(&fs::read_to_string(&path)?))?;
+    }
+    Ok(())
+}
+
+/// The rules with every `for` a sixtieth: drills last seconds.
+fn hurried(rules: &str) -> String {
+    let line = |line: &str| match line.split_once("for: ") {
+        Some((indent, time)) if indent.trim().is_empty() => {
+            format!("{indent}for: {}\n", time.replace('m', "s").replace('h', "m"))
+        }
+        _ => format!("{line}\n"),
+    };
+    rules.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_minute_of_the_rules_is_a_second() {
+        let rules = "  expr: rate(x[5m]) > 0 # for: 1m\n  for: 5m\n  for: 1h\n";
+        assert_eq!(super::hurried(rules), "  expr: rate(x[5m]) > 0 # for: 1m\n  for: 5s\n  for: 1m\n");
+    }
+}
