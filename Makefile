@@ -1,7 +1,7 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-lab component run test lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-lab setup-kubectl setup-k8s component run test k8s rollout lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
@@ -35,6 +35,16 @@ setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstr
 		.venv-lab/bin/pip install --quiet --requirement host-tests/lab/requirements.txt && \
 		cp host-tests/lab/requirements.txt .venv-lab/; }
 
+setup-kubectl:
+	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools/#kubectl"; exit 1; }
+
+setup-k8s: setup-kubectl ## Install what the checks of the manifests need
+	@scripts/install-packages python3 python3-venv shellcheck
+	@cmp -s k8s/checks/requirements.txt .venv-k8s/requirements.txt || { \
+		python3 -m venv --clear .venv-k8s && \
+		.venv-k8s/bin/pip install --quiet --requirement k8s/checks/requirements.txt && \
+		cp k8s/checks/requirements.txt .venv-k8s/; }
+
 # Also the build command in spin.toml: it must need nothing but rustup.
 component: ## Build the component
 	@command -v rustup >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs."; exit 1; }
@@ -60,6 +70,16 @@ test: setup-test setup-terraform component ## Run every check
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
 
+k8s: setup-k8s ## Render the Kubernetes overlays and check them
+	shellcheck scripts/rollout
+	.venv-k8s/bin/python k8s/checks/check.py $(notdir $(wildcard k8s/overlays/*))
+	.venv-k8s/bin/python -m pytest --quiet -p no:cacheprovider k8s/checks
+
+rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
+rollout: setup setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
+	@scripts/install-packages haproxy
+	cargo test $(HOST) --test rollout -- --nocapture
+
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@cargo run --quiet $(HOST) -- lab
 
@@ -80,4 +100,4 @@ fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchai
 clean: ## Remove what was built; the data of `make run` in .dob stays
 	cargo clean
 	cargo clean $(HOST)
-	rm -rf .venv .venv-lab
+	rm -rf .venv .venv-lab .venv-k8s
