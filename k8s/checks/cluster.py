@@ -1,10 +1,15 @@
-"""An overlay as the cluster will have it: with the Deployments and Services that the operator makes of the SpinApps."""
+"""An overlay as the cluster will have it: with the Deployments and Services that the operator makes of the SpinApps.
 
+As a program it prints that as JSON: cluster.py OVERLAY.
+"""
+
+import json
+import sys
 from dataclasses import dataclass
 
 import server_side_apply
 import spin_operator
-from rendering import find, of_kind
+from rendering import OVERLAYS, find, of_kind, render
 
 
 @dataclass
@@ -34,3 +39,8 @@ class Cluster:
         """All resources, the operator's included, with whole Deployments."""
         others = [resource for resource in self.resources if resource["kind"] != "Deployment"]
         return others + [make(app) for app in self.apps for make in (self.deployment, spin_operator.service)]
+
+
+if __name__ == "__main__":
+    overlay = sys.argv[1]
+    print(json.dumps(Cluster(overlay, render(OVERLAYS / overlay)).complete()))
