@@ -82,6 +82,7 @@ def test_a_port_that_spin_does_not_listen_on(manifests):
     "path, value, field",
     [
         ("/spec/replicas", 3, "spec.replicas"),
+        ("/spec/selector", {"matchLabels": {"a": "b"}}, "spec.selector"),
         ("/spec/template/spec/serviceAccountName", "x", "spec.template.spec.serviceAccountName"),
         ("/spec/template/spec/containers/0/image", "x", "spec.template.spec.containers.[name=dob-api-schema].image"),
         ("/spec/template/spec/containers/0/readinessProbe", {"periodSeconds": 1}, "readinessProbe.periodSeconds"),
