@@ -39,7 +39,7 @@ setup-kubectl:
 	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools/#kubectl"; exit 1; }
 
 setup-k8s: setup-kubectl ## Install what the checks of the manifests need
-	@scripts/install-packages python3 python3-venv shellcheck
+	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev python3 python3-venv shellcheck
 	@cmp -s k8s/checks/requirements.txt .venv-k8s/requirements.txt || { \
 		python3 -m venv --clear .venv-k8s && \
 		.venv-k8s/bin/pip install --quiet --requirement k8s/checks/requirements.txt && \
@@ -76,7 +76,7 @@ k8s: setup-k8s ## Render the Kubernetes overlays and check them
 	.venv-k8s/bin/python -m pytest --quiet -p no:cacheprovider k8s/checks
 
 rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-rollout: setup setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
+rollout: setup setup-k8s component ## Roll out three versions under load, one of them broken, and count failed requests
 	@scripts/install-packages haproxy
 	cargo test $(HOST) --test rollout -- --nocapture
 
