@@ -37,12 +37,7 @@ def deployment(app: dict, executor: dict) -> dict:
     result = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {
-            "name": name,
-            "namespace": app["metadata"]["namespace"],
-            "labels": {"core.spinkube.dev/app-name": name},
-            "annotations": spec.get("deploymentAnnotations", {}),
-        },
+        "metadata": {**metadata(app), "annotations": spec.get("deploymentAnnotations", {})},
         "spec": {
             "selector": {"matchLabels": pod_labels},
             "strategy": {},
@@ -63,21 +58,21 @@ def deployment(app: dict, executor: dict) -> dict:
 
 def service(app: dict) -> dict:
     """The Service as the operator sends it."""
-    name = app["metadata"]["name"]
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {
-            "name": name,
-            "namespace": app["metadata"]["namespace"],
-            "labels": {"core.spinkube.dev/app-name": name},
-        },
+        "metadata": metadata(app),
         "spec": {
             "type": "ClusterIP",
-            "selector": service_selector(name),
+            "selector": service_selector(app["metadata"]["name"]),
             "ports": [{"protocol": "TCP", "port": 80, "targetPort": PORT["name"]}],
         },
     }
+
+
+def metadata(app: dict) -> dict:
+    name = app["metadata"]["name"]
+    return {"name": name, "namespace": app["metadata"]["namespace"], "labels": {"core.spinkube.dev/app-name": name}}
 
 
 def service_selector(name: str) -> dict:
