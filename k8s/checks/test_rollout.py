@@ -1,5 +1,6 @@
 """scripts/rollout against a kubectl that renders for real and only writes down what it would ask of a cluster."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,9 @@ from rendering import ROOT
 # Answers as a cluster would in which a version runs already; fails the n-th `rollout status`.
 KUBECTL = """#!/bin/bash
 [[ $1 != kustomize ]] || exec {kubectl} "$@"
-echo "$*" | sed "s|--filename=[^ ]*|FILE|" >>{calls}
+echo "$*" | sed "s|--filename=[^ -]*$|FILE|" >>{calls}
 case "$*" in
+*--filename=-) cat >{calls}.put_back ;;
 *jsonpath={{.spec}}*) echo '{before}' ;;
 *rendered}}) [[ -z '{before}' ]] || echo before ;;
 *"rollout status"*) (($(grep -c "rollout status" {calls}) != {failing})) ;;
@@ -36,6 +38,8 @@ class Run:
         path = {"PATH": f"{binaries}:{os.environ['PATH']}"}
         done = subprocess.run([root / "scripts/rollout", "primary"], env=path, capture_output=True, text=True)
         self.status, self.words = done.returncode, done.stderr
+        put_back = root / "calls.put_back"
+        self.put_back = json.loads(put_back.read_text()) if put_back.exists() else None
         self.calls = calls.read_text().splitlines() if calls.exists() else []
 
     def at(self, part: str) -> int:
@@ -76,9 +80,11 @@ def test_nothing_is_forced_on_other_managers_of_a_field(released):
 def test_a_version_that_does_not_get_ready_is_put_back(released):
     run = Run(released, before='{"image":"old"}', failing=2)
     assert run.status == 1 and "dob-api was put back" in run.words, run.words
-    patch = run.at('patch spinapp dob-api --field-manager=dob-rollout --type=json --patch=[{"op": "replace"')
-    assert run.calls[patch].endswith('"path": "/spec", "value": {"image":"old"}}]')
-    assert patch < run.at("jsonpath={.metadata.annotations.rendered}=before")
+    assert run.put_back["spec"] == {"image": "old"}
+    assert (run.put_back["kind"], run.put_back["metadata"]["name"]) == ("SpinApp", "dob-api")
+    assert run.put_back["metadata"]["labels"] == {"dob-api/step": "api"}
+    put_back = run.at("apply --server-side --field-manager=dob-rollout --filename=-")
+    assert put_back < run.at("jsonpath={.metadata.annotations.rendered}=before")
     assert "rollout status deployment/dob-api" in run.calls[-1]
 
 
@@ -91,7 +97,7 @@ def test_a_schema_that_does_not_get_ready_leaves_the_pods_that_serve_alone(relea
 def test_a_first_version_that_does_not_get_ready_has_nothing_to_go_back_to(released):
     run = Run(released, failing=2)
     assert run.status == 1 and "there is no earlier version" in run.words
-    assert not any("patch" in call for call in run.calls)
+    assert run.put_back is None
 
 
 def test_an_image_that_was_never_released_is_refused(manifests):
