@@ -1,7 +1,8 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-lab setup-observability component run test observability lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-infrastructure setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
+	reproducible sbom run test checks terraform k8s observability workflows supply-chain rollout lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
@@ -12,6 +13,11 @@ HOST := --manifest-path host-tests/Cargo.toml
 # Network namespaces and small disks take root; everybody else runs all the rest.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
 
+# A directory of Python packages and the file that lists them; made anew where that has changed.
+define venv
+@cmp -s $(2) $(1)/requirements.txt || { python3 -m venv --clear $(1) && $(1)/bin/pip install --quiet --requirement $(2) && cp $(2) $(1)/; }
+endef
+
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -20,10 +26,7 @@ setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 
 setup-test: setup ## Install what the tests need besides: network tools, schemathesis
 	@scripts/install-packages iproute2 nftables openssl python3 python3-venv shellcheck
-	@cmp -s host-tests/requirements.txt .venv/requirements.txt || { \
-		python3 -m venv --clear .venv && \
-		.venv/bin/pip install --quiet --requirement host-tests/requirements.txt && \
-		cp host-tests/requirements.txt .venv/requirements.txt; }
+	$(call venv,.venv,host-tests/requirements.txt)
 
 setup-terraform:
 	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
@@ -31,16 +34,20 @@ setup-terraform:
 setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstrap, containers, the emulator of AWS
 	@command -v prometheus >/dev/null || scripts/install-packages prometheus
 	@scripts/install-packages curl debootstrap e2fsprogs haproxy iproute2 mount nftables openssl procps python3 python3-venv systemd-container util-linux
-	@cmp -s host-tests/lab/requirements.txt .venv-lab/requirements.txt || { \
-		python3 -m venv --clear .venv-lab && \
-		.venv-lab/bin/pip install --quiet --requirement host-tests/lab/requirements.txt && \
-		cp host-tests/lab/requirements.txt .venv-lab/; }
+	$(call venv,.venv-lab,host-tests/lab/requirements.txt)
 
 setup-observability:
 	@command -v promtool >/dev/null || scripts/install-packages prometheus
 	@# Debian 13 has it in a package of its own.
 	@command -v promtool >/dev/null || scripts/install-packages promtool
 	@scripts/install-packages python3-yaml
+
+setup-kubectl:
+	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools/#kubectl"; exit 1; }
+
+setup-k8s: setup-kubectl ## Install what the checks of the manifests need
+	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev python3 python3-venv shellcheck
+	$(call venv,.venv-k8s,k8s/checks/requirements.txt)
 
 # Also the build command in spin.toml: it must need nothing but rustup.
 component: ## Build the component
@@ -70,6 +77,16 @@ test: setup-test setup-terraform component ## Run every check
 observability: setup-observability ## Check alert rules, their tests, dashboards and the collector's configuration
 	observability/check
 
+k8s: setup-k8s ## Render the Kubernetes overlays and check them
+	shellcheck scripts/rollout
+	.venv-k8s/bin/python k8s/checks/check.py $(notdir $(wildcard k8s/overlays/*))
+	.venv-k8s/bin/python -m pytest --quiet -p no:cacheprovider k8s/checks
+
+rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
+rollout: setup setup-k8s component ## Roll out three versions under load, one of them broken, and count failed requests
+	@scripts/install-packages haproxy
+	cargo test $(HOST) --test rollout -- --nocapture
+
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@cargo run --quiet $(HOST) -- lab
 
@@ -90,4 +107,4 @@ fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchai
 clean: ## Remove what was built; the data of `make run` in .dob stays
 	cargo clean
 	cargo clean $(HOST)
-	rm -rf .venv .venv-lab
+	rm -rf .venv .venv-lab .venv-k8s

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -207,10 +208,26 @@ pub struct HostProcess {
 impl HostProcess {
     /// Serves with these variables and further environment.
     pub fn start(variables: BTreeMap<String, String>, environment: &[(&str, &Path)]) -> Self {
+        let mut host = Self::command("127.0.0.1:0", variables);
+        host.envs(environment.iter().copied());
+        Self::spawn(host)
+    }
+
+    /// Serves with these variables on an address of its own, and logs to a file.
+    pub fn start_on(listen: SocketAddr, variables: BTreeMap<String, String>, log: File) -> Self {
+        let mut host = Self::command(&listen.to_string(), variables);
+        host.stderr(log);
+        Self::spawn(host)
+    }
+
+    fn command(listen: &str, variables: BTreeMap<String, String>) -> Command {
         let mut host = Command::new(env!("CARGO_BIN_EXE_dob-host"));
         host.envs(variables.into_iter().map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value)));
-        host.envs(environment.iter().copied());
-        host.args(["serve", "--listen", "127.0.0.1:0", "--manifest", "../spin.toml"]).stdout(Stdio::piped());
+        host.args(["serve", "--listen", listen, "--manifest", "../spin.toml"]).stdout(Stdio::piped());
+        host
+    }
+
+    fn spawn(mut host: Command) -> Self {
         let mut process = host.spawn().expect("the host");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");

@@ -1,0 +1,96 @@
+//! A rolling update on this machine: pods are processes of the test host, which ends at once on SIGTERM as Spin does, each
+//! on an address of its own behind a real balancer of connections. How they are replaced, probed, drained and killed is
+//! read out of the rendered manifests; `deployment` and `pod` do with it what Kubernetes does.
+
+#[path = "../helpers/mod.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod helpers;
+
+mod balancer;
+mod deployment;
+mod load;
+mod manifests;
+mod pod;
+
+use balancer::Balancer;
+use deployment::Deployment;
+use dob_host::database::Database;
+use helpers::{HostProcess, Scratch, database};
+use load::Load;
+use manifests::Manifests;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// The versions that are rolled out: what tells them apart is what their pods are started with.
+const FIRST: usize = 0;
+const SECOND: usize = 1;
+const BROKEN: usize = 2;
+const THIRD: usize = 3;
+
+/// A database with its schema made, a balancer, and the first version serving behind it.
+struct World {
+    deployment: Deployment,
+    balancer: Arc<Balancer>,
+    database: Database,
+    _scratch: Scratch,
+}
+
+impl World {
+    async fn start(manifests: Manifests) -> Self {
+        let scratch = Scratch::new();
+        let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
+        let mut variables = database.variables("dob_api");
+        make_schema(variables.clone()).await;
+        // As in the cluster: the pods that serve can't make what is missing.
+        variables.retain(|name, _| !name.starts_with("pg_admin"));
+        let broken = [("pg_password".to_owned(), "wrong".to_owned())];
+        let broken: BTreeMap<_, _> = variables.clone().into_iter().chain(broken).collect();
+        let versions = vec![variables.clone(), variables.clone(), broken, variables];
+        let balancer = Arc::new(Balancer::start(&scratch, &manifests).await.unwrap());
+        let mut deployment = Deployment::new(manifests, versions, balancer.clone(), scratch.join("pods.log"));
+        deployment.roll_out(FIRST).await.expect("the first version gets ready");
+        Self { deployment, balancer, database, _scratch: scratch }
+    }
+
+    /// Loads the service while `story` is told, and judges what the clients saw.
+    async fn under_load(&mut self, story: impl AsyncFnOnce(&mut Deployment)) -> load::Outcome {
+        let load = Load::start(self.balancer.address, self.deployment.manifests.deregistration_delay);
+        story(&mut self.deployment).await;
+        self.deployment.settle().await;
+        load.stop(&self.database.client("dob_api").await.unwrap()).await
+    }
+}
+
+/// What the pod with the administrator's password does: its readiness probe.
+async fn make_schema(variables: BTreeMap<String, String>) {
+    let host = HostProcess::start(variables, &[]);
+    let answer = reqwest::get(format!("http://{}/readyz", host.address)).await.expect("an answer");
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_rollouts_one_of_them_broken_fail_no_request() {
+    let mut world = World::start(Manifests::of("primary")).await;
+    let outcome = world
+        .under_load(async |deployment| {
+            deployment.roll_out(SECOND).await.expect("the second version gets ready");
+            deployment.roll_out(BROKEN).await.expect_err("a version that can't reach its database never gets ready");
+            deployment.roll_out(SECOND).await.expect("what served before the broken version goes on serving");
+            deployment.roll_out(THIRD).await.expect("the third version gets ready");
+        })
+        .await;
+    println!("{outcome}");
+    assert!(outcome.failures.is_empty(), "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_pre_stop_sleep_a_rollout_fails_requests() {
+    let manifests = Manifests { pre_stop: None, ..Manifests::of("primary") };
+    let mut world = World::start(manifests).await;
+    let outcome = world
+        .under_load(async |deployment| deployment.roll_out(SECOND).await.expect("the second version gets ready"))
+        .await;
+    println!("{outcome}");
+    assert!(!outcome.failures.is_empty(), "{outcome}");
+}

@@ -1,0 +1,38 @@
+"""Overlays that a test may break."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rendering import OVERLAYS, ROOT
+
+
+class Copy:
+    """A copy of the manifests."""
+
+    def __init__(self, directory: Path):
+        shutil.copytree(ROOT / "k8s", directory, ignore=shutil.ignore_patterns("checks"))
+        self.directory = directory
+        self.overlay = directory / OVERLAYS.name / "primary"
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        """Changes a file; the text that goes must be there."""
+        path = self.directory / file
+        text = path.read_text()
+        assert old in text, f"{file} does not have {old!r}"
+        path.write_text(text.replace(old, new))
+
+    def patch(self, kind: str, name: str, *operations: dict) -> None:
+        """Has the overlay change a resource, too."""
+        path = self.overlay / "kustomization.yaml"
+        kustomization = yaml.safe_load(path.read_text())
+        patch = {"target": {"kind": kind, "name": f"^{name}$"}, "patch": yaml.safe_dump(list(operations))}
+        kustomization["patches"] = [*kustomization.get("patches", []), patch]
+        path.write_text(yaml.safe_dump(kustomization))
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Copy:
+    return Copy(tmp_path / "k8s")

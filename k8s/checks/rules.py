@@ -1,0 +1,173 @@
+"""What must be true of an overlay beyond its schemas; each rule gives sentences about what is not."""
+
+import ipaddress
+import re
+import tomllib
+from typing import Iterator
+
+import server_side_apply
+import spin_operator
+from cluster import Cluster
+from rendering import ROOT, find, of_kind
+
+# Connections that Spin keeps in a pod to one address of a database; and those that administration needs besides.
+POOL, SPARE_CONNECTIONS = 64, 40
+ADMINISTRATOR = {"pg_admin_user", "pg_admin_password"}
+ZONE = "topology.kubernetes.io/zone"
+
+
+def variables(cluster: Cluster) -> Iterator[str]:
+    """The SpinApps set the variables of spin.toml, and only the schema's pod has the administrator's."""
+    declared = tomllib.loads((ROOT / "spin.toml").read_text())["variables"]
+    required = {name for name, options in declared.items() if options.get("required")}
+    hosts = {name for name in declared if "host" in name}
+    for app in cluster.apps:
+        name = app["metadata"]["name"]
+        given = [variable["name"] for variable in app["spec"].get("variables", [])]
+        for variable in sorted(set(given) - set(declared)):
+            yield f"SpinApp {name} sets {variable}, which spin.toml does not have."
+        for variable in sorted((required | hosts | {"pg_user"}) - set(given)):
+            yield f"SpinApp {name} does not set {variable}."
+        for variable in sorted({variable for variable in given if given.count(variable) > 1}):
+            yield f"SpinApp {name} sets {variable} twice."
+        if (name == "dob-api-schema") != ADMINISTRATOR.issubset(given) or (name == "dob-api" and ADMINISTRATOR & set(given)):
+            yield f"SpinApp {name}: dob-api-schema, and no pod that serves, has the administrator's password."
+
+
+def hosts(cluster: Cluster) -> Iterator[str]:
+    """Databases are named by the address that their certificates carry, and only they can be reached."""
+    addresses = set()
+    for app in cluster.apps:
+        for variable in app["spec"].get("variables", []):
+            if "_host_" in variable["name"]:
+                addresses.add(variable.get("value", ""))
+    for address in sorted(addresses):
+        try:
+            ipaddress.IPv4Address(address)
+        except ValueError:
+            yield f"A database host is {address or 'empty'}: region.yaml must have its IPv4 address."
+    policy = find(cluster.resources, "NetworkPolicy", "to-database")
+    reachable = {block["ipBlock"]["cidr"] for rule in policy["spec"]["egress"] for block in rule["to"]}
+    if reachable != {f"{address}/32" for address in addresses}:
+        yield f"NetworkPolicy to-database lets pods reach {sorted(reachable)}, and the variables name {sorted(addresses)}."
+
+
+def secrets(cluster: Cluster) -> Iterator[str]:
+    """On AWS every key of a secret that a pod uses is copied from Secrets Manager, and no other field of it."""
+    external = of_kind(cluster.resources, "ExternalSecret")
+    if not external:
+        return
+    copied = {(e["spec"]["target"]["name"], item["secretKey"]) for e in external for item in e["spec"]["data"]}
+    used = set()
+    for app in cluster.apps:
+        pod = cluster.deployment(app)["spec"]["template"]["spec"]
+        used |= {
+            (entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"])
+            for entry in pod["containers"][0]["env"]
+            if "valueFrom" in entry
+        }
+        used |= {(v["secret"]["secretName"], item["key"]) for v in pod.get("volumes", []) for item in v["secret"]["items"]}
+    for name, key in sorted(used - copied):
+        yield f"Secret {name} has no {key}: aws/secrets.yaml must copy it."
+    for name, key in sorted(copied - used):
+        yield f"Secret {name}: no pod uses {key}; aws/secrets.yaml must not copy it."
+
+
+def images(cluster: Cluster) -> Iterator[str]:
+    """Every image is named by digest, and by one."""
+    names = {app["spec"]["image"] for app in cluster.apps}
+    for image in sorted(names):
+        if not re.fullmatch(r"[a-z0-9.:/_-]+/dob-api@sha256:[0-9a-f]{64}", image):
+            yield f"Image {image}: it must be <registry>/dob-api@sha256:<digest>."
+    if len(names) != 1:
+        yield f"The SpinApps run different images: {sorted(names)}."
+
+
+def replicas(cluster: Cluster) -> Iterator[str]:
+    """At least one pod a zone, no more than the database has connections for."""
+    scaler = find(cluster.resources, "HorizontalPodAutoscaler", "dob-api")["spec"]
+    least, most = scaler.get("minReplicas", 1), scaler["maxReplicas"]
+    if least < 3:
+        yield f"minReplicas is {least}: it must be 3 or more, one for each zone."
+    if most < least:
+        yield f"maxReplicas is {most}: it must not be less than minReplicas, {least}."
+    limit = database_connections() - SPARE_CONNECTIONS
+    if most * POOL > limit:
+        yield f"maxReplicas is {most}: {POOL} connections a pod are more than the database's {limit}; {limit // POOL} is the most."
+
+
+def database_connections() -> int:
+    text = (ROOT / "terraform/modules/database-node/patroni.tf").read_text()
+    return int(re.search(r"max_connections\s*=\s*(\d+)", text)[1])
+
+
+def spread(cluster: Cluster) -> Iterator[str]:
+    """Pods are spread over zones; strictly where there are zones."""
+    template = cluster.parts("dob-api")["spec"]["template"]["spec"]
+    zones = [rule for rule in template.get("topologySpreadConstraints", []) if rule["topologyKey"] == ZONE]
+    strict = "DoNotSchedule" if of_kind(cluster.resources, "TargetGroupBinding") else "ScheduleAnyway"
+    if [rule["whenUnsatisfiable"] for rule in zones] != [strict]:
+        yield f"Deployment dob-api must be spread over {ZONE} with {strict}."
+
+
+def drain(cluster: Cluster) -> Iterator[str]:
+    """A pod leaves the load balancer before Spin ends, and Spin ends before the kernel ends it."""
+    figures = find(cluster.resources, "ConfigMap", "drain")["data"]
+    delay, sleep, grace = (
+        int(figures[f"{name}_seconds"]) for name in ("deregistration_delay", "pre_stop", "grace_period")
+    )
+    if not delay < sleep < grace:
+        yield f"deregistration_delay ({delay}) < pre_stop ({sleep}) < grace_period ({grace}) does not hold."
+    spec = cluster.parts("dob-api")["spec"]
+    pod = spec["template"]["spec"]
+    slept = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds")
+    if (slept, pod.get("terminationGracePeriodSeconds")) != (sleep, grace):
+        yield "Deployment dob-api does not drain as the ConfigMap drain says."
+    if spec.get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable") != 0:
+        yield "Deployment dob-api must roll with maxUnavailable 0."
+
+
+def ownership(cluster: Cluster) -> Iterator[str]:
+    """The operator never sends a field of our part of its Deployments, so it never takes one back."""
+    for app in cluster.apps:
+        name = app["metadata"]["name"]
+        for field in server_side_apply.meeting(cluster.parts(name), cluster.made(app)):
+            yield f"Deployment {name}: spin-operator {spin_operator.VERSION} sends {field}, too, and would overwrite it."
+
+
+def selectors(cluster: Cluster) -> Iterator[str]:
+    """What selects pods, selects the pods that serve."""
+    labels = cluster.deployment(find(cluster.resources, "SpinApp", "dob-api"))["spec"]["template"]["metadata"]["labels"]
+    selected = {
+        "PodDisruptionBudget dob-api": find(cluster.resources, "PodDisruptionBudget", "dob-api")["spec"]["selector"],
+        "ValidatingAdmissionPolicyBinding dob-api-drain": find(
+            cluster.resources, "ValidatingAdmissionPolicyBinding", "dob-api-drain"
+        )["spec"]["matchResources"]["objectSelector"],
+        **{
+            f"topologySpreadConstraint {rule['topologyKey']}": rule["labelSelector"]
+            for rule in cluster.parts("dob-api")["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
+        },
+        **{
+            f"NetworkPolicy {policy['metadata']['name']}": policy["spec"]["podSelector"]
+            for policy in of_kind(cluster.resources, "NetworkPolicy")
+        },
+    }
+    for name, selector in selected.items():
+        if not selector.get("matchLabels", {}).items() <= labels.items():
+            yield f"{name} selects {selector}, and the pods of dob-api have {labels}."
+
+
+def ports(cluster: Cluster) -> Iterator[str]:
+    """Load balancer and network policy use the operator's port."""
+    for binding in of_kind(cluster.resources, "TargetGroupBinding"):
+        service = spin_operator.service(find(cluster.resources, "SpinApp", binding["spec"]["serviceRef"]["name"]))
+        if binding["spec"]["serviceRef"]["port"] not in [port["port"] for port in service["spec"]["ports"]]:
+            yield f"TargetGroupBinding {binding['metadata']['name']}: the operator's Service has no such port."
+        policy = find(cluster.resources, "NetworkPolicy", "from-load-balancer")
+        if [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] != [
+            spin_operator.PORT["containerPort"]
+        ]:
+            yield "NetworkPolicy from-load-balancer must open the port that Spin listens on, and nothing else."
+
+
+ALL = (variables, hosts, secrets, images, replicas, spread, drain, ownership, selectors, ports)

@@ -1,0 +1,107 @@
+"""Overlays that can't work are refused, with a sentence that says why."""
+
+import re
+
+import pytest
+import yaml
+
+import check
+import spin_operator
+from conftest import Copy
+from rendering import ROOT
+
+
+def refused(manifests: Copy, sentence: str) -> None:
+    problems = check.problems(manifests.overlay)
+    assert any(sentence in problem for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["database_host_a", "database_host_b", "aws_region", "target_group_arn", "secrets_role_arn", "load_balancer_cidr_c"],
+)
+def test_a_setting_that_is_missing(manifests, setting):
+    manifests.replace("overlays/primary/region.yaml", f"  {setting}:", f"  other_{setting}:")
+    refused(manifests, f"primary: region.yaml has no {setting}; add it.")
+
+
+def test_a_database_host_that_is_no_address(manifests):
+    manifests.replace("overlays/primary/region.yaml", "10.10.20.11", "db-a.internal")
+    refused(manifests, "A database host is db-a.internal: region.yaml must have its IPv4 address.")
+
+
+@pytest.mark.parametrize(
+    "file, old, new, sentence",
+    [
+        ("autoscaling.yaml", "minReplicas: 3", "minReplicas: 2", "minReplicas is 2: it must be 3 or more"),
+        ("autoscaling.yaml", "maxReplicas: 4", "maxReplicas: 5", "maxReplicas is 5: 64 connections a pod are more"),
+        ("pods.yaml", "topologyKey: topology.kubernetes.io/zone", "topologyKey: rack", "must be spread over topology"),
+        ("pods.yaml", "maxUnavailable: 0", "maxUnavailable: 1", "must roll with maxUnavailable 0"),
+        ("drain.yaml", 'deregistration_delay_seconds: "30"', 'deregistration_delay_seconds: "90"', "does not hold"),
+        ("drain.yaml", 'grace_period_seconds: "120"', 'grace_period_seconds: "90"', "does not hold"),
+        ("spin-apps.yaml", "pg_password\n      valueFrom", "pg_pass\n      valueFrom", "does not set pg_password."),
+        ("spin-apps.yaml", "pg_password\n      valueFrom", "pg_pass\n      valueFrom", "sets pg_pass, which spin.toml"),
+        ("spin-apps.yaml", "key: pg_password", "key: password", "Secret dob-api has no password"),
+        ("kustomization.yaml", "{ kind: SpinApp, name: dob-api-schema }", "{ kind: SpinApp }", "no pod that serves"),
+        ("disruption.yaml", "app-name: dob-api", "app-name: dob", "PodDisruptionBudget dob-api selects"),
+        ("admission.yaml", "app-name: dob-api", "app-name: dob", "ValidatingAdmissionPolicyBinding dob-api-drain selects"),
+        ("api.yaml", "enableAutoscaling: true", "enableAutoscaling: true\n  replicas: 3", "SpinApp dob-api, spec"),
+        ("api.yaml", "resources:", "lifecycle: {}\n  resources:", "'lifecycle' was unexpected"),
+        ("api.yaml", "initialDelaySeconds: 1", "initialDelay: 1", "'initialDelay' was unexpected"),
+        ("pods.yaml", "progressDeadlineSeconds:", "progressDeadline:", "'progressDeadline' was unexpected"),
+        ("executor.yaml", "kind: SpinAppExecutor", "kind: Executor", "There must be one SpinAppExecutor spin"),
+        ("pod-security.yaml", "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "CKV_K8S_20"),
+    ],
+)
+def test_a_base_that_can_not_work(manifests, file, old, new, sentence):
+    manifests.replace(f"base/{file}", old, new)
+    refused(manifests, sentence)
+
+
+def test_a_kind_without_a_schema(manifests):
+    manifests.replace("aws/shim.yaml", "kind: Shim", "kind: Shims")
+    refused(manifests, "Shims spin-v2: there is no schema for runtime.spinkube.dev/v1alpha1 Shims")
+
+
+def test_a_secret_that_no_pod_uses_is_not_copied(manifests):
+    manifests.replace("aws/secrets.yaml", "secretKey: pg_user", "secretKey: other")
+    refused(manifests, "Secret dob-api: no pod uses other")
+
+
+def test_an_image_without_digest(manifests):
+    manifests.replace("release/kustomization.yaml", "digest: sha256:" + "0" * 64, "newTag: latest")
+    refused(manifests, "dob-api:latest: it must be <registry>/dob-api@sha256:<digest>.")
+
+
+def test_a_port_that_spin_does_not_listen_on(manifests):
+    manifests.replace("aws/load-balancer.yaml", "port: 80\n      from", "port: 8080\n      from")
+    refused(manifests, "NetworkPolicy from-load-balancer must open the port")
+
+
+@pytest.mark.parametrize(
+    "path, value, field",
+    [
+        ("/spec/replicas", 3, "spec.replicas"),
+        ("/spec/selector", {"matchLabels": {"a": "b"}}, "spec.selector"),
+        ("/spec/template/spec/serviceAccountName", "x", "spec.template.spec.serviceAccountName"),
+        ("/spec/template/spec/containers/0/image", "x", "spec.template.spec.containers.[name=dob-api-schema].image"),
+        ("/spec/template/spec/containers/0/readinessProbe", {"periodSeconds": 1}, "readinessProbe.periodSeconds"),
+    ],
+)
+def test_a_field_of_ours_that_the_operator_sends_too(manifests, path, value, field):
+    manifests.patch("Deployment", "dob-api-schema", {"op": "add", "path": path, "value": value})
+    refused(manifests, f"{field}, too, and would overwrite it.")
+
+
+def test_the_operator_is_the_one_that_its_model_was_written_after():
+    charts = yaml.safe_load(re.sub(r"{{.*}}", "x", (ROOT / "k8s/controllers/helmfile.yaml.gotmpl").read_text()))
+    version = next(release["version"] for release in charts["releases"] if release["name"] == "spin-operator")
+    assert version == spin_operator.VERSION
+
+
+def test_spin_toml_and_the_component_name_the_same_variables():
+    component = (ROOT / "src/config.rs").read_text().split("#[cfg(test)]")[0]
+    constants = re.findall(r"const (?:CONNECTION|REPLICAS|ADMIN): \[&str; \d\] =\s*\[(.*?)\];", component, re.S)
+    named = re.findall(r'"(\w+)"', " ".join(constants))
+    declared = re.findall(r"^(\w+) = {", (ROOT / "spin.toml").read_text(), re.M)
+    assert len(constants) == 3 and sorted(named) == sorted(declared)
