@@ -22,3 +22,19 @@ mock_resource "aws_cloudwatch_log_group" {
 mock_resource "aws_iam_role" {
   defaults = { arn = "arn:aws:iam::123456789012:role/mock" }
 }
+
+mock_data "aws_ami" {
+  defaults = { id = "ami-0123456789abcdef0" }
+}
+
+mock_data "aws_ec2_instance_type" {
+  defaults = { memory_size = 8192 }
+}
+
+mock_resource "aws_ebs_volume" {
+  defaults = { id = "vol-0123456789abcdef0" }
+}
+
+mock_resource "aws_security_group" {
+  defaults = { id = "sg-mock" }
+}
