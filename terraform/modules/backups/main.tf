@@ -1,7 +1,5 @@
 data "aws_caller_identity" "current" {}
 
-data "aws_partition" "current" {}
-
 module "key" {
   source = "../key"
 
@@ -93,7 +91,7 @@ resource "aws_s3_bucket_policy" "this" {
         Resource = [aws_s3_bucket.this.arn, "${aws_s3_bucket.this.arn}/*"]
         Condition = {
           ArnLike = {
-            "aws:PrincipalArn" = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:role/${var.database_role_prefix}*"
+            "aws:PrincipalArn" = "arn:aws:iam::${data.aws_caller_identity.current.account_id}:role/${var.database_role_prefix}*"
           }
         }
       },

@@ -1,7 +1,5 @@
 data "aws_caller_identity" "current" {}
 
-data "aws_partition" "current" {}
-
 data "aws_region" "current" {}
 
 data "aws_ami" "debian" {
@@ -111,7 +109,7 @@ resource "aws_instance" "node" {
     tags        = { Name = each.key }
   }
 
-  tags = { Name = each.key, Role = "database-${each.value.role}" }
+  tags = { Name = each.key, Role = "${var.name}-database-${each.value.role}" }
 
   lifecycle {
     # A newer image or other user data waits until a person replaces the node, one at a time: terraform apply -replace=…
@@ -143,7 +141,7 @@ resource "aws_cloudwatch_metric_alarm" "recover" {
   threshold           = 0
   period              = 60
   evaluation_periods  = 2
-  alarm_actions       = ["arn:${data.aws_partition.current.partition}:automate:${local.region}:ec2:recover"]
+  alarm_actions       = ["arn:aws:automate:${local.region}:ec2:recover"]
 }
 
 resource "aws_cloudwatch_log_group" "database" {

@@ -1,8 +1,7 @@
 # What each kind of node may ask of AWS: its secrets, its part of the buckets, its log; nothing else.
 locals {
-  partition = data.aws_partition.current.partition
-  account   = data.aws_caller_identity.current.account_id
-  prefix    = var.name # pgBackRest's path in each bucket
+  account = data.aws_caller_identity.current.account_id
+  prefix  = var.name # pgBackRest's path in each bucket
 
   secrets = {
     data    = [var.secrets.certificate_authority, var.secrets.passwords]
@@ -20,7 +19,7 @@ locals {
     witness = []
     restore = ["kms:Decrypt"]
   }
-  buckets = [for bucket in values(var.backups.buckets) : "arn:${local.partition}:s3:::${bucket}"]
+  buckets = [for bucket in values(var.backups.buckets) : "arn:aws:s3:::${bucket}"]
 
   policies = { for role in local.roles : role => jsonencode({
     Version = "2012-10-17"
@@ -31,7 +30,7 @@ locals {
           Effect = "Allow"
           Action = "secretsmanager:GetSecretValue"
           # Six characters that AWS adds to a secret's name follow.
-          Resource = [for name in local.secrets[role] : "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:${name}-??????"]
+          Resource = [for name in local.secrets[role] : "arn:aws:secretsmanager:${local.region}:${local.account}:secret:${name}-??????"]
         },
         {
           Sid       = "SecretsKey"
@@ -66,7 +65,7 @@ locals {
           Sid      = "BackupKeys"
           Effect   = "Allow"
           Action   = local.backup_key_actions[role]
-          Resource = [for region in keys(var.backups.buckets) : "arn:${local.partition}:kms:${region}:${local.account}:key/*"]
+          Resource = [for region in keys(var.backups.buckets) : "arn:aws:kms:${region}:${local.account}:key/*"]
           Condition = {
             "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = var.backups.key_alias }
             StringLike                 = { "kms:ViaService" = "s3.*.amazonaws.com" }
@@ -99,7 +98,7 @@ resource "aws_iam_role_policy_attachment" "session_manager" {
   for_each = local.roles
 
   role       = aws_iam_role.node[each.key].name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"
+  policy_arn = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 }
 
 resource "aws_iam_instance_profile" "node" {

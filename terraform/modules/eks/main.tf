@@ -1,13 +1,10 @@
 data "aws_caller_identity" "current" {}
 
-data "aws_partition" "current" {}
-
 data "aws_region" "current" {}
 
 locals {
-  region    = data.aws_region.current.name
-  account   = data.aws_caller_identity.current.account_id
-  partition = data.aws_partition.current.partition
+  region  = data.aws_region.current.name
+  account = data.aws_caller_identity.current.account_id
 }
 
 module "key" {
@@ -27,7 +24,7 @@ resource "aws_iam_role" "cluster" {
 
 resource "aws_iam_role_policy_attachment" "cluster" {
   role       = aws_iam_role.cluster.name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/AmazonEKSClusterPolicy"
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
 }
 
 resource "aws_cloudwatch_log_group" "cluster" {
@@ -130,7 +127,7 @@ resource "aws_eks_access_policy_association" "this" {
 
   cluster_name  = aws_eks_cluster.this.name
   principal_arn = aws_eks_access_entry.this[each.key].principal_arn
-  policy_arn    = "arn:${local.partition}:eks::aws:cluster-access-policy/${each.value}"
+  policy_arn    = "arn:aws:eks::aws:cluster-access-policy/${each.value}"
   access_scope {
     type = "cluster"
   }

@@ -15,7 +15,7 @@ resource "aws_iam_role_policy_attachment" "node" {
   for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonSSMManagedInstanceCore"])
 
   role       = aws_iam_role.node.name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/${each.key}"
+  policy_arn = "arn:aws:iam::aws:policy/${each.key}"
 }
 
 resource "aws_launch_template" "node" {
@@ -55,7 +55,7 @@ resource "aws_launch_template" "node" {
     for_each = ["instance", "volume"]
     content {
       resource_type = tag_specifications.value
-      tags          = { Name = "${var.name}-eks-node", Role = "kubernetes" }
+      tags          = { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes" }
     }
   }
 }

@@ -29,7 +29,7 @@ locals {
       {
         Effect   = "Allow"
         Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
-        Resource = "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:${var.api_secret.name}-??????"
+        Resource = "arn:aws:secretsmanager:${local.region}:${local.account}:secret:${var.api_secret.name}-??????"
       },
       {
         Effect    = "Allow"
@@ -72,7 +72,7 @@ resource "aws_iam_role_policy" "pod" {
 
 resource "aws_iam_role_policy_attachment" "cni" {
   role       = aws_iam_role.pod["vpc-cni"].name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/AmazonEKS_CNI_Policy"
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy"
 }
 
 resource "aws_eks_pod_identity_association" "this" {

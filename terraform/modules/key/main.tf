@@ -1,8 +1,11 @@
 data "aws_caller_identity" "current" {}
 
-data "aws_partition" "current" {}
-
 data "aws_region" "current" {}
+
+locals {
+  account = data.aws_caller_identity.current.account_id
+  region  = data.aws_region.current.name
+}
 
 resource "aws_kms_key" "this" {
   description             = var.description
@@ -15,17 +18,17 @@ resource "aws_kms_key" "this" {
         # Who may use the key is said in the roles' own policies.
         Sid       = "Account"
         Effect    = "Allow"
-        Principal = { AWS = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root" }
+        Principal = { AWS = "arn:aws:iam::${local.account}:root" }
         Action    = "kms:*"
         Resource  = "*"
       }],
-      [for service in var.encrypts_logs ? ["logs.${data.aws_region.current.name}"] : [] : {
+      [for service in var.encrypts_logs ? ["logs.${local.region}.amazonaws.com"] : [] : {
         Sid       = "Logs"
         Effect    = "Allow"
-        Principal = { Service = "${service}.${data.aws_partition.current.dns_suffix}" }
+        Principal = { Service = service }
         Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
         Resource  = "*"
-        Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:${data.aws_partition.current.partition}:logs:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}:*" } }
+        Condition = { ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:aws:logs:${local.region}:${local.account}:*" } }
       }],
     )
   })

@@ -3,10 +3,6 @@ mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }
 }
 
-mock_data "aws_partition" {
-  defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
-}
-
 mock_data "aws_region" {
   defaults = { name = "eu-west-1" }
 }
@@ -75,4 +71,19 @@ mock_resource "aws_eks_cluster" {
 
 mock_resource "aws_launch_template" {
   defaults = { id = "lt-0123456789abcdef0", latest_version = 1 }
+}
+
+mock_data "aws_route53_zone" {
+  defaults = { zone_id = "Z0123456789ABCDEFGHIJ" }
+}
+
+mock_resource "aws_ecr_repository" {
+  defaults = {
+    arn            = "arn:aws:ecr:eu-central-1:123456789012:repository/dob-api"
+    repository_url = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/dob-api"
+  }
+}
+
+mock_resource "aws_iam_openid_connect_provider" {
+  defaults = { arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com" }
 }
