@@ -1,13 +1,14 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-lab component run test lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-lab setup-infrastructure component run test terraform lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
 COMPONENT := cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 LISTEN := 127.0.0.1:3000
 MODULES := terraform/modules
+ROOTS := terraform/global terraform/primary terraform/recovery
 HOST := --manifest-path host-tests/Cargo.toml
 # Network namespaces and small disks take root; everybody else runs all the rest.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
@@ -19,7 +20,7 @@ setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
 
 setup-test: setup ## Install what the tests need besides: network tools, schemathesis
-	@scripts/install-packages iproute2 nftables openssl python3 python3-venv shellcheck
+	@scripts/install-packages iproute2 nftables openssl python3 python3-venv
 	@cmp -s host-tests/requirements.txt .venv/requirements.txt || { \
 		python3 -m venv --clear .venv && \
 		.venv/bin/pip install --quiet --requirement host-tests/requirements.txt && \
@@ -27,6 +28,13 @@ setup-test: setup ## Install what the tests need besides: network tools, schemat
 
 setup-terraform:
 	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
+
+setup-infrastructure: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
+	@scripts/install-packages awscli jq openssl python3 python3-venv
+	@cmp -s terraform/tests/requirements.txt .venv-terraform/requirements.txt || { \
+		python3 -m venv --clear .venv-terraform && \
+		.venv-terraform/bin/pip install --quiet --requirement terraform/tests/requirements.txt && \
+		cp terraform/tests/requirements.txt .venv-terraform/; }
 
 setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstrap, containers, the emulator of AWS
 	@scripts/install-packages curl debootstrap e2fsprogs haproxy iproute2 mount nftables openssl procps python3 python3-venv systemd-container util-linux
@@ -46,10 +54,8 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-test: setup-test setup-terraform component ## Run every check
+test: setup-test terraform component ## Run every check
 	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/*
-	terraform fmt -check -recursive terraform host-tests/lab
-	$(foreach module,$(wildcard $(MODULES)/*),terraform -chdir=$(module) init -input=false >/dev/null && terraform -chdir=$(module) test &&) true
 	cargo fmt --check
 	cargo fmt --check $(HOST)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
@@ -59,6 +65,17 @@ test: setup-test setup-terraform component ## Run every check
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
+
+# One copy of the provider for all folders; there is no lock file that it could break.
+terraform: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
+terraform: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
+terraform: setup-infrastructure ## Check the infrastructure: format, tests of every module and root, policies, an apply to an emulator of AWS
+	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
+	terraform fmt -check -recursive terraform host-tests/lab
+	$(foreach folder,$(wildcard $(MODULES)/*) $(ROOTS),terraform -chdir=$(folder) init -backend=false -input=false >/dev/null && terraform -chdir=$(folder) test &&) true
+	$(foreach root,$(ROOTS),terraform -chdir=$(root) validate &&) true
+	.venv-terraform/bin/checkov --directory terraform --framework terraform --quiet --compact --skip-download
+	.venv-terraform/bin/python terraform/tests/emulator.py
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@cargo run --quiet $(HOST) -- lab
@@ -80,4 +97,4 @@ fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchai
 clean: ## Remove what was built; the data of `make run` in .dob stays
 	cargo clean
 	cargo clean $(HOST)
-	rm -rf .venv .venv-lab
+	rm -rf .venv .venv-lab .venv-terraform .terraform-providers
