@@ -20,7 +20,7 @@ setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
 
 setup-test: setup ## Install what the tests need besides: network tools, schemathesis
-	@scripts/install-packages iproute2 nftables openssl python3 python3-venv
+	@scripts/install-packages iproute2 nftables openssl python3 python3-venv shellcheck
 	@cmp -s host-tests/requirements.txt .venv/requirements.txt || { \
 		python3 -m venv --clear .venv && \
 		.venv/bin/pip install --quiet --requirement host-tests/requirements.txt && \
@@ -55,7 +55,7 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 test: setup-test terraform component ## Run every check
-	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/*
+	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
 	cargo fmt --check
 	cargo fmt --check $(HOST)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml

@@ -14,7 +14,7 @@ locals {
   }
 
   region_of_root = { global = local.home, primary = local.sides.primary.region, recovery = local.sides.recovery.region }
-  state_objects  = { for root, bucket in var.state_buckets : root => "arn:aws:s3:::${bucket}/${root}.tfstate*" }
+  state_objects  = { for root, bucket in var.state_buckets : root => "arn:aws:s3:::${bucket}/*" }
 
   # A region's root makes the roles of machines and pods, the global one those of the workflows.
   region_roles   = ["database-*", "eks-*", "flow-logs-*", "pod-*"]

@@ -1,3 +1,4 @@
+# The same for both sides; what differs is in side.tf.
 module "topology" {
   source = "../modules/topology"
 
@@ -6,19 +7,18 @@ module "topology" {
 }
 
 provider "aws" {
-  region = module.topology.sides.primary.region
+  region = module.topology.sides[local.side].region
   default_tags {
-    tags = { Service = module.topology.service, Side = "primary", ManagedBy = "terraform" }
+    tags = { Service = module.topology.service, Side = local.side, ManagedBy = "terraform" }
   }
 }
 
 module "region" {
   source = "../modules/region"
 
-  side         = "primary"
-  cluster_role = "primary"
-  default_size = "standard"
-
+  side              = local.side
+  cluster_role      = local.cluster_role
+  default_size      = local.default_size
   domain            = var.domain
   regions           = var.regions
   size              = var.size

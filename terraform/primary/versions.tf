@@ -6,9 +6,9 @@ terraform {
       version = "5.100.0"
     }
   }
-  # The bucket and its region are given to terraform init: see ../README.md.
+  # Each root has a bucket of its own, given to terraform init with its region: see ../README.md.
   backend "s3" {
-    key          = "primary.tfstate"
+    key          = "terraform.tfstate"
     encrypt      = true
     use_lockfile = true
   }

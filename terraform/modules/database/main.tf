@@ -50,7 +50,7 @@ module "node" {
 }
 
 locals {
-  # Debian's image lacks the Session Manager's agent, and Debian does not package it: a second part of the user data adds it.
+  # A second part of the user data holds what only EC2 needs, such as the agent of Session Manager, which Debian's image lacks.
   user_data = { for name, node in module.node : name => base64gzip(join("\n", [
     "Content-Type: multipart/mixed; boundary=\"==part==\"",
     "MIME-Version: 1.0",
@@ -62,7 +62,7 @@ locals {
     "--==part==",
     "Content-Type: text/x-shellscript; charset=\"utf-8\"",
     "",
-    templatefile("${path.module}/session-manager.sh", { region = local.region }),
+    templatefile("${path.module}/ec2.sh", { region = local.region }),
     "--==part==--",
     "",
   ])) }

@@ -22,26 +22,19 @@ variable "default_size" {
 }
 
 locals {
+  standard = {
+    data_instance_type    = "m7i.large"
+    witness_instance_type = "t3.small"
+    data_volume_gb        = 50
+    node_instance_type    = "m7i.large"
+    node_count            = { min = 3, desired = 3, max = 9 }
+    single_nat_gateway    = false
+    interface_endpoints   = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
+  }
   sizes = {
-    standard = {
-      data_instance_type    = "m7i.large"
-      witness_instance_type = "t3.small"
-      data_volume_gb        = 50
-      node_instance_type    = "m7i.large"
-      node_count            = { min = 3, desired = 3, max = 9 }
-      single_nat_gateway    = false
-      interface_endpoints   = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
-    }
-    # Databases as large as the other side's, because they take over; pods' nodes are added when they do.
-    small = {
-      data_instance_type    = "m7i.large"
-      witness_instance_type = "t3.small"
-      data_volume_gb        = 50
-      node_instance_type    = "t3.medium"
-      node_count            = { min = 3, desired = 3, max = 9 }
-      single_nat_gateway    = false
-      interface_endpoints   = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
-    }
+    standard = local.standard
+    # Databases as large as the other side's, because they take over; nodes for pods are added when they do.
+    small = merge(local.standard, { node_instance_type = "t3.medium" })
     demonstration = {
       data_instance_type    = "t3.small"
       witness_instance_type = "t3.micro"
