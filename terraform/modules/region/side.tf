@@ -27,19 +27,19 @@ locals {
     witness_instance_type = "t3.small"
     data_volume_gb        = 50
     node_instance_type    = "m7i.large"
-    node_count            = { min = 3, desired = 3, max = 9 }
+    node_count            = { min = 3, desired = 3, max = 6 }
     single_nat_gateway    = false
     interface_endpoints   = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
   }
   sizes = {
     standard = local.standard
-    # Databases as large as the other side's, because they take over; nodes for pods are added when they do.
+    # Databases as large as the other side's, because they take over; the nodes for pods grow when they do.
     small = merge(local.standard, { node_instance_type = "t3.medium" })
     demonstration = {
       data_instance_type    = "t3.small"
       witness_instance_type = "t3.micro"
       data_volume_gb        = 10
-      node_instance_type    = "t3.small"
+      node_instance_type    = "t3.medium"
       node_count            = { min = 3, desired = 3, max = 4 }
       single_nat_gateway    = true
       interface_endpoints   = []
