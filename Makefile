@@ -9,6 +9,7 @@ TARGET := wasm32-wasip2
 COMPONENT := cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 LISTEN := 127.0.0.1:3000
 MODULES := terraform/modules
+ROOTS := terraform/global terraform/primary terraform/recovery
 HOST := --manifest-path host-tests/Cargo.toml
 # Network namespaces and small disks take root; everybody else runs all the rest.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
@@ -25,11 +26,15 @@ setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
 
 setup-test: setup ## Install what the tests need besides: network tools, schemathesis
-	@scripts/install-packages iproute2 nftables openssl python3 python3-venv shellcheck
+	@scripts/install-packages haproxy iproute2 nftables openssl python3 python3-venv shellcheck
 	$(call venv,.venv,host-tests/requirements.txt)
 
 setup-terraform:
 	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
+
+setup-infrastructure: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
+	@scripts/install-packages awscli jq openssl python3 python3-venv
+	$(call venv,.venv-terraform,terraform/tests/requirements.txt)
 
 setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstrap, containers, the emulator of AWS
 	@command -v prometheus >/dev/null || scripts/install-packages prometheus
@@ -60,10 +65,8 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-test: setup-test setup-terraform component ## Run every check
-	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/*
-	terraform fmt -check -recursive terraform host-tests/lab
-	$(foreach module,$(wildcard $(MODULES)/*),terraform -chdir=$(module) init -input=false >/dev/null && terraform -chdir=$(module) test &&) true
+test: setup-test component terraform k8s observability ## Run every check
+	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
 	cargo fmt --check
 	cargo fmt --check $(HOST)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
@@ -73,18 +76,28 @@ test: setup-test setup-terraform component ## Run every check
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
+	cargo test $(HOST) --test rollout
+
+# One copy of the provider for all folders; there is no lock file that it could break.
+terraform: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
+terraform: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
+terraform: setup-infrastructure ## Check the infrastructure: format, tests of every module and root, policies, an apply to an emulator of AWS
+	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
+	terraform fmt -check -recursive terraform host-tests/lab
+	$(foreach folder,$(wildcard $(MODULES)/*) $(ROOTS),terraform -chdir=$(folder) init -backend=false -input=false >/dev/null && terraform -chdir=$(folder) test &&) true
+	$(foreach root,$(ROOTS),terraform -chdir=$(root) validate &&) true
+	.venv-terraform/bin/checkov --directory terraform --framework terraform --quiet --compact --skip-download --skip-path terraform/tests
+	.venv-terraform/bin/python terraform/tests/emulator.py
 
 observability: setup-observability ## Check alert rules, their tests, dashboards and the collector's configuration
 	observability/check
 
 k8s: setup-k8s ## Render the Kubernetes overlays and check them
-	shellcheck scripts/rollout
 	.venv-k8s/bin/python k8s/checks/check.py $(notdir $(wildcard k8s/overlays/*))
 	.venv-k8s/bin/python -m pytest --quiet -p no:cacheprovider k8s/checks
 
 rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-rollout: setup setup-k8s component ## Roll out three versions under load, one of them broken, and count failed requests
-	@scripts/install-packages haproxy
+rollout: setup-test setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
 	cargo test $(HOST) --test rollout -- --nocapture
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
@@ -107,4 +120,4 @@ fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchai
 clean: ## Remove what was built; the data of `make run` in .dob stays
 	cargo clean
 	cargo clean $(HOST)
-	rm -rf .venv .venv-lab .venv-k8s
+	rm -rf .venv* .terraform-providers

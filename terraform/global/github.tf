@@ -1,0 +1,51 @@
+# Workflows get short-lived credentials by their own identity; there is no long-lived key. Each role is for one environment (or event) of
+# one repository, so GitHub's approvals guard it.
+resource "aws_iam_openid_connect_provider" "github" {
+  url            = "https://token.actions.githubusercontent.com"
+  client_id_list = ["sts.amazonaws.com"]
+}
+
+locals {
+  roles = {
+    plan           = { subjects = ["pull_request", "ref:refs/heads/main"], managed = "ReadOnlyAccess", policy = [local.no_secrets, local.no_backups] }
+    apply-global   = { subjects = ["environment:global"], managed = "PowerUserAccess", policy = local.apply.global }
+    apply-primary  = { subjects = ["environment:primary"], managed = "PowerUserAccess", policy = local.apply.primary }
+    apply-recovery = { subjects = ["environment:recovery"], managed = "PowerUserAccess", policy = local.apply.recovery }
+    release        = { subjects = ["environment:release"], managed = null, policy = local.release }
+    deploy         = { subjects = ["environment:deploy-primary", "environment:deploy-recovery"], managed = null, policy = local.deploy }
+    operations     = { subjects = ["environment:operations"], managed = null, policy = local.operations }
+  }
+}
+
+resource "aws_iam_role" "github" {
+  for_each = local.roles
+
+  name = "${local.service}-${each.key}"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Federated = aws_iam_openid_connect_provider.github.arn }
+      Action    = "sts:AssumeRoleWithWebIdentity"
+      Condition = { StringEquals = {
+        "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+        "token.actions.githubusercontent.com:sub" = [for subject in each.value.subjects : "repo:${var.github_repository}:${subject}"]
+      } }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "github" {
+  for_each = local.roles
+
+  name   = each.key
+  role   = aws_iam_role.github[each.key].id
+  policy = jsonencode({ Version = "2012-10-17", Statement = each.value.policy })
+}
+
+resource "aws_iam_role_policy_attachment" "github" {
+  for_each = { for name, role in local.roles : name => role.managed if role.managed != null }
+
+  role       = aws_iam_role.github[each.key].name
+  policy_arn = "arn:aws:iam::aws:policy/${each.value}"
+}

@@ -1,0 +1,57 @@
+# What is one for both regions. It lives in the recovery region: it is needed most when the primary one is gone.
+module "topology" {
+  source = "../modules/topology"
+
+  domain  = var.domain
+  regions = var.regions
+}
+
+provider "aws" {
+  region = local.home
+  default_tags {
+    tags = { Service = local.service, Side = "global", ManagedBy = "terraform" }
+  }
+}
+
+locals {
+  service = module.topology.service
+  sides   = module.topology.sides
+  home    = local.sides.recovery.region
+  account = data.aws_caller_identity.current.account_id
+}
+
+data "aws_caller_identity" "current" {}
+
+data "aws_route53_zone" "this" {
+  name         = var.domain
+  private_zone = false
+}
+
+# Asked by Route 53 from outside, through each region's load balancer and pods down to its database.
+resource "aws_route53_health_check" "side" {
+  for_each = local.sides
+
+  type              = "HTTPS"
+  fqdn              = each.value.hostname
+  port              = 443
+  resource_path     = "/readyz"
+  request_interval  = 10
+  failure_threshold = 3
+  tags              = { Name = each.value.hostname }
+}
+
+# The primary region answers while it is healthy, else the recovery region. Names, not load balancers: this root asks no region.
+resource "aws_route53_record" "failover" {
+  for_each = local.sides
+
+  zone_id         = data.aws_route53_zone.this.zone_id
+  name            = module.topology.hostname
+  type            = "CNAME"
+  ttl             = 30
+  records         = [each.value.hostname]
+  set_identifier  = each.key
+  health_check_id = aws_route53_health_check.side[each.key].id
+  failover_routing_policy {
+    type = each.key == "primary" ? "PRIMARY" : "SECONDARY"
+  }
+}

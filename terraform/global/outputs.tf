@@ -1,0 +1,22 @@
+output "hostname" {
+  description = "Where clients reach the service."
+  value       = module.topology.hostname
+}
+
+output "registry" {
+  description = "Where a release is pushed, and where each side pulls from."
+  value = {
+    push = aws_ecr_repository.api.repository_url
+    pull = { for side, place in local.sides : side => replace(aws_ecr_repository.api.repository_url, local.home, place.region) }
+  }
+}
+
+output "role_arns" {
+  description = "Roles of the workflows, by name."
+  value       = { for name, role in aws_iam_role.github : name => role.arn }
+}
+
+output "health_check_ids" {
+  description = "Route 53's health check of each side, for alarms."
+  value       = { for side, check in aws_route53_health_check.side : side => check.id }
+}

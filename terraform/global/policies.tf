@@ -1,0 +1,119 @@
+# What each of the workflows' roles may do.
+locals {
+  no_secrets = {
+    Sid      = "NoSecrets"
+    Effect   = "Deny"
+    Action   = ["secretsmanager:GetSecretValue", "secretsmanager:BatchGetSecretValue", "secretsmanager:PutSecretValue"]
+    Resource = "*"
+  }
+  no_backups = {
+    Sid      = "NoBackups"
+    Effect   = "Deny"
+    Action   = ["s3:GetObject*", "s3:PutObject*", "s3:DeleteObject*"]
+    Resource = "arn:aws:s3:::${local.service}-backups-*/*"
+  }
+
+  region_of_root = { global = local.home, primary = local.sides.primary.region, recovery = local.sides.recovery.region }
+  state_objects  = { for root, bucket in var.state_buckets : root => "arn:aws:s3:::${bucket}/*" }
+
+  # A region's root makes the roles of machines and pods, the global one those of the workflows.
+  region_roles   = ["database-*", "eks-*", "flow-logs-*", "pod-*"]
+  workflow_roles = ["plan", "apply-global", "apply-primary", "apply-recovery", "release", "deploy", "operations"]
+  role_names     = { global = local.workflow_roles, primary = local.region_roles, recovery = local.region_roles }
+
+  # On top of PowerUserAccess, which has all but IAM. What a role made this way may do is not limited here: it is reviewed with the plan.
+  apply = { for root, region in local.region_of_root : root => [
+    {
+      Sid    = "OwnRoles"
+      Effect = "Allow"
+      Action = concat(
+        [for action in ["Create", "Delete", "Get", "Tag", "Untag"] : "iam:${action}Role"],
+        [for action in ["Create", "Delete", "Get", "Tag", "Untag"] : "iam:${action}InstanceProfile"],
+        [for action in ["Put", "Delete", "Get", "Attach", "Detach"] : "iam:${action}RolePolicy"],
+        ["iam:UpdateRole", "iam:UpdateAssumeRolePolicy", "iam:PassRole", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies"],
+        ["iam:ListInstanceProfilesForRole", "iam:AddRoleToInstanceProfile", "iam:RemoveRoleFromInstanceProfile"],
+      )
+      Resource = flatten([for name in local.role_names[root] : [for kind in ["role", "instance-profile"] :
+        "arn:aws:iam::${local.account}:${kind}/${local.service}-${name}"
+      ]])
+    },
+    {
+      Sid      = "Providers"
+      Effect   = root == "global" ? "Allow" : "Deny"
+      Action   = [for action in ["Create", "Delete", "Get", "Tag", "Untag", "Update"] : "iam:${action}OpenIDConnectProvider${action == "Update" ? "Thumbprint" : ""}"]
+      Resource = "arn:aws:iam::${local.account}:oidc-provider/*"
+    },
+    {
+      # Its own region and what has no region: a mistake in one root can't reach the other. Copying secrets works over there.
+      Sid    = "OwnRegion"
+      Effect = "Deny"
+      NotAction = concat(["iam:*", "route53:*", "sts:*"], root == "primary" ? [
+        "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "secretsmanager:CreateSecret", "secretsmanager:TagResource",
+      ] : [])
+      Resource  = "*"
+      Condition = { StringNotEquals = { "aws:RequestedRegion" = region } }
+    },
+    {
+      Sid      = "OwnState"
+      Effect   = "Deny"
+      Action   = ["s3:PutObject", "s3:DeleteObject"]
+      Resource = [for other, object in local.state_objects : object if other != root]
+    },
+    local.no_secrets,
+    local.no_backups,
+  ] }
+
+  registry_login = { Sid = "Login", Effect = "Allow", Action = "ecr:GetAuthorizationToken", Resource = "*" }
+  registry_pull  = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:DescribeImages", "ecr:GetDownloadUrlForLayer"]
+
+  release = [
+    local.registry_login,
+    {
+      Sid      = "Push"
+      Effect   = "Allow"
+      Action   = concat(local.registry_pull, ["ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"])
+      Resource = aws_ecr_repository.api.arn
+    },
+  ]
+
+  # The Kubernetes API has no public address: the way to it is a tunnel through a node.
+  deploy = [
+    local.registry_login,
+    { Sid = "Pull", Effect = "Allow", Action = local.registry_pull, Resource = [for side in values(local.sides) : "arn:aws:ecr:${side.region}:${local.account}:repository/${aws_ecr_repository.api.name}"] },
+    { Sid = "Clusters", Effect = "Allow", Action = "eks:DescribeCluster", Resource = [for side in values(local.sides) : "arn:aws:eks:${side.region}:${local.account}:cluster/${local.service}"] },
+    { Sid = "FindNodes", Effect = "Allow", Action = "ec2:DescribeInstances", Resource = "*" },
+    {
+      Sid       = "Tunnel"
+      Effect    = "Allow"
+      Action    = "ssm:StartSession"
+      Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:instance/*"]
+      Condition = { StringEquals = { "ssm:resourceTag/Role" = "${local.service}-kubernetes" }, BoolIfExists = { "ssm:SessionDocumentAccessCheck" = "true" } }
+    },
+    {
+      Sid      = "TunnelOnly"
+      Effect   = "Allow"
+      Action   = "ssm:StartSession"
+      Resource = [for side in values(local.sides) : "arn:aws:ssm:${side.region}::document/AWS-StartPortForwardingSessionToRemoteHost"]
+    },
+    { Sid = "OwnSessions", Effect = "Allow", Action = ["ssm:ResumeSession", "ssm:TerminateSession"], Resource = "arn:aws:ssm:*:${local.account}:session/$${aws:userid}-*" },
+  ]
+
+  # The operations commands on the database nodes, through one document that runs nothing else.
+  operations = [
+    { Sid = "FindNodes", Effect = "Allow", Action = "ec2:DescribeInstances", Resource = "*" },
+    { Sid = "ReadResults", Effect = "Allow", Action = ["ssm:GetCommandInvocation", "ssm:ListCommandInvocations"], Resource = "*" },
+    {
+      Sid      = "RunOperations"
+      Effect   = "Allow"
+      Action   = "ssm:SendCommand"
+      Resource = [for side in values(local.sides) : "arn:aws:ssm:${side.region}:${local.account}:document/${local.service}-operation"]
+    },
+    {
+      Sid       = "OnDatabaseNodes"
+      Effect    = "Allow"
+      Action    = "ssm:SendCommand"
+      Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:instance/*"]
+      Condition = { StringEquals = { "ssm:resourceTag/Role" = [for role in ["data", "restore"] : "${local.service}-database-${role}"] } }
+    },
+  ]
+}

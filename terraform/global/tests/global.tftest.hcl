@@ -1,0 +1,94 @@
+mock_provider "aws" {
+  source          = "../tests/mocks"
+  override_during = plan
+}
+
+variables {
+  domain            = "example.com"
+  github_repository = "example/dob-api"
+  state_buckets     = { global = "state-global", primary = "state-primary", recovery = "state-recovery" }
+}
+
+run "failover" {
+  command = plan
+  assert {
+    condition     = { for side, record in aws_route53_record.failover : side => one(record.failover_routing_policy).type } == { primary = "PRIMARY", recovery = "SECONDARY" }
+    error_message = "The primary region does not come first."
+  }
+  assert {
+    condition     = alltrue([for side, record in aws_route53_record.failover : record.records == toset(["${side}.dob.example.com"]) && record.ttl <= 60])
+    error_message = "A record answers with another name than the region's, or clients keep it for too long."
+  }
+  assert {
+    condition     = alltrue([for check in aws_route53_health_check.side : check.type == "HTTPS" && check.resource_path == "/readyz"])
+    error_message = "A region's health is not asked of its pods."
+  }
+}
+
+run "the_registry" {
+  command = plan
+  assert {
+    condition     = aws_ecr_repository.api.image_tag_mutability == "IMMUTABLE" && one(aws_ecr_repository.api.encryption_configuration).encryption_type == "KMS"
+    error_message = "A released tag can be moved, or is not encrypted."
+  }
+  assert {
+    condition     = aws_ecr_replication_configuration.api.replication_configuration[0].rule[0].destination[0].region == "eu-west-1"
+    error_message = "Releases are not copied to the primary region."
+  }
+}
+
+run "who_takes_a_role" {
+  command = plan
+  assert {
+    condition = alltrue([for role in aws_iam_role.github : alltrue([
+      for subject in jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] :
+      startswith(subject, "repo:example/dob-api:") && !strcontains(subject, "*")
+    ])])
+    error_message = "Another repository, or any workflow of this one, can take a role."
+  }
+  assert {
+    condition = alltrue([for name, role in aws_iam_role.github : alltrue([
+      for subject in jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] : strcontains(subject, ":environment:")
+    ]) if name != "plan"])
+    error_message = "A role that changes something can be taken without an environment's approval."
+  }
+  assert {
+    condition     = toset(keys(aws_iam_role.github)) == toset(local.workflow_roles)
+    error_message = "The global role may not make the roles that are there."
+  }
+}
+
+run "least_privilege" {
+  command = plan
+  assert {
+    condition = alltrue([for name in ["plan", "apply-global", "apply-primary", "apply-recovery"] : alltrue([
+      for sid in ["NoSecrets", "NoBackups"] : contains(jsondecode(aws_iam_role_policy.github[name].policy).Statement[*].Sid, sid)
+    ])])
+    error_message = "A workflow that plans or applies can read secrets or backups."
+  }
+  assert {
+    condition = alltrue([for side, region in { primary = "eu-west-1", recovery = "eu-central-1" } : [
+      for statement in jsondecode(aws_iam_role_policy.github["apply-${side}"].policy).Statement : statement.Condition.StringNotEquals["aws:RequestedRegion"] if statement.Sid == "OwnRegion"
+    ] == [region]])
+    error_message = "One region's workflow can change the other region."
+  }
+  assert {
+    condition = alltrue(flatten([for name in ["release", "deploy", "operations"] : [
+      for statement in jsondecode(aws_iam_role_policy.github[name].policy).Statement :
+      alltrue([for action in flatten([statement.Action]) : can(regex(":(Get|List|Describe)", action))]) if statement.Resource == "*"
+    ]]))
+    error_message = "A workflow may change everything of a kind."
+  }
+  assert {
+    condition     = keys(aws_iam_role_policy_attachment.github) == ["apply-global", "apply-primary", "apply-recovery", "plan"]
+    error_message = "A workflow that needs few rights has a managed policy."
+  }
+}
+
+run "not_a_repository" {
+  command = plan
+  variables {
+    github_repository = "https://github.com/example/dob-api"
+  }
+  expect_failures = [var.github_repository]
+}

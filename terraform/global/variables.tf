@@ -1,0 +1,24 @@
+variable "domain" {
+  description = "Domain of an existing public Route 53 zone; the service answers at dob.<domain>. The same in every root."
+  type        = string
+}
+
+variable "regions" {
+  description = "The two sides' AWS regions and CIDR blocks, the same in every root; null is the plan in modules/topology."
+  type        = map(object({ region = string, cidr = string }))
+  default     = null
+}
+
+variable "github_repository" {
+  description = "Repository on GitHub whose workflows get the roles, as owner/name."
+  type        = string
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9-]*/[A-Za-z0-9._-]+$", var.github_repository))
+    error_message = "github_repository must be owner/name, such as example/dob-api."
+  }
+}
+
+variable "state_buckets" {
+  description = "Bucket of each root's state, by root (global, primary, recovery): the roles' access to states is limited to them."
+  type        = object({ global = string, primary = string, recovery = string })
+}

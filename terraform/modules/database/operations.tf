@@ -1,0 +1,31 @@
+# The operations commands of the nodes, and nothing else, for whoever may send this document.
+resource "aws_ssm_document" "operation" {
+  name            = "${var.name}-operation"
+  document_type   = "Command"
+  document_format = "JSON"
+  target_type     = "/AWS::EC2::Instance"
+  content = jsonencode({
+    schemaVersion = "2.2"
+    description   = "Runs an operations command of a database node"
+    parameters = {
+      command = {
+        type        = "String"
+        description = "The command"
+        allowedValues = [
+          "dob-backup", "dob-promote", "dob-rejoin", "dob-replication", "dob-restore", "dob-retire-role", "dob-status", "dob-switchover",
+        ]
+      }
+      arguments = {
+        type           = "String"
+        description    = "Its arguments, separated by spaces; a time is written '2026-05-20 12:00:00+00', with the quotes"
+        default        = ""
+        allowedPattern = "^('[0-9: +-]+'|[A-Za-z0-9_-]*)( [A-Za-z0-9_-]+)?$"
+      }
+    }
+    mainSteps = [{
+      action = "aws:runShellScript"
+      name   = "run"
+      inputs = { runCommand = ["/usr/local/sbin/{{ command }} {{ arguments }}"], timeoutSeconds = "3600" }
+    }]
+  })
+}

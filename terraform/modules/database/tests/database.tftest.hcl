@@ -1,0 +1,211 @@
+# Plans only: what an apply made, prevent_destroy would keep the test from taking away.
+mock_provider "aws" {
+  source          = "../../tests/mocks"
+  override_during = plan
+}
+
+variables {
+  name = "dob"
+  nodes = {
+    dob-eu-west-1-a = { address = "10.20.68.11", zone = "eu-west-1a", role = "data" }
+    dob-eu-west-1-b = { address = "10.20.69.11", zone = "eu-west-1b", role = "data" }
+    dob-eu-west-1-c = { address = "10.20.70.11", zone = "eu-west-1c", role = "witness" }
+    dob-eu-west-1-r = { address = "10.20.68.12", zone = "eu-west-1a", role = "restore" }
+  }
+  cluster_role   = "primary"
+  peer           = { region = "eu-central-1", addresses = ["10.21.68.11", "10.21.69.11"], data_cidr = "10.21.68.0/22" }
+  network        = { vpc_id = "vpc-0123", subnet_ids = { eu-west-1a = "subnet-a", eu-west-1b = "subnet-b", eu-west-1c = "subnet-c" } }
+  clients        = { security_group_id = "sg-pods", cidr = "10.20.0.0/18" }
+  ports          = { postgresql = 5432, patroni = 8008, etcd_client = 2379, etcd_peer = 2380 }
+  backups        = { buckets = { eu-west-1 = "west-backups", eu-central-1 = "central-backups" }, key_alias = "alias/dob-backups" }
+  secrets        = { certificate_authority = "dob/certificate-authority", passwords = "dob/passwords", key_arn = "arn:aws:kms:eu-west-1:123456789012:key/secrets" }
+  instance_types = { data = "m7i.large", witness = "t3.small" }
+  data_volume_gb = 50
+  logs           = { key_arn = "arn:aws:kms:eu-west-1:123456789012:key/logs", retention_days = 365 }
+}
+
+run "the_nodes" {
+  command = plan
+  assert {
+    condition     = keys(aws_instance.node) == ["dob-eu-west-1-a", "dob-eu-west-1-b", "dob-eu-west-1-c"]
+    error_message = "Other nodes run than two data nodes and a witness."
+  }
+  assert {
+    condition     = length(distinct(values(aws_network_interface.node)[*].subnet_id)) == 3
+    error_message = "Two nodes share a zone."
+  }
+  assert {
+    condition     = alltrue([for name, interface in aws_network_interface.node : interface.private_ips == toset([var.nodes[name].address])])
+    error_message = "A node's address is not the fixed one."
+  }
+  assert {
+    condition     = alltrue([for node in aws_instance.node : one(node.metadata_options).http_tokens == "required" && one(node.metadata_options).http_put_response_hop_limit == 1])
+    error_message = "A node's metadata can be read without a token, or from further than the node."
+  }
+  assert {
+    condition     = alltrue([for node in aws_instance.node : length(node.user_data_base64) * 3 / 4 <= 16384])
+    error_message = "The user data is larger than EC2 takes."
+  }
+  assert {
+    condition     = length(aws_eip.demonstration) == 0 && length(aws_key_pair.demonstration) == 0
+    error_message = "A database node has a public address."
+  }
+  assert {
+    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.recover : alarm.alarm_actions == toset(["arn:aws:automate:eu-west-1:ec2:recover"])]) && length(aws_cloudwatch_metric_alarm.recover) == 3
+    error_message = "A node whose machine fails is not moved."
+  }
+}
+
+run "the_volumes" {
+  command = plan
+  assert {
+    condition     = keys(aws_ebs_volume.data) == ["dob-eu-west-1-a", "dob-eu-west-1-b"]
+    error_message = "Not each data node has a volume."
+  }
+  assert {
+    condition     = alltrue([for volume in aws_ebs_volume.data : volume.encrypted && volume.type == "gp3" && volume.kms_key_id == module.volumes_key.arn])
+    error_message = "A data volume is not encrypted with its own key."
+  }
+  assert {
+    condition     = alltrue([for node in aws_instance.node : one(node.root_block_device).encrypted])
+    error_message = "A root volume is not encrypted."
+  }
+  assert {
+    condition     = alltrue([for attachment in aws_volume_attachment.data : attachment.stop_instance_before_detaching])
+    error_message = "A data volume is torn from a running PostgreSQL."
+  }
+  assert {
+    condition     = strcontains(module.node["dob-eu-west-1-a"].cloud_config, "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data["dob-eu-west-1-a"].id, "-", "")}")
+    error_message = "The node does not look for its own volume."
+  }
+}
+
+run "who_may_connect" {
+  command = plan
+  assert {
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.nodes : rule.cidr_ipv4 == null || rule.cidr_ipv4 == "10.21.68.0/22"])
+    error_message = "Others than the other region's data subnets come in by address."
+  }
+  assert {
+    condition     = [for rule in aws_vpc_security_group_ingress_rule.nodes : rule.from_port if rule.referenced_security_group_id == "sg-pods"] == [5432]
+    error_message = "The pods reach more than PostgreSQL."
+  }
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.nodes : rule.from_port if rule.cidr_ipv4 != null]) == toset([5432, 8008])
+    error_message = "The other region reaches more than PostgreSQL and Patroni."
+  }
+  assert {
+    condition     = alltrue([for rule in merge(aws_vpc_security_group_ingress_rule.nodes, aws_vpc_security_group_egress_rule.nodes) : rule.ip_protocol == "tcp" && rule.from_port == rule.to_port])
+    error_message = "A rule opens more than one port."
+  }
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_egress_rule.nodes : rule.from_port if rule.cidr_ipv4 == "0.0.0.0/0"]) == toset([80, 443])
+    error_message = "The nodes reach more of the Internet than web servers."
+  }
+}
+
+run "least_privilege" {
+  command = plan
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.node["witness"].policy).Statement[*].Sid == ["Secrets", "SecretsKey", "Log"]
+    error_message = "The witness may read backups."
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.node["witness"].policy).Statement[0].Resource == ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:dob/certificate-authority-??????"]
+    error_message = "The witness may read passwords."
+  }
+  assert {
+    condition     = length(jsondecode(aws_iam_role_policy.node["data"].policy).Statement[0].Resource) == 2
+    error_message = "A data node reads other secrets than its two."
+  }
+  assert {
+    condition = alltrue(flatten([for policy in aws_iam_role_policy.node : [for statement in jsondecode(policy.policy).Statement :
+      !contains(flatten([statement.Resource]), "*") && alltrue([for action in flatten([statement.Action]) : !strcontains(action, "*")])
+    ]]))
+    error_message = "A policy has a wildcard for its action or for everything."
+  }
+  assert {
+    condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.node["data"].policy).Statement : statement.Resource if statement.Sid == "BackupObjects"])) == toset([
+      "arn:aws:s3:::west-backups/dob/*", "arn:aws:s3:::central-backups/dob/*",
+    ])
+    error_message = "A data node writes elsewhere than to its prefix of the two buckets."
+  }
+  assert {
+    condition     = !strcontains(join("", values(aws_iam_role_policy.node)[*].policy), "DeleteObjectVersion")
+    error_message = "A node may destroy a backup for good."
+  }
+}
+
+run "no_shell_through_the_operations_document" {
+  command = plan
+  assert {
+    condition = alltrue([for text in ["; reboot", "$(reboot)", "a'b", "'$(reboot)'", "a|b", "a\nb", "../x /y"] :
+      !can(regex(jsondecode(aws_ssm_document.operation.content).parameters.arguments.allowedPattern, text))
+    ])
+    error_message = "The arguments of an operation can hold a shell's characters."
+  }
+  assert {
+    condition = alltrue([for text in ["", "'2026-05-20 12:00:00+00' 2", "--hand-over", "dob_api_a"] :
+      can(regex(jsondecode(aws_ssm_document.operation.content).parameters.arguments.allowedPattern, text))
+    ])
+    error_message = "The arguments that operations take are refused."
+  }
+  assert {
+    condition     = alltrue([for command in jsondecode(aws_ssm_document.operation.content).parameters.command.allowedValues : fileexists("../database-node/files/sbin/${command}")])
+    error_message = "The document offers a command that nodes do not have."
+  }
+}
+
+run "a_restore_node_on_demand" {
+  command = plan
+  variables {
+    restore_node = true
+  }
+  assert {
+    condition     = contains(keys(aws_instance.node), "dob-eu-west-1-r") && keys(aws_ebs_volume.restore) == ["dob-eu-west-1-r"]
+    error_message = "There is no restore node with a volume."
+  }
+  assert {
+    condition     = [for statement in jsondecode(aws_iam_role_policy.node["restore"].policy).Statement : statement.Action if statement.Sid == "BackupObjects"] == [["s3:GetObject"]]
+    error_message = "A restore node may change backups."
+  }
+}
+
+run "ssh_for_a_demonstration" {
+  command = plan
+  variables {
+    ssh = { from = "192.0.2.7/32", public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample demonstration" }
+  }
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.nodes["ssh"].cidr_ipv4 == "192.0.2.7/32" && aws_vpc_security_group_ingress_rule.nodes["ssh"].from_port == 22
+    error_message = "SSH is not opened for the block alone."
+  }
+  assert {
+    condition     = length(aws_eip.demonstration) == 3
+    error_message = "Not every node has a public address."
+  }
+}
+
+run "ssh_from_everywhere" {
+  command = plan
+  variables {
+    ssh = { from = "0.0.0.0/0", public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample demonstration" }
+  }
+  expect_failures = [var.ssh]
+}
+
+run "ssh_from_half_of_everywhere" {
+  command = plan
+  variables {
+    ssh = { from = "0.0.0.0/1", public_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample demonstration" }
+  }
+  expect_failures = [var.ssh]
+}
+
+run "a_volume_too_small" {
+  command = plan
+  variables {
+    data_volume_gb = 1
+  }
+  expect_failures = [var.data_volume_gb]
+}

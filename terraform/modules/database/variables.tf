@@ -1,0 +1,85 @@
+variable "name" {
+  description = "Name of the service and of the database cluster: prefix of the resources' names."
+  type        = string
+}
+
+variable "nodes" {
+  description = "The region's nodes by name: fixed private address, zone, role (data, witness, restore)."
+  type        = map(object({ address = string, zone = string, role = string }))
+}
+
+variable "restore_node" {
+  description = "Whether the nodes of role restore run: the place for a point-in-time restore, apart from the cluster."
+  type        = bool
+  default     = false
+}
+
+variable "cluster_role" {
+  description = "What the cluster is when it is made: primary or standby (database-node checks it)."
+  type        = string
+}
+
+variable "replication_mode" {
+  description = "asynchronous or synchronous, when the cluster is made (database-node checks it)."
+  type        = string
+  default     = "asynchronous"
+}
+
+variable "peer" {
+  description = "The other region: its name, its data nodes' addresses and the CIDR block of its data subnets."
+  type        = object({ region = string, addresses = list(string), data_cidr = string })
+}
+
+variable "network" {
+  description = "The VPC and the data subnets by zone."
+  type        = object({ vpc_id = string, subnet_ids = map(string) })
+}
+
+variable "clients" {
+  description = "The API's pods: their security group and the CIDR block of their subnets."
+  type        = object({ security_group_id = string, cidr = string })
+}
+
+variable "ports" {
+  description = "TCP ports of the nodes."
+  type        = object({ postgresql = number, patroni = number, etcd_client = number, etcd_peer = number })
+}
+
+variable "backups" {
+  description = "Buckets of the backups by region, and the alias that their keys have in both regions."
+  type        = object({ buckets = map(string), key_alias = string })
+}
+
+variable "secrets" {
+  description = "Names of the nodes' secrets, and the key that they are encrypted with in this region."
+  type        = object({ certificate_authority = string, passwords = string, key_arn = string })
+}
+
+variable "instance_types" {
+  description = "EC2 instance types of the nodes that hold data and of the witness. x86, as what the drills run on."
+  type        = object({ data = string, witness = string })
+}
+
+variable "data_volume_gb" {
+  description = "Size of each data volume in GB."
+  type        = number
+  validation {
+    condition     = var.data_volume_gb >= 10 && var.data_volume_gb <= 16384
+    error_message = "data_volume_gb must be between 10 and 16384."
+  }
+}
+
+variable "ssh" {
+  description = "For a demonstration: the block that may connect by SSH, and the public key that it uses. Gives every node a public address."
+  type        = object({ from = string, public_key = string })
+  default     = null
+  validation {
+    condition     = var.ssh == null ? true : can(cidrhost(var.ssh.from, 0)) && try(tonumber(split("/", var.ssh.from)[1]), 0) >= 16
+    error_message = "ssh.from must be an IPv4 CIDR block of /16 or smaller, such as 192.0.2.7/32: never the whole Internet."
+  }
+}
+
+variable "logs" {
+  description = "KMS key of the logs, and the days for which they are kept."
+  type        = object({ key_arn = string, retention_days = number })
+}

@@ -1,0 +1,65 @@
+mock_provider "aws" {
+  source = "../../tests/mocks"
+}
+
+variables {
+  name                   = "dob"
+  network                = { vpc_id = "vpc-0123", subnet_ids = ["subnet-a", "subnet-b", "subnet-c"] }
+  pods                   = { security_group_id = "sg-pods", port = 80 }
+  zone_id                = "Z0123"
+  hostnames              = { service = "dob.example.com", region = "primary.dob.example.com" }
+  deregistration_seconds = 60
+}
+
+run "the_load_balancer" {
+  assert {
+    condition     = aws_lb.this.enable_cross_zone_load_balancing && length(aws_lb.this.subnets) == 3 && aws_lb.this.load_balancer_type == "network"
+    error_message = "The load balancer does not spread over three zones."
+  }
+  assert {
+    condition     = aws_lb_listener.https.protocol == "TLS" && aws_lb_listener.https.port == 443
+    error_message = "The listener speaks something else than TLS on 443."
+  }
+  assert {
+    condition     = aws_lb_target_group.pods.target_type == "ip" && tonumber(aws_lb_target_group.pods.deregistration_delay) == 60
+    error_message = "Pods are not registered by address, or are dropped at once."
+  }
+  assert {
+    condition     = one(aws_lb_target_group.pods.health_check).path == "/readyz" && one(aws_lb_target_group.pods.health_check).protocol == "HTTP"
+    error_message = "Pods are not asked whether they are ready."
+  }
+}
+
+run "who_may_connect" {
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.internet.from_port == 443 && aws_vpc_security_group_ingress_rule.internet.to_port == 443
+    error_message = "The Internet reaches another port than 443."
+  }
+  assert {
+    condition     = aws_vpc_security_group_ingress_rule.pods.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.pods.referenced_security_group_id == aws_security_group.balancer.id
+    error_message = "Others than the load balancer reach the pods."
+  }
+}
+
+run "names" {
+  assert {
+    condition     = aws_acm_certificate.this.domain_name == "dob.example.com" && aws_acm_certificate.this.subject_alternative_names == toset(["primary.dob.example.com"])
+    error_message = "The certificate does not hold both names."
+  }
+  assert {
+    condition     = keys(aws_route53_record.validation) == ["dob.example.com", "primary.dob.example.com"]
+    error_message = "A name of the certificate is not validated."
+  }
+  assert {
+    condition     = one(aws_route53_record.region.alias).evaluate_target_health
+    error_message = "The region's name answers with a load balancer that has no healthy target."
+  }
+}
+
+run "two_zones" {
+  command = plan
+  variables {
+    network = { vpc_id = "vpc-0123", subnet_ids = ["subnet-a", "subnet-b"] }
+  }
+  expect_failures = [var.network]
+}

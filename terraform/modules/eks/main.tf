@@ -1,0 +1,134 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  region  = data.aws_region.current.name
+  account = data.aws_caller_identity.current.account_id
+}
+
+module "key" {
+  source = "../key"
+
+  name        = "${var.name}-eks"
+  description = "Secrets in the Kubernetes API"
+}
+
+resource "aws_iam_role" "cluster" {
+  name = "${var.name}-eks-cluster-${local.region}"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Principal = { Service = "eks.amazonaws.com" }, Action = "sts:AssumeRole" }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "cluster" {
+  role       = aws_iam_role.cluster.name
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+}
+
+resource "aws_cloudwatch_log_group" "cluster" {
+  # EKS writes to this name.
+  name              = "/aws/eks/${var.name}/cluster"
+  kms_key_id        = var.logs.key_arn
+  retention_in_days = var.logs.retention_days
+}
+
+resource "aws_eks_cluster" "this" {
+  # checkov:skip=CKV_AWS_39: the public endpoint exists only where api_allowed_cidrs names who may use it.
+  # checkov:skip=CKV_AWS_38: api_allowed_cidrs refuses anything wider than /16.
+  name     = var.name
+  role_arn = aws_iam_role.cluster.arn
+  version  = var.release.kubernetes
+
+  # The add-ons below are what runs, at versions that are written down.
+  bootstrap_self_managed_addons = false
+  enabled_cluster_log_types     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
+
+  vpc_config {
+    subnet_ids              = var.subnet_ids
+    endpoint_private_access = true
+    endpoint_public_access  = length(var.api_allowed_cidrs) > 0
+    public_access_cidrs     = length(var.api_allowed_cidrs) > 0 ? var.api_allowed_cidrs : null
+  }
+
+  access_config {
+    authentication_mode                         = "API"
+    bootstrap_cluster_creator_admin_permissions = false
+  }
+
+  encryption_config {
+    resources = ["secrets"]
+    provider {
+      key_arn = module.key.arn
+    }
+  }
+
+  upgrade_policy {
+    # Extended support costs six times as much: rather be upgraded.
+    support_type = "STANDARD"
+  }
+
+  depends_on = [aws_iam_role_policy_attachment.cluster, aws_cloudwatch_log_group.cluster]
+}
+
+# DaemonSets come first, because a node gets ready by them; Deployments need a node to become active.
+resource "aws_eks_addon" "before_nodes" {
+  for_each = toset(["eks-pod-identity-agent", "kube-proxy", "vpc-cni"])
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  addon_version               = var.release.addons[each.key]
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+  # Network policies are enforced by the CNI, and only when asked to.
+  configuration_values = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
+
+  dynamic "pod_identity_association" {
+    for_each = each.key == "vpc-cni" ? [local.pods.vpc-cni] : []
+    content {
+      service_account = pod_identity_association.value.service_account
+      role_arn        = aws_iam_role.pod["vpc-cni"].arn
+    }
+  }
+
+  depends_on = [aws_iam_role_policy_attachment.cni]
+}
+
+resource "aws_eks_addon" "on_nodes" {
+  for_each = toset(["coredns", "metrics-server"])
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  addon_version               = var.release.addons[each.key]
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+
+  depends_on = [aws_eks_node_group.this]
+}
+
+locals {
+  access = merge(
+    { for arn in var.admin_arns : arn => { groups = [], policy = "AmazonEKSClusterAdminPolicy" } },
+    var.deployer_arn == null ? {} : { (var.deployer_arn) = { groups = ["${var.name}-deployers"], policy = null } },
+  )
+}
+
+resource "aws_eks_access_entry" "this" {
+  for_each = local.access
+
+  cluster_name      = aws_eks_cluster.this.name
+  principal_arn     = each.key
+  kubernetes_groups = each.value.groups
+}
+
+resource "aws_eks_access_policy_association" "this" {
+  for_each = { for arn, entry in local.access : arn => entry.policy if entry.policy != null }
+
+  cluster_name  = aws_eks_cluster.this.name
+  principal_arn = aws_eks_access_entry.this[each.key].principal_arn
+  policy_arn    = "arn:aws:eks::aws:cluster-access-policy/${each.value}"
+  access_scope {
+    type = "cluster"
+  }
+}

@@ -1,0 +1,90 @@
+# Ubuntu, because there the runtime-class-manager can install the Spin shim. A newer image rolls through the nodes, one zone's at a time.
+data "aws_ssm_parameter" "image" {
+  name = "/aws/service/canonical/ubuntu/eks/${var.release.ubuntu}/${var.release.kubernetes}/stable/current/amd64/hvm/ebs-gp3/ami-id"
+}
+
+resource "aws_iam_role" "node" {
+  name = "${var.name}-eks-node-${local.region}"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Principal = { Service = "ec2.amazonaws.com" }, Action = "sts:AssumeRole" }]
+  })
+}
+
+resource "aws_iam_role_policy_attachment" "node" {
+  for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonSSMManagedInstanceCore"])
+
+  role       = aws_iam_role.node.name
+  policy_arn = "arn:aws:iam::aws:policy/${each.key}"
+}
+
+resource "aws_launch_template" "node" {
+  name                   = "${var.name}-eks-node"
+  image_id               = data.aws_ssm_parameter.image.insecure_value
+  instance_type          = var.node_instance_type
+  update_default_version = true
+  user_data = base64encode(join("\n", [
+    "#!/bin/bash",
+    "set -e",
+    "/etc/eks/bootstrap.sh '${aws_eks_cluster.this.name}' --apiserver-endpoint '${aws_eks_cluster.this.endpoint}' --b64-cluster-ca '${aws_eks_cluster.this.certificate_authority[0].data}'",
+    "",
+  ]))
+
+  # Pods can't be the node: one hop ends before them.
+  metadata_options {
+    http_endpoint               = "enabled"
+    http_tokens                 = "required"
+    http_put_response_hop_limit = 1
+  }
+
+  block_device_mappings {
+    device_name = "/dev/sda1"
+    ebs {
+      volume_type           = "gp3"
+      volume_size           = 30
+      encrypted             = true
+      delete_on_termination = true
+    }
+  }
+
+  monitoring {
+    enabled = true
+  }
+
+  dynamic "tag_specifications" {
+    for_each = ["instance", "volume"]
+    content {
+      resource_type = tag_specifications.value
+      tags          = { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes" }
+    }
+  }
+}
+
+resource "aws_eks_node_group" "this" {
+  cluster_name           = aws_eks_cluster.this.name
+  node_group_name_prefix = "${var.name}-"
+  node_role_arn          = aws_iam_role.node.arn
+  subnet_ids             = var.subnet_ids
+
+  launch_template {
+    id      = aws_launch_template.node.id
+    version = aws_launch_template.node.latest_version
+  }
+
+  scaling_config {
+    min_size     = var.node_count.min
+    desired_size = var.node_count.desired
+    max_size     = var.node_count.max
+  }
+
+  update_config {
+    max_unavailable = 1
+  }
+
+  lifecycle {
+    create_before_destroy = true
+  }
+
+  # Without the CNI no node gets ready.
+  depends_on = [aws_iam_role_policy_attachment.node, aws_eks_addon.before_nodes]
+}

@@ -1,0 +1,86 @@
+# AWS rights of the controllers in the cluster, by EKS Pod Identity: each service account its own role.
+locals {
+  pods = {
+    vpc-cni = { namespace = "kube-system", service_account = "aws-node" }
+    # Registers pods in one target group; it makes no load balancers and opens no security groups.
+    aws-load-balancer-controller = { namespace = "kube-system", service_account = "aws-load-balancer-controller" }
+    external-secrets             = { namespace = "external-secrets", service_account = "external-secrets" }
+  }
+
+  pod_policies = {
+    aws-load-balancer-controller = [
+      {
+        Effect   = "Allow"
+        Action   = ["elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"]
+        Resource = var.target_group_arn
+      },
+      {
+        # AWS has no narrower form of these: they list.
+        Effect = "Allow"
+        Action = [
+          "ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups",
+          "ec2:DescribeSubnets", "ec2:DescribeVpcs", "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers",
+          "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth",
+        ]
+        Resource = "*"
+      },
+    ]
+    external-secrets = [
+      {
+        Effect   = "Allow"
+        Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
+        Resource = "arn:aws:secretsmanager:${local.region}:${local.account}:secret:${var.api_secret.name}-??????"
+      },
+      {
+        Effect    = "Allow"
+        Action    = "kms:Decrypt"
+        Resource  = var.api_secret.key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${local.region}.amazonaws.com" } }
+      },
+    ]
+  }
+}
+
+resource "aws_iam_role" "pod" {
+  for_each = local.pods
+
+  name = "${var.name}-pod-${each.key}-${local.region}"
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Condition = {
+        StringEquals = {
+          "aws:SourceAccount"                         = local.account
+          "aws:RequestTag/kubernetes-namespace"       = each.value.namespace
+          "aws:RequestTag/kubernetes-service-account" = each.value.service_account
+        }
+      }
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "pod" {
+  for_each = local.pod_policies
+
+  name   = each.key
+  role   = aws_iam_role.pod[each.key].id
+  policy = jsonencode({ Version = "2012-10-17", Statement = each.value })
+}
+
+resource "aws_iam_role_policy_attachment" "cni" {
+  role       = aws_iam_role.pod["vpc-cni"].name
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy"
+}
+
+resource "aws_eks_pod_identity_association" "this" {
+  # The CNI's association belongs to its add-on.
+  for_each = local.pod_policies
+
+  cluster_name    = aws_eks_cluster.this.name
+  namespace       = local.pods[each.key].namespace
+  service_account = local.pods[each.key].service_account
+  role_arn        = aws_iam_role.pod[each.key].arn
+}

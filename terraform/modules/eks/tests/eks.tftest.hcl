@@ -1,0 +1,141 @@
+mock_provider "aws" {
+  source = "../../tests/mocks"
+}
+
+variables {
+  name               = "dob"
+  subnet_ids         = ["subnet-a", "subnet-b", "subnet-c"]
+  node_instance_type = "m7i.large"
+  node_count         = { min = 3, desired = 3, max = 6 }
+  target_group_arn   = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/dob-pods/0123456789abcdef"
+  api_secret         = { name = "dob/api", key_arn = "arn:aws:kms:eu-west-1:123456789012:key/secrets" }
+  logs               = { key_arn = "arn:aws:kms:eu-west-1:123456789012:key/logs", retention_days = 365 }
+}
+
+run "the_cluster" {
+  assert {
+    condition     = aws_eks_cluster.this.vpc_config[0].endpoint_private_access && !aws_eks_cluster.this.vpc_config[0].endpoint_public_access
+    error_message = "The Kubernetes API is on the Internet without anybody on its list."
+  }
+  assert {
+    condition     = aws_eks_cluster.this.encryption_config[0].provider[0].key_arn == module.key.arn
+    error_message = "Secrets in the Kubernetes API are not encrypted."
+  }
+  assert {
+    condition     = length(aws_eks_cluster.this.enabled_cluster_log_types) == 5
+    error_message = "A control-plane log is missing."
+  }
+  assert {
+    condition     = aws_eks_cluster.this.access_config[0].authentication_mode == "API" && !aws_eks_cluster.this.access_config[0].bootstrap_cluster_creator_admin_permissions
+    error_message = "Who made the cluster is its administrator for ever."
+  }
+  assert {
+    condition     = toset(concat(keys(aws_eks_addon.before_nodes), keys(aws_eks_addon.on_nodes))) == toset(keys(var.release.addons))
+    error_message = "An add-on whose version is written down is not installed."
+  }
+  assert {
+    condition     = jsondecode(aws_eks_addon.before_nodes["vpc-cni"].configuration_values).enableNetworkPolicy == "true"
+    error_message = "Network policies are not enforced."
+  }
+}
+
+run "the_nodes" {
+  assert {
+    condition     = aws_launch_template.node.metadata_options[0].http_tokens == "required" && aws_launch_template.node.metadata_options[0].http_put_response_hop_limit == 1
+    error_message = "Pods can take the node's role."
+  }
+  assert {
+    condition     = aws_launch_template.node.block_device_mappings[0].ebs[0].encrypted == "true"
+    error_message = "A node's disk is not encrypted."
+  }
+  assert {
+    condition     = length(aws_eks_node_group.this.subnet_ids) == 3 && aws_eks_node_group.this.update_config[0].max_unavailable == 1
+    error_message = "Nodes are not in three zones, or replaced together."
+  }
+  assert {
+    condition     = data.aws_ssm_parameter.image.name == "/aws/service/canonical/ubuntu/eks/24.04/1.35/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    error_message = "The image is not Canonical's for this Kubernetes version."
+  }
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "/etc/eks/bootstrap.sh 'dob'")
+    error_message = "Nodes do not join the cluster."
+  }
+}
+
+run "least_privilege" {
+  assert {
+    condition = alltrue(flatten([for policy in aws_iam_role_policy.pod : [for statement in jsondecode(policy.policy).Statement :
+      alltrue([for action in flatten([statement.Action]) : strcontains(action, ":Describe")]) if statement.Resource == "*"
+    ]]))
+    error_message = "A pod may change everything of a kind."
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.pod["external-secrets"].policy).Statement[0].Resource == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:dob/api-??????"
+    error_message = "External Secrets reads other secrets than the API's."
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role.pod["external-secrets"].assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "external-secrets"
+    error_message = "Another service account can take the role."
+  }
+  assert {
+    condition     = length(aws_eks_access_entry.this) == 0
+    error_message = "Somebody unnamed has access."
+  }
+}
+
+run "access" {
+  variables {
+    admin_arns   = ["arn:aws:iam::123456789012:role/admins"]
+    deployer_arn = "arn:aws:iam::123456789012:role/dob-deploy"
+  }
+  assert {
+    condition     = keys(aws_eks_access_policy_association.this) == ["arn:aws:iam::123456789012:role/admins"]
+    error_message = "Others than the administrators have all rights."
+  }
+  assert {
+    condition     = aws_eks_access_entry.this["arn:aws:iam::123456789012:role/dob-deploy"].kubernetes_groups == toset(["dob-deployers"])
+    error_message = "The deploy workflow is not in its group."
+  }
+}
+
+run "an_allow_listed_endpoint" {
+  variables {
+    api_allowed_cidrs = ["192.0.2.0/24"]
+  }
+  assert {
+    condition     = aws_eks_cluster.this.vpc_config[0].endpoint_public_access && aws_eks_cluster.this.vpc_config[0].public_access_cidrs == toset(["192.0.2.0/24"])
+    error_message = "The public endpoint is not for the listed block alone."
+  }
+}
+
+run "the_api_for_everybody" {
+  command = plan
+  variables {
+    api_allowed_cidrs = ["0.0.0.0/0"]
+  }
+  expect_failures = [var.api_allowed_cidrs]
+}
+
+run "too_few_nodes" {
+  command = plan
+  variables {
+    node_count = { min = 1, desired = 1, max = 2 }
+  }
+  expect_failures = [var.node_count]
+}
+
+run "two_zones" {
+  command = plan
+  variables {
+    subnet_ids = ["subnet-a", "subnet-b"]
+  }
+  expect_failures = [var.subnet_ids]
+}
+
+run "an_add_on_of_another_version" {
+  command = plan
+  variables {
+    release = { kubernetes = "1.35", ubuntu = "24.04", addons = { coredns = "v1.13.2-eksbuild.31", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.34.6-eksbuild.2", metrics-server = "v0.9.0-eksbuild.6", vpc-cni = "v1.22.4-eksbuild.3" } }
+  }
+  expect_failures = [var.release]
+}

@@ -1,0 +1,87 @@
+variable "name" {
+  description = "Name of the cluster."
+  type        = string
+}
+
+variable "subnet_ids" {
+  description = "Private subnets of the control plane's interfaces and the nodes."
+  type        = list(string)
+  validation {
+    condition     = length(var.subnet_ids) == 3
+    error_message = "The cluster needs a private subnet in each of three zones."
+  }
+}
+
+variable "release" {
+  description = <<-EOT
+    Kubernetes version and the add-ons' versions that go with it: EKS's own defaults for 1.35 in October 2026, which is in
+    standard support until March 2027. Add-ons: aws eks describe-addon-versions --kubernetes-version 1.35.
+  EOT
+  type        = object({ kubernetes = string, ubuntu = string, addons = map(string) })
+  default = {
+    kubernetes = "1.35"
+    ubuntu     = "24.04"
+    addons = {
+      coredns                = "v1.13.2-eksbuild.31"
+      eks-pod-identity-agent = "v1.3.10-eksbuild.3"
+      kube-proxy             = "v1.35.3-eksbuild.29"
+      metrics-server         = "v0.9.0-eksbuild.6"
+      vpc-cni                = "v1.22.4-eksbuild.3"
+    }
+  }
+  validation {
+    condition     = startswith(var.release.addons["kube-proxy"], "v${var.release.kubernetes}.")
+    error_message = "kube-proxy's version must be of the Kubernetes version."
+  }
+}
+
+variable "node_instance_type" {
+  description = "EC2 instance type of the nodes (x86)."
+  type        = string
+}
+
+variable "node_count" {
+  description = "Number of nodes: at least, at first, at most."
+  type        = object({ min = number, desired = number, max = number })
+  validation {
+    condition     = var.node_count.min >= 3 && var.node_count.min <= var.node_count.desired && var.node_count.desired < var.node_count.max
+    error_message = "node_count must have 3 <= min <= desired < max: a node in each zone, and room for one more while nodes are replaced."
+  }
+}
+
+variable "api_allowed_cidrs" {
+  description = "Blocks that may reach the Kubernetes API from outside the VPC; empty leaves the private endpoint only."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for cidr in var.api_allowed_cidrs : can(cidrhost(cidr, 0)) && try(tonumber(split("/", cidr)[1]), 0) >= 16])
+    error_message = "api_allowed_cidrs must be IPv4 CIDR blocks of /16 or smaller: never the whole Internet."
+  }
+}
+
+variable "admin_arns" {
+  description = "IAM roles of the people who administer the cluster."
+  type        = list(string)
+  default     = []
+}
+
+variable "deployer_arn" {
+  description = "IAM role of the deploy workflow: it gets the Kubernetes group <name>-deployers, whose rights k8s/ grants. null is none."
+  type        = string
+  default     = null
+}
+
+variable "target_group_arn" {
+  description = "Target group that the AWS Load Balancer Controller registers pods in."
+  type        = string
+}
+
+variable "api_secret" {
+  description = "Name of the secret that External Secrets reads for the pods, and the key that it is encrypted with."
+  type        = object({ name = string, key_arn = string })
+}
+
+variable "logs" {
+  description = "KMS key of the logs, and the days for which they are kept."
+  type        = object({ key_arn = string, retention_days = number })
+}

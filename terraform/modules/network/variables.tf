@@ -1,0 +1,78 @@
+variable "name" {
+  description = "Prefix of the resources' names."
+  type        = string
+}
+
+variable "cidr" {
+  description = "CIDR block of the VPC."
+  type        = string
+  validation {
+    condition     = can(cidrhost(var.cidr, 0))
+    error_message = "cidr must be an IPv4 CIDR block."
+  }
+}
+
+variable "blocks" {
+  description = "CIDR block of each tier (public, private, data), which its subnets divide."
+  type        = object({ public = string, private = string, data = string })
+}
+
+variable "subnets" {
+  description = "CIDR block of each subnet, by tier and zone."
+  type        = object({ public = map(string), private = map(string), data = map(string) })
+  validation {
+    condition     = length(var.subnets.data) == 3 && keys(var.subnets.public) == keys(var.subnets.data) && keys(var.subnets.private) == keys(var.subnets.data)
+    error_message = "Each tier needs a subnet in the same three zones."
+  }
+}
+
+variable "ports" {
+  description = "TCP ports that the data subnets' network ACL lets in."
+  type        = object({ postgresql = number, patroni = number })
+}
+
+variable "single_nat_gateway" {
+  description = "One NAT gateway for all zones instead of one in each: cheap, and its zone's loss cuts the others off the Internet."
+  type        = bool
+  default     = false
+}
+
+variable "interface_endpoints" {
+  description = "AWS services reached without the Internet, as the last part of the endpoint's name, such as secretsmanager. Each costs an hourly price in every zone."
+  type        = set(string)
+  default     = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
+}
+
+variable "peer" {
+  description = "The other region: its name and the CIDR block of its data subnets."
+  type        = object({ region = string, data_cidr = string })
+}
+
+variable "peering" {
+  description = <<-EOT
+    The link to the other region's VPC; null is none. One side requests it with vpc_id, the VPC over there; the other side
+    accepts it with connection_id, what the request got.
+  EOT
+  type        = object({ vpc_id = optional(string), connection_id = optional(string) })
+  default     = null
+  validation {
+    condition     = var.peering == null ? true : (var.peering.vpc_id == null) != (var.peering.connection_id == null)
+    error_message = "peering takes either vpc_id (this side requests) or connection_id (this side accepts)."
+  }
+}
+
+variable "ssh_from" {
+  description = "CIDR block that may reach port 22 of the database nodes, for a demonstration: makes the data subnets public. null is nobody."
+  type        = string
+  default     = null
+}
+
+variable "logs_key_arn" {
+  description = "KMS key of the flow logs."
+  type        = string
+}
+
+variable "log_retention_days" {
+  description = "Days for which flow logs are kept."
+  type        = number
+}

@@ -1,0 +1,49 @@
+variable "side" {
+  description = "Which region of the plan this is: primary or recovery."
+  type        = string
+  validation {
+    condition     = contains(["primary", "recovery"], var.side)
+    error_message = "side must be primary or recovery."
+  }
+  validation {
+    condition     = var.peering == null || try(var.peering[var.side == "primary" ? "vpc_id" : "connection_id"], null) != null
+    error_message = "The primary side requests the peering (vpc_id), the recovery side accepts it (connection_id)."
+  }
+}
+
+variable "cluster_role" {
+  description = "What the database cluster is when it is made: primary or standby."
+  type        = string
+}
+
+variable "default_size" {
+  description = "Size where none is asked for."
+  type        = string
+}
+
+locals {
+  standard = {
+    data_instance_type    = "m7i.large"
+    witness_instance_type = "t3.small"
+    data_volume_gb        = 50
+    node_instance_type    = "m7i.large"
+    node_count            = { min = 3, desired = 3, max = 6 }
+    single_nat_gateway    = false
+    interface_endpoints   = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
+  }
+  sizes = {
+    standard = local.standard
+    # Databases as large as the other side's, because they take over; the nodes for pods grow when they do.
+    small = merge(local.standard, { node_instance_type = "t3.medium" })
+    demonstration = {
+      data_instance_type    = "t3.small"
+      witness_instance_type = "t3.micro"
+      data_volume_gb        = 10
+      node_instance_type    = "t3.medium"
+      node_count            = { min = 3, desired = 3, max = 4 }
+      single_nat_gateway    = true
+      interface_endpoints   = []
+    }
+  }
+  size = local.sizes[coalesce(var.size, var.default_size)]
+}

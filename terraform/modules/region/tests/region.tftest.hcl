@@ -1,0 +1,114 @@
+mock_provider "aws" {
+  source          = "../../tests/mocks"
+  override_during = plan
+}
+
+mock_provider "aws" {
+  alias           = "recovery"
+  source          = "../../tests/mocks"
+  override_during = plan
+  mock_data "aws_region" {
+    defaults = { name = "eu-central-1" }
+  }
+}
+
+variables {
+  domain       = "example.com"
+  side         = "primary"
+  cluster_role = "primary"
+  default_size = "standard"
+}
+
+run "primary" {
+  command = plan
+  assert {
+    condition     = keys(output.database.addresses) == ["dob-eu-west-1-a", "dob-eu-west-1-b", "dob-eu-west-1-c"]
+    error_message = "Other nodes run than two data nodes and a witness."
+  }
+  assert {
+    condition     = output.database.backup_bucket == "dob-backups-123456789012-eu-west-1"
+    error_message = "The bucket is not the one that the other region writes to."
+  }
+  assert {
+    condition     = length(output.network.nat_addresses) == 3
+    error_message = "Not every zone has its NAT gateway."
+  }
+  assert {
+    condition     = length(output.database.public_addresses) == 0
+    error_message = "A database node has a public address."
+  }
+}
+
+run "the_demonstration_is_cheap" {
+  command = plan
+  variables {
+    size = "demonstration"
+  }
+  assert {
+    condition     = length(output.network.nat_addresses) == 1
+    error_message = "The demonstration pays for more than one NAT gateway."
+  }
+}
+
+run "a_restore_node_on_demand" {
+  command = plan
+  variables {
+    restore_node = true
+  }
+  assert {
+    condition     = output.database.addresses["dob-eu-west-1-r"] == "10.20.68.12"
+    error_message = "There is no restore node."
+  }
+}
+
+run "recovery_has_the_same_shape" {
+  command   = plan
+  providers = { aws = aws.recovery }
+  variables {
+    side         = "recovery"
+    cluster_role = "standby"
+  }
+  assert {
+    condition     = [for address in values(output.database.addresses) : replace(address, "10.21.", "10.20.")] == values(run.primary.database.addresses)
+    error_message = "The recovery region's nodes have other places in their block."
+  }
+  assert {
+    condition     = keys(output.kubernetes) == keys(run.primary.kubernetes) && output.kubernetes.deregistration_seconds == run.primary.kubernetes.deregistration_seconds
+    error_message = "The recovery region gives Kubernetes other things."
+  }
+}
+
+run "both_sides_request_the_peering" {
+  command   = plan
+  providers = { aws = aws.recovery }
+  variables {
+    side    = "recovery"
+    peering = { vpc_id = "vpc-0123" }
+  }
+  expect_failures = [var.side]
+}
+
+run "a_third_side" {
+  command = plan
+  variables {
+    side = "other"
+  }
+  expect_failures = [var.side]
+}
+
+run "an_unknown_size" {
+  command = plan
+  variables {
+    size = "huge"
+  }
+  expect_failures = [var.size]
+}
+
+run "a_provider_of_another_region" {
+  command   = plan
+  providers = { aws = aws.recovery }
+  plan_options {
+    target = [data.aws_region.current]
+  }
+  expect_failures = [data.aws_region.current]
+}

@@ -1,0 +1,31 @@
+# The same for both sides; what differs is in side.tf.
+module "topology" {
+  source = "../modules/topology"
+
+  domain  = var.domain
+  regions = var.regions
+}
+
+provider "aws" {
+  region = module.topology.sides[local.side].region
+  default_tags {
+    tags = { Service = module.topology.service, Side = local.side, ManagedBy = "terraform" }
+  }
+}
+
+module "region" {
+  source = "../modules/region"
+
+  side              = local.side
+  cluster_role      = local.cluster_role
+  default_size      = local.default_size
+  domain            = var.domain
+  regions           = var.regions
+  size              = var.size
+  replication_mode  = var.replication_mode
+  peering           = var.peering
+  restore_node      = var.restore_node
+  ssh               = var.ssh
+  api_allowed_cidrs = var.api_allowed_cidrs
+  admin_arns        = var.admin_arns
+}

@@ -1,0 +1,5 @@
+locals {
+  side         = "primary"
+  cluster_role = "primary"
+  default_size = "standard"
+}

@@ -1,0 +1,16 @@
+mock_provider "aws" {
+  source          = "../tests/mocks"
+  override_during = plan
+}
+
+variables {
+  domain = "example.com"
+}
+
+run "the_region" {
+  command = plan
+  assert {
+    condition     = output.region.kubernetes.region == "eu-west-1" && output.region.hostname == "primary.dob.example.com"
+    error_message = "This is not the primary region."
+  }
+}

@@ -1,0 +1,5 @@
+locals {
+  side         = "recovery"
+  cluster_role = "standby"
+  default_size = "small"
+}

@@ -1,0 +1,23 @@
+mock_provider "aws" {
+  source          = "../tests/mocks"
+  override_during = plan
+  mock_data "aws_region" {
+    defaults = { name = "eu-central-1" }
+  }
+}
+
+variables {
+  domain = "example.com"
+}
+
+run "the_region" {
+  command = plan
+  assert {
+    condition     = output.region.kubernetes.region == "eu-central-1" && output.region.hostname == "recovery.dob.example.com"
+    error_message = "This is not the recovery region."
+  }
+  assert {
+    condition     = output.region.database.addresses["dob-eu-central-1-a"] == "10.21.68.11"
+    error_message = "The database is not where the primary region looks for it."
+  }
+}

@@ -1,0 +1,291 @@
+#!/usr/bin/env python3
+"""Plans the three roots against an emulator of AWS (moto), looks at the plans, applies them, and looks at what was made.
+
+The roots run as they are but for emulator/reach (how to reach the emulator) and, in the apply, emulator/unsupported (all that it can't make).
+"""
+
+import base64
+import gzip
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TERRAFORM = HERE.parent
+FILL_SECRETS = TERRAFORM.parent / "scripts" / "fill-secrets"
+DOMAIN = "example.com"
+REGIONS = {"global": "eu-central-1", "primary": "eu-west-1", "recovery": "eu-central-1"}
+SIDES = ("primary", "recovery")
+
+# moto reads these when it is imported.
+os.environ.update(
+    AWS_ACCESS_KEY_ID="emulated", AWS_SECRET_ACCESS_KEY="emulated", AWS_DEFAULT_REGION=REGIONS["primary"],
+    MOTO_ACM_VALIDATION_WAIT="1", MOTO_IAM_LOAD_MANAGED_POLICIES="true", MOTO_AMIS_PATH=str(HERE / "emulator" / "images.json"))
+
+import boto3  # noqa: E402
+from moto.server import ThreadedMotoServer  # noqa: E402
+
+
+class Emulator:
+    """AWS on this machine, with what is there before the first apply: the domain, images, buckets for the states."""
+
+    def __init__(self):
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.server.start()
+        self.url = "http://{}:{}".format(*self.server.get_host_and_port())
+        os.environ["AWS_ENDPOINT_URL"] = self.url
+        self.client("route53").create_hosted_zone(Name=DOMAIN, CallerReference="emulator")
+        for root, region in REGIONS.items():
+            self.client("s3", region).create_bucket(Bucket=f"state-{root}", CreateBucketConfiguration={"LocationConstraint": region})
+        for side in SIDES:
+            self.client("ssm", REGIONS[side]).put_parameter(Name="/emulated/image", Value="ami-0123456789abcdef1", Type="String")
+
+    @staticmethod
+    def client(service, region=REGIONS["primary"]):
+        return boto3.client(service, region_name=region)
+
+
+class Root:
+    """One root in the copy of the tree."""
+
+    def __init__(self, name, **variables):
+        self.name = name
+        self.folder = tree / name
+        self.variables = {"domain": DOMAIN, **variables}
+        shutil.copy(HERE / "emulator" / "reach" / "provider_override.tf", self.folder)
+        self.run("init", "-input=false", *(f"-backend-config={option}" for option in (
+            f"bucket=state-{name}", f"region={REGIONS[name]}", "use_path_style=true", "skip_credentials_validation=true",
+            "skip_requesting_account_id=true", "skip_metadata_api_check=true")))
+
+    def run(self, command, *options, fails=False):
+        done = subprocess.run(["terraform", command, "-no-color", *options], cwd=self.folder, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if (done.returncode != 0) != fails:
+            raise AssertionError(f"terraform {command} of {self.name}: exit code {done.returncode}\n{done.stdout[-6000:]}")
+        return done.stdout
+
+    def plan(self, *options, fails=False, **variables):
+        values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in {**self.variables, **variables}.items()}
+        return self.run("plan", "-input=false", "-out=plan", *(f"-var={name}={value}" for name, value in values.items()), *options, fails=fails)
+
+    def planned(self):
+        """The planned resources by address."""
+        return {resource["address"]: resource for resource in resources(json.loads(self.run("show", "-json", "plan"))["planned_values"]["root_module"])}
+
+    def apply(self, *options, **variables):
+        self.plan(*options, **variables)
+        self.run("apply", "-input=false", "plan")
+
+    def network(self):
+        return json.loads(self.run("output", "-json", "region"))["network"]
+
+
+def resources(module):
+    yield from module.get("resources", [])
+    for child in module.get("child_modules", []):
+        yield from resources(child)
+
+
+def of_type(kind, plan):
+    return {address: resource["values"] for address, resource in plan.items() if resource["type"] == kind and resource["mode"] == "managed"}
+
+
+def side_by_side(action, names):
+    """Runs an action for several roots at once: none of them waits for another."""
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(action, names)))
+
+
+def setUpModule():
+    global tree, emulator, roots, plans
+    tree = Path(tempfile.mkdtemp(prefix="dob-emulator-")) / "terraform"
+    shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars"))
+    shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
+    emulator = Emulator()
+    variables = {
+        "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}},
+        "primary": {"size": "standard", "peering": {"vpc_id": "vpc-0123"}},
+        "recovery": {"size": "standard", "peering": {"connection_id": "pcx-0123"}},
+    }
+    roots = side_by_side(lambda name: Root(name, **variables[name]), REGIONS)
+    side_by_side(lambda name: roots[name].plan(), REGIONS)
+    plans = {name: root.planned() for name, root in roots.items()}
+
+
+def tearDownModule():
+    emulator.server.stop()
+    shutil.rmtree(tree.parent)
+
+
+class Plans(unittest.TestCase):
+    """What would be made, of the tree as it is."""
+
+    maxDiff = None
+
+    def test_both_regions_are_equal_but_for_named_differences(self):
+        differences = {
+            'module.region.module.network.aws_vpc_peering_connection.requested[0]': "primary requests the peering",
+            'module.region.module.network.aws_vpc_peering_connection_accepter.accepted[0]': "recovery accepts it",
+            **{f'module.region.module.secrets.aws_secretsmanager_secret.this["{name}"]': "primary makes the secrets, recovery has their copies"
+               for name in ("api", "certificate_authority", "passwords")},
+        }
+        of_side = {side: {self.neutral(address, side): self.neutral(self.readable(resource), side)
+                          for address, resource in plans[side].items() if resource["mode"] == "managed"} for side in SIDES}
+        only = set(of_side["primary"]) ^ set(of_side["recovery"])
+        self.assertEqual(only, set(differences))
+        for address in set(of_side["primary"]) & set(of_side["recovery"]):
+            self.assertEqual(of_side["primary"][address], of_side["recovery"][address], address)
+
+    @staticmethod
+    def readable(resource):
+        values = dict(resource.get("values") or {})
+        if values.get("user_data_base64"):
+            values["user_data_base64"] = gzip.decompress(base64.b64decode(values["user_data_base64"])).decode()
+        return values
+
+    @classmethod
+    def neutral(cls, value, side):
+        """A value without what the plan of addresses and the root itself say of a side; lists in an order that does not depend on it."""
+        if isinstance(value, dict):
+            return {cls.neutral(key, side): cls.neutral(item, side) for key, item in value.items()}
+        if isinstance(value, list):
+            return sorted((cls.neutral(item, side) for item in value), key=json.dumps)
+        if not isinstance(value, str):
+            return value
+        if value.startswith("{"):
+            return cls.neutral(json.loads(value), side)
+        mine = {"primary": r"eu-west-1|10\.20\.", "recovery": r"eu-central-1|10\.21\."}
+        for own, pattern in mine.items():
+            value = re.sub(pattern, "<mine>" if own == side else "<other>", value)
+        return re.sub("primary|recovery|standby", "<side>", value)
+
+    def test_three_zones(self):
+        for side in SIDES:
+            zones = {subnet["availability_zone"] for subnet in of_type("aws_subnet", plans[side]).values()}
+            self.assertEqual(zones, {REGIONS[side] + letter for letter in "abc"})
+
+    def test_the_internet_is_let_in_by_the_load_balancer_only(self):
+        for side in SIDES:
+            open_rules = [address for address, rule in of_type("aws_vpc_security_group_ingress_rule", plans[side]).items()
+                          if rule["cidr_ipv4"] == "0.0.0.0/0" or rule["cidr_ipv6"]]
+            self.assertEqual(open_rules, ["module.region.module.edge.aws_vpc_security_group_ingress_rule.internet"])
+            self.assertEqual({plan for plan in ("aws_security_group_rule",) if of_type(plan, plans[side])}, set())
+
+    def test_no_public_address_but_for_nat(self):
+        for side in SIDES:
+            self.assertTrue(all(".network.aws_eip.nat" in address for address in of_type("aws_eip", plans[side])))
+            self.assertFalse(any(subnet["map_public_ip_on_launch"] for subnet in of_type("aws_subnet", plans[side]).values()))
+
+    def test_everything_is_encrypted(self):
+        for side in SIDES:
+            plan = plans[side]
+            self.assertTrue(all(volume["encrypted"] for volume in of_type("aws_ebs_volume", plan).values()))
+            self.assertTrue(all(node["root_block_device"][0]["encrypted"] for node in of_type("aws_instance", plan).values()))
+            self.assertTrue(all(template["block_device_mappings"][0]["ebs"][0]["encrypted"] == "true"
+                                for template in of_type("aws_launch_template", plan).values()))
+            buckets = {address.rsplit(".", 2)[0] for address in of_type("aws_s3_bucket", plan)}
+            encrypted = {address.rsplit(".", 2)[0] for address in of_type("aws_s3_bucket_server_side_encryption_configuration", plan)}
+            self.assertEqual(buckets, encrypted)
+            self.assertEqual(len(of_type("aws_kms_key", plan)), 5)
+
+    def test_add_ons_and_pod_roles_are_planned(self):
+        for side in SIDES:
+            self.assertEqual(len(of_type("aws_eks_addon", plans[side])), 5)
+            self.assertEqual({(role["namespace"], role["service_account"]) for role in of_type("aws_eks_pod_identity_association", plans[side]).values()},
+                             {("kube-system", "aws-load-balancer-controller"), ("external-secrets", "external-secrets")})
+
+    def test_no_region_is_asked_about_the_other(self):
+        for side in SIDES:
+            state = json.loads(roots[side].run("show", "-json", "plan"))
+            data = {resource["type"] for resource in resources(state.get("prior_state", {}).get("values", {}).get("root_module", {})) if resource["mode"] == "data"}
+            self.assertEqual(data, {"aws_ami", "aws_caller_identity", "aws_ec2_instance_type", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
+
+    def test_bad_input_is_refused_with_a_sentence(self):
+        regions = {"primary": {"region": "eu-west-1", "cidr": "10.20.0.0/16"}, "recovery": {"region": "eu-central-1", "cidr": "10.21.0.0/16"}}
+        for sentence, variables in {
+            "Both sides are in one region": {"regions": {**regions, "recovery": {"region": "eu-west-1", "cidr": "10.21.0.0/16"}}},
+            "CIDR blocks of the two sides overlap": {"regions": {**regions, "recovery": {"region": "eu-central-1", "cidr": "10.20.128.0/16"}}},
+            "never the whole Internet": {"ssh": {"from": "0.0.0.0/0", "public_key": "ssh-ed25519 AAAA"}},
+        }.items():
+            with self.subTest(sentence):
+                said = " ".join(re.sub(r"[│╷╵]", " ", roots["primary"].plan(fails=True, **variables)).split())
+                self.assertIn(sentence, said)
+
+
+class Region(unittest.TestCase):
+    """What is there after the apply, asked of the emulator by AWS's own client."""
+
+    @classmethod
+    def setUpClass(cls):
+        for module in (HERE / "emulator" / "unsupported").iterdir():
+            shutil.copytree(module, tree / "modules" / module.name, dirs_exist_ok=True)
+        # The order of README.md, with step 5 of primary in one with step 3.
+        side_by_side(lambda name: roots[name].apply(**({"peering": None} if name == "recovery" else {})), ("global", "recovery"))
+        roots["primary"].apply(peering={"vpc_id": roots["recovery"].network()["vpc_id"]})
+        roots["recovery"].apply("-target=module.region.module.network", peering={"connection_id": roots["primary"].network()["connection_id"]})
+
+    def test_the_regions_are_peered(self):
+        [connection] = emulator.client("ec2").describe_vpc_peering_connections()["VpcPeeringConnections"]
+        self.assertEqual(connection["Status"]["Code"], "active")
+        for side, other in (("primary", "10.21.68.0/22"), ("recovery", "10.20.68.0/22")):
+            tables = emulator.client("ec2", REGIONS[side]).describe_route_tables()["RouteTables"]
+            through = [route["DestinationCidrBlock"] for table in tables for route in table["Routes"] if "VpcPeeringConnectionId" in route]
+            self.assertEqual(through, [other] * 3)
+
+    def test_the_nodes_keep_their_addresses(self):
+        for side, network in (("primary", "10.20"), ("recovery", "10.21")):
+            reservations = emulator.client("ec2", REGIONS[side]).describe_instances(
+                Filters=[{"Name": "tag:Role", "Values": ["dob-database-*"]}])["Reservations"]
+            nodes = [node for reservation in reservations for node in reservation["Instances"]]
+            self.assertEqual({interface["PrivateIpAddress"] for node in nodes for interface in node["NetworkInterfaces"]},
+                             {f"{network}.68.11", f"{network}.69.11", f"{network}.70.11"})
+
+    def test_data_volumes_survive_a_destroy(self):
+        said = roots["primary"].plan("-destroy", fails=True)
+        self.assertIn("prevent_destroy", said)
+
+    def test_names(self):
+        zone = emulator.client("route53").list_hosted_zones_by_name(DNSName=DOMAIN)["HostedZones"][0]["Id"]
+        records = emulator.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+        self.assertEqual({record["Failover"]: record["ResourceRecords"][0]["Value"] for record in records if record["Name"] == f"dob.{DOMAIN}." and "Failover" in record},
+                         {"PRIMARY": f"primary.dob.{DOMAIN}", "SECONDARY": f"recovery.dob.{DOMAIN}"})
+        self.assertLessEqual({f"{side}.dob.{DOMAIN}." for side in SIDES}, {record["Name"] for record in records if "AliasTarget" in record})
+
+    def test_secrets_are_filled_once(self):
+        environment = dict(os.environ, AWS_REGION=REGIONS["primary"])
+
+        def fill():
+            return subprocess.run([FILL_SECRETS], env=environment, text=True, capture_output=True, check=True).stdout.splitlines()
+
+        def value(name):
+            return json.loads(emulator.client("secretsmanager").get_secret_value(SecretId=name)["SecretString"])
+
+        names = ("dob/certificate-authority", "dob/passwords", "dob/api")
+        self.assertEqual(fill(), [f"{name}: filled" for name in names])
+        values = {name: value(name) for name in names}
+        self.assertEqual(set(values["dob/certificate-authority"]), {"certificate", "key"})
+        self.assertEqual(set(values["dob/passwords"]), {"replication", "rewind", "admin", "backup_key"})
+        self.assertEqual(len(set(values["dob/passwords"].values())), 4)
+        self.assertEqual(set(values["dob/api"]), {"pg_user", "pg_password", "pg_admin_user", "pg_admin_password", "ca_certificate"})
+        self.assertEqual(values["dob/api"]["pg_admin_password"], values["dob/passwords"]["admin"])
+        self.assertEqual(values["dob/api"]["ca_certificate"], values["dob/certificate-authority"]["certificate"])
+        self.assertEqual(fill(), [f"{name}: has a value, left as it is" for name in names])
+        self.assertEqual({name: value(name) for name in names}, values)
+
+    def test_no_state_holds_a_secret(self):
+        for root in REGIONS:
+            state = emulator.client("s3", REGIONS[root]).get_object(Bucket=f"state-{root}", Key="terraform.tfstate")["Body"].read().decode()
+            self.assertNotIn("aws_secretsmanager_secret_version", state)
+            self.assertNotIn("PRIVATE KEY", state)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,4 @@
+# moto 5.2 does not know detailed monitoring.
+resource "aws_instance" "node" {
+  monitoring = null
+}
