@@ -78,11 +78,15 @@ test: setup-test component terraform k8s observability ## Run every check
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
 	cargo test $(HOST) --test rollout
 
+# Providers come from Terraform's registry, or from a mirror of it below /opt where a machine has one.
+MIRROR := $(patsubst %/,%,$(dir $(firstword $(wildcard /opt/*/registry.terraform.io))))
+terraform: export TF_CLI_CONFIG_FILE := $(if $(MIRROR),$(CURDIR)/.terraform-providers/terraformrc,$(TF_CLI_CONFIG_FILE))
 # One copy of the provider for all folders; there is no lock file that it could break.
 terraform: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
 terraform: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
 terraform: setup-infrastructure ## Check the infrastructure: format, tests of every module and root, policies, an apply to an emulator of AWS
 	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
+	$(if $(MIRROR),@echo 'provider_installation { filesystem_mirror { path = "$(MIRROR)" } }' >.terraform-providers/terraformrc)
 	terraform fmt -check -recursive terraform host-tests/lab
 	$(foreach folder,$(wildcard $(MODULES)/*) $(ROOTS),terraform -chdir=$(folder) init -backend=false -input=false >/dev/null && terraform -chdir=$(folder) test &&) true
 	$(foreach root,$(ROOTS),terraform -chdir=$(root) validate &&) true
