@@ -1,7 +1,7 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-lab setup-infrastructure component run test terraform lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-lab setup-infrastructure component run test terraform emulator lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
@@ -69,12 +69,14 @@ test: setup-test terraform component ## Run every check
 # One copy of the provider for all folders; there is no lock file that it could break.
 terraform: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
 terraform: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
-terraform: setup-infrastructure ## Check the infrastructure: format, tests of every module and root, policies, an apply to an emulator of AWS
+terraform: setup-infrastructure ## Check the infrastructure code: format, tests of every module and root, policies
 	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
 	terraform fmt -check -recursive terraform host-tests/lab
 	$(foreach folder,$(wildcard $(MODULES)/*) $(ROOTS),terraform -chdir=$(folder) init -backend=false -input=false >/dev/null && terraform -chdir=$(folder) test &&) true
 	$(foreach root,$(ROOTS),terraform -chdir=$(root) validate &&) true
 	.venv-terraform/bin/checkov --directory terraform --framework terraform --quiet --compact --skip-download --skip-path terraform/tests
+
+emulator: setup-infrastructure ## Plan and apply both regions and the global root against an emulator of AWS (minutes)
 	.venv-terraform/bin/python terraform/tests/emulator.py
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
