@@ -1,7 +1,7 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-lab setup-infrastructure component run test terraform emulator lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-lab setup-aws component run test terraform emulator lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
@@ -29,7 +29,7 @@ setup-test: setup ## Install what the tests need besides: network tools, schemat
 setup-terraform:
 	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
 
-setup-infrastructure: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
+setup-aws: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
 	@scripts/install-packages awscli jq openssl python3 python3-venv
 	@cmp -s terraform/tests/requirements.txt .venv-terraform/requirements.txt || { \
 		python3 -m venv --clear .venv-terraform && \
@@ -69,14 +69,14 @@ test: setup-test terraform component ## Run every check
 # One copy of the provider for all folders; there is no lock file that it could break.
 terraform: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
 terraform: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
-terraform: setup-infrastructure ## Check the infrastructure code: format, tests of every module and root, policies
+terraform: setup-aws ## Check the infrastructure code: format, tests of every module and root, policies
 	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
 	terraform fmt -check -recursive terraform host-tests/lab
 	$(foreach folder,$(wildcard $(MODULES)/*) $(ROOTS),terraform -chdir=$(folder) init -backend=false -input=false >/dev/null && terraform -chdir=$(folder) test &&) true
 	$(foreach root,$(ROOTS),terraform -chdir=$(root) validate &&) true
 	.venv-terraform/bin/checkov --directory terraform --framework terraform --quiet --compact --skip-download --skip-path terraform/tests
 
-emulator: setup-infrastructure ## Plan and apply both regions and the global root against an emulator of AWS (minutes)
+emulator: setup-aws ## Plan and apply both regions and the global root against an emulator of AWS (minutes)
 	.venv-terraform/bin/python terraform/tests/emulator.py
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
