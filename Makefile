@@ -1,8 +1,8 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-infrastructure setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
-	reproducible sbom run test checks terraform k8s observability workflows supply-chain rollout lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-aws setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
+	reproducible sbom run test checks terraform emulator k8s observability workflows supply-chain rollout lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
@@ -32,9 +32,17 @@ setup-test: setup ## Install what the tests need besides: network tools, schemat
 setup-terraform:
 	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
 
-setup-infrastructure: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
+# Providers come from Terraform's registry, or from a mirror of it below /opt where a machine has one.
+MIRROR := $(patsubst %/,%,$(dir $(firstword $(wildcard /opt/*/registry.terraform.io))))
+terraform emulator: export TF_CLI_CONFIG_FILE := $(if $(MIRROR),$(CURDIR)/.terraform-providers/terraformrc,$(TF_CLI_CONFIG_FILE))
+# One copy of the provider for all folders; there is no lock file that it could break.
+terraform emulator: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
+terraform emulator: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
+setup-aws: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
 	@scripts/install-packages awscli jq openssl python3 python3-venv
 	$(call venv,.venv-terraform,terraform/tests/requirements.txt)
+	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
+	$(if $(MIRROR),@echo 'provider_installation { filesystem_mirror { path = "$(MIRROR)" } }' >.terraform-providers/terraformrc)
 
 setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstrap, containers, the emulator of AWS
 	@command -v prometheus >/dev/null || scripts/install-packages prometheus
@@ -76,21 +84,15 @@ test: setup-test component terraform k8s observability ## Run every check
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
-	cargo test $(HOST) --test rollout
+	cargo test $(HOST) --test rollout -- --test-threads=1
 
-# Providers come from Terraform's registry, or from a mirror of it below /opt where a machine has one.
-MIRROR := $(patsubst %/,%,$(dir $(firstword $(wildcard /opt/*/registry.terraform.io))))
-terraform: export TF_CLI_CONFIG_FILE := $(if $(MIRROR),$(CURDIR)/.terraform-providers/terraformrc,$(TF_CLI_CONFIG_FILE))
-# One copy of the provider for all folders; there is no lock file that it could break.
-terraform: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
-terraform: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
-terraform: setup-infrastructure ## Check the infrastructure: format, tests of every module and root, policies, an apply to an emulator of AWS
-	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
-	$(if $(MIRROR),@echo 'provider_installation { filesystem_mirror { path = "$(MIRROR)" } }' >.terraform-providers/terraformrc)
+terraform: setup-aws ## Check the infrastructure code: format, tests of every module and root, policies
 	terraform fmt -check -recursive terraform host-tests/lab
 	$(foreach folder,$(wildcard $(MODULES)/*) $(ROOTS),terraform -chdir=$(folder) init -backend=false -input=false >/dev/null && terraform -chdir=$(folder) test &&) true
 	$(foreach root,$(ROOTS),terraform -chdir=$(root) validate &&) true
 	.venv-terraform/bin/checkov --directory terraform --framework terraform --quiet --compact --skip-download --skip-path terraform/tests
+
+emulator: setup-aws ## Plan and apply both regions and the global root against an emulator of AWS (minutes)
 	.venv-terraform/bin/python terraform/tests/emulator.py
 
 observability: setup-observability ## Check alert rules, their tests, dashboards and the collector's configuration
@@ -102,7 +104,7 @@ k8s: setup-k8s ## Render the Kubernetes overlays and check them
 
 rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 rollout: setup-test setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
-	cargo test $(HOST) --test rollout -- --nocapture
+	cargo test $(HOST) --test rollout -- --test-threads=1 --nocapture
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@cargo run --quiet $(HOST) -- lab
