@@ -4,8 +4,9 @@
 .PHONY: help setup setup-test setup-terraform setup-lab component run test lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
-# A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
-COMPONENT := cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+# A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
+# gets into it, so that every build of a commit gives the same bytes.
+COMPONENT := RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 LISTEN := 127.0.0.1:3000
 MODULES := terraform/modules
 HOST := --manifest-path host-tests/Cargo.toml
