@@ -1,7 +1,7 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-lab component run test lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-lab setup-workflows component reproducible sbom run test workflows supply-chain lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
@@ -10,6 +10,9 @@ COMPONENT := RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo"
 LISTEN := 127.0.0.1:3000
 MODULES := terraform/modules
 HOST := --manifest-path host-tests/Cargo.toml
+WORKSPACES := $(dir $(shell git ls-files '*Cargo.lock'))
+# The database of advisories is on GitHub: its CI asks it, a machine without the Internet can't.
+DENY := bans licenses sources $(if $(CI),advisories)
 # Network namespaces and small disks take root; everybody else runs all the rest.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
 
@@ -36,11 +39,26 @@ setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstr
 		.venv-lab/bin/pip install --quiet --requirement host-tests/lab/requirements.txt && \
 		cp host-tests/lab/requirements.txt .venv-lab/; }
 
+setup-workflows:
+	@scripts/install-packages curl git jq openssl python3 python3-venv shellcheck
+	@cmp -s .github/checks/requirements.txt .venv-workflows/requirements.txt || { \
+		python3 -m venv --clear .venv-workflows && \
+		.venv-workflows/bin/pip install --quiet --requirement .github/checks/requirements.txt && \
+		cp .github/checks/requirements.txt .venv-workflows/; }
+
 # Also the build command in spin.toml: it must need nothing but rustup.
 component: ## Build the component
 	@command -v rustup >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs."; exit 1; }
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 	$(COMPONENT)
+
+reproducible: component ## Build the component of the last commit twice, elsewhere, and compare the bytes with this build
+	@built=$$(sha256sum <target/$(TARGET)/release/dob_api.wasm | cut -d ' ' -f 1) && again=$$(scripts/reproduce) && \
+		if [ "$$built" = "$$again" ]; then echo "sha256:$$built"; else echo "This build ($$built) is not that of the last commit ($$again): is all committed?"; exit 1; fi
+
+sbom: setup-workflows ## List what the component is made of, as CycloneDX in target/sbom.cdx.json
+	@mkdir -p target
+	.venv-workflows/bin/syft scan file:Cargo.lock --quiet --output cyclonedx-json=target/sbom.cdx.json
 
 run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
 	@cargo run --quiet $(HOST) -- run --listen $(LISTEN)
@@ -60,6 +78,20 @@ test: setup-test setup-terraform component ## Run every check
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
+
+workflows: setup-workflows ## Check the GitHub workflows and the scripts they call
+	shellcheck scripts/*
+	.venv-workflows/bin/actionlint
+	.venv-workflows/bin/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	.venv-workflows/bin/zizmor --offline --no-progress --quiet .github
+	PATH=$(CURDIR)/.venv-workflows/bin:$$PATH .venv-workflows/bin/pytest --quiet -p no:cacheprovider .github/checks
+
+supply-chain: ## Check lock files, licences, duplicates and sources of dependencies, and look for secrets in tree and history
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
+	$(foreach workspace,$(WORKSPACES),cargo metadata --quiet --locked --format-version 1 --manifest-path $(workspace)Cargo.toml >/dev/null && \
+		cargo deny --manifest-path $(workspace)Cargo.toml --locked check --config $(CURDIR)/deny.toml \
+		--allow unmatched-skip --allow license-exception-not-encountered --allow license-not-encountered $(DENY) &&) true
+	scripts/scan-secrets
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@cargo run --quiet $(HOST) -- lab
@@ -81,4 +113,4 @@ fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchai
 clean: ## Remove what was built; the data of `make run` in .dob stays
 	cargo clean
 	cargo clean $(HOST)
-	rm -rf .venv .venv-lab
+	rm -rf .venv .venv-lab .venv-workflows
