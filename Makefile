@@ -89,7 +89,7 @@ workflows: setup-workflows ## Check the GitHub workflows and the scripts they ca
 supply-chain: ## Check lock files, licences, duplicates and sources of dependencies, and look for secrets in tree and history
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
 	$(foreach workspace,$(WORKSPACES),cargo metadata --quiet --locked --format-version 1 --manifest-path $(workspace)Cargo.toml >/dev/null && \
-		cargo deny --manifest-path $(workspace)Cargo.toml --locked check --config $(CURDIR)/deny.toml \
+		cargo deny --manifest-path $(workspace)Cargo.toml --locked check \
 		--allow unmatched-skip --allow license-exception-not-encountered --allow license-not-encountered $(DENY) &&) true
 	scripts/scan-secrets
 
