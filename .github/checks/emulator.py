@@ -23,6 +23,8 @@ class Emulator:
         self.sent = []
         self.asked = set()
         ssm.Command.invocation_response = lambda command, instance, plugin: self.run(command, instance)
+        # Without targets, moto takes every instance for one.
+        ssm.Command._get_instance_ids_from_targets = lambda command: []
         ssm.Command.get_invocation = lambda command, instance, plugin: self.outcome(command, instance)
         self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self.server.start()

@@ -25,7 +25,7 @@ def region(aws):
 def test_a_command_runs_on_the_leader_and_its_output_is_printed(script, region):
     done = script("on-node", HERE, "leader", "dob-switchover", aws=region)
     assert (done.code, done.out) == (0, "west-b moved\n"), done.err
-    assert region.sent[-1] == ("west-b", "dob-switchover"), region.sent
+    assert region.sent[-1] == ("west-b", "dob-switchover")
 
 
 def test_of_two_regions_the_one_that_takes_writes_is_meant(script, region):
@@ -172,3 +172,23 @@ def test_the_way_back_leaves_a_region_that_does_not_catch_up(script, two_regions
     done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1", FAIL_BACK_PATIENCE="1")
     assert done.code == 1 and "99999999 bytes behind" in done.err
     assert not [sent for sent in two_regions.sent if "--hand-over" in sent[1]]
+
+
+@pytest.mark.parametrize("name, arguments, words", [
+    ("smoke", [], "usage: smoke URL"),
+    ("smoke", ["https://dob.example.com/hello"], "is not a URL without a path"),
+    ("smoke", ["http://127.0.0.1:1"], "http://127.0.0.1:1/readyz gave no answer"),
+    ("deploy", ["primary", "latest", "https://a", "https://b"], "'latest' is not a digest"),
+    ("infrastructure", ["plan", "nowhere"], "there is no root terraform/nowhere"),
+    ("infrastructure", ["destroy", "primary"], "usage: infrastructure plan|apply|drift ROOT"),
+    ("restore-drill", ["run"], "set AWS_REGION"),
+    ("fail-back", ["eu-west-1", "eu-west-1"], "usage: fail-back LEADING RETURNING, two regions"),
+    ("confirm", ["words"], "usage: confirm EXPECTED TYPED"),
+    ("rotate-password", [], "set AWS_REGION"),
+    ("publish", ["image"], "usage: publish REGISTRY/NAME:TAG FILE"),
+    ("with-cluster", ["eu-west-1"], "usage: with-cluster REGION COMMAND"),
+    ("roll-pods", [], "usage: roll-pods OLD-ROLE"),
+])
+def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, words):
+    refused = script(name, *arguments)
+    assert refused.code == 1 and words in refused.err.splitlines()[-1]
