@@ -2,15 +2,19 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-terraform setup-aws setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
-	reproducible sbom run test checks terraform emulator k8s observability workflows supply-chain rollout lab drill bench fuzz clean
+	reproducible sbom run test terraform emulator k8s observability workflows supply-chain rollout lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
-# A build of the component alone: together with the rlib, cargo would leave link-time optimization out.
-COMPONENT := cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+# A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
+# gets into it, so that every build of a commit gives the same bytes.
+COMPONENT := RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
 LISTEN := 127.0.0.1:3000
 MODULES := terraform/modules
 ROOTS := terraform/global terraform/primary terraform/recovery
 HOST := --manifest-path host-tests/Cargo.toml
+WORKSPACES := $(dir $(shell git ls-files '*Cargo.lock'))
+# The database of advisories is on GitHub: its CI asks it, a machine without the Internet can't.
+DENY := bans licenses sources $(if $(CI),advisories)
 # Network namespaces and small disks take root; everybody else runs all the rest.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
 
@@ -41,7 +45,7 @@ terraform emulator: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
 setup-aws: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
 	@scripts/install-packages awscli jq openssl python3 python3-venv
 	$(call venv,.venv-terraform,terraform/tests/requirements.txt)
-	@mkdir -p $(TF_PLUGIN_CACHE_DIR)
+	@mkdir -p .terraform-providers
 	$(if $(MIRROR),@echo 'provider_installation { filesystem_mirror { path = "$(MIRROR)" } }' >.terraform-providers/terraformrc)
 
 setup-lab: setup setup-terraform ## Install what the lab needs: Debian's bootstrap, containers, the emulator of AWS
@@ -62,18 +66,30 @@ setup-k8s: setup-kubectl ## Install what the checks of the manifests need
 	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev python3 python3-venv shellcheck
 	$(call venv,.venv-k8s,k8s/checks/requirements.txt)
 
+setup-workflows:
+	@scripts/install-packages curl git jq openssl python3 python3-venv shellcheck
+	$(call venv,.venv-workflows,.github/checks/requirements.txt)
+
 # Also the build command in spin.toml: it must need nothing but rustup.
 component: ## Build the component
 	@command -v rustup >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs."; exit 1; }
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 	$(COMPONENT)
 
+reproducible: component ## Build the component of the last commit twice, elsewhere, and compare the bytes with this build
+	@built=$$(sha256sum <target/$(TARGET)/release/dob_api.wasm | cut -d ' ' -f 1) && again=$$(scripts/reproduce) && \
+		if [ "$$built" = "$$again" ]; then echo "sha256:$$built"; else echo "This build ($$built) is not that of the last commit ($$again): is all committed?"; exit 1; fi
+
+sbom: setup-workflows ## List what the component is made of, as CycloneDX in target/sbom.cdx.json
+	@mkdir -p target
+	.venv-workflows/bin/syft scan file:Cargo.lock --quiet --output cyclonedx-json=target/sbom.cdx.json
+
 run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
 	@cargo run --quiet $(HOST) -- run --listen $(LISTEN)
 
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-test: setup-test component terraform k8s observability ## Run every check
+test: setup-test component terraform k8s observability workflows ## Run every check
 	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
 	cargo fmt --check
 	cargo fmt --check $(HOST)
@@ -105,6 +121,19 @@ k8s: setup-k8s ## Render the Kubernetes overlays and check them
 rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 rollout: setup-test setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
 	cargo test $(HOST) --test rollout -- --test-threads=1 --nocapture
+
+workflows: setup-workflows ## Check the GitHub workflows and the scripts they call
+	.venv-workflows/bin/actionlint
+	.venv-workflows/bin/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	.venv-workflows/bin/zizmor --offline --no-progress --quiet .github
+	PATH=$(CURDIR)/.venv-workflows/bin:$$PATH .venv-workflows/bin/pytest --quiet -p no:cacheprovider .github/checks
+
+supply-chain: ## Check lock files, licences, duplicates and sources of dependencies, and look for secrets in tree and history
+	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
+	$(foreach workspace,$(WORKSPACES),cargo metadata --quiet --locked --format-version 1 --manifest-path $(workspace)Cargo.toml >/dev/null && \
+		cargo deny --manifest-path $(workspace)Cargo.toml --locked check \
+		--allow unmatched-skip --allow license-exception-not-encountered --allow license-not-encountered $(DENY) &&) true
+	scripts/scan-secrets
 
 lab: setup-lab component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@cargo run --quiet $(HOST) -- lab

@@ -1,0 +1,124 @@
+"""Everything that a workflow or a script names exists: in the repository, or in what docs/pipelines.md has the operator set up."""
+
+import re
+
+import pytest
+import yaml
+
+from workflows import FILES, ROOT, load, scripts, steps, text
+
+ALL = "\n".join(path.read_text() for path in FILES)
+SCRIPTS = "\n".join(path.read_text() for path in (ROOT / "scripts").iterdir())
+GUIDE = (ROOT / "docs/pipelines.md").read_text()
+# Parts that other branches bring; each is struck off here when it comes.
+COMING = {
+    "make k8s", "make observability", "make rollout", "make terraform",
+    "scripts/fill-secrets", "scripts/rollout", "k8s/release/kustomization.yaml", "terraform/recovery", "terraform/global", "dob-checksum",
+}
+
+
+def missing(names, exists):
+    """What is named and is not there; what is COMING must really not be there."""
+    return {name for name in names if not exists(name)} - COMING | {f"{name} is no longer COMING" for name in names & COMING if exists(name)}
+
+
+def guide(heading):
+    """The first column of the guide's table under a heading."""
+    section = GUIDE.split(f"## {heading}\n")[1].split("\n## ")[0]
+    return {name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`([^`]+)`", row)}
+
+
+def test_every_make_target_exists():
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {name for path in FILES for step in steps(path.name) for name in re.findall(r"\bmake ([a-z0-9-]+)", step["run"])}
+    named |= set(load("ci.yml")["jobs"]["check"]["strategy"]["matrix"]["target"])
+    assert named >= {"test", "supply-chain", "reproducible"}
+    assert not missing({f"make {name}" for name in named}, lambda name: name.removeprefix("make ") in targets)
+
+
+def test_every_script_and_folder_exists():
+    named = {f"scripts/{name}" for name in scripts(ALL) | scripts(SCRIPTS)}
+    named |= set(re.findall(r"\b(?:k8s|terraform)/[a-z/.-]*[a-z]\b", SCRIPTS)) - {"terraform/primary"}
+    assert "scripts/on-node" in named
+    assert not missing(named, lambda name: (ROOT / name).exists())
+
+
+def test_every_action_and_workflow_of_ours_exists():
+    ours = set(re.findall(r"uses: \$/(\S+)", ALL))
+    assert len(ours) == 3
+    assert not {name for name in ours if not (ROOT / name).exists()}
+
+
+def test_actions_of_others_are_pinned_by_commit_with_their_version():
+    actions = ALL + "\n".join(path.read_text() for path in (ROOT / ".github/actions").rglob("action.yml"))
+    uses = re.findall(r"uses: ([^$\s].*)", actions)
+    assert len(uses) > 20
+    assert not [use for use in uses if not re.fullmatch(r"[\w/.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)]
+
+
+def test_one_action_has_one_version():
+    versions = {}
+    for path in (ROOT / ".github").rglob("*.yml"):
+        for name, version in re.findall(r"uses: ([^$\s@]+)@(.*)", path.read_text()):
+            versions.setdefault(name, set()).add(version)
+    assert not {name: found for name, found in versions.items() if len(found) > 1}
+
+
+def environments():
+    for path in FILES:
+        for job in load(path.name)["jobs"].values():
+            environment = job.get("environment", "")
+            for placeholder, values in {"inputs.side": ["primary", "recovery"], "matrix.side": ["primary", "recovery"],
+                                        "inputs.root": ["global", "primary", "recovery"]}.items():
+                if placeholder in environment:
+                    yield from (environment.replace(f"${{{{ {placeholder} }}}}", value) for value in values)
+                    break
+            else:
+                yield environment
+
+
+def test_the_operators_list_has_every_environment_and_no_other():
+    assert set(environments()) - {""} == guide("Environments")
+
+
+def test_the_operators_list_has_every_variable_and_no_other():
+    assert set(re.findall(r"\bvars\.(\w+)", ALL)) == guide("Variables")
+
+
+def test_there_is_no_secret_to_set_up():
+    assert not re.findall(r"\bsecrets\.(\w+)", ALL)
+
+
+def test_the_operators_list_has_every_role_and_no_other():
+    named = {role.replace("${{ inputs.root }}", root) for role in re.findall(r":role/dob-(.+)", ALL) for root in ("global", "primary", "recovery")}
+    assert named == guide("Roles")
+
+
+def test_every_command_on_the_nodes_exists():
+    named = set(re.findall(r"\bdob-(?:[a-z]+-?)+\b", "\n".join(re.findall(r"(?:on-node|writer|on_restore_node|run) .*", ALL + SCRIPTS))))
+    named = {name for name in named if not name.startswith("dob-api") and name not in guide_names()}
+    assert named >= {"dob-switchover", "dob-promote", "dob-restore"}
+    assert not missing(named, lambda name: (ROOT / "terraform/modules/database-node/files/sbin" / name).exists())
+
+
+def guide_names():
+    return {f"dob-{role}" for role in guide("Roles")}
+
+
+@pytest.mark.parametrize("workflow", [path.name for path in FILES])
+def test_commands_run_with_pipefail(workflow):
+    if any(steps(workflow)):
+        assert load(workflow)["defaults"]["run"]["shell"] == "bash"
+
+
+@pytest.mark.parametrize("workflow", [path.name for path in FILES])
+def test_a_job_that_gets_credentials_waits_for_an_environment_or_only_reads(workflow):
+    for name, job in load(workflow)["jobs"].items():
+        roles = re.findall(r"role/dob-([\w-]+)", yaml.dump(job))
+        assert not roles or "environment" in job or roles == ["plan"], f"{name} takes {roles} without an environment"
+
+
+def test_a_change_by_hand_is_confirmed_by_words():
+    for workflow in ("switchover.yml", "promote-recovery.yml", "fail-back.yml", "rotate-password.yml"):
+        wanted = re.search(r'description: "Type: (.*)"', text(workflow)).group(1)
+        assert f'scripts/confirm "{wanted}"' in text(workflow), workflow

@@ -1,0 +1,194 @@
+"""The scripts that the workflows call, with the real client of AWS on an emulator."""
+
+import json
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from emulator import HERE, THERE, status
+
+CLUSTER = [("west-a", "replica"), ("west-b", "leader")]
+STANDBY = [("central-a", "standby_leader"), ("central-b", "replica")]
+ARGUMENTS = 'printf "%s\\n" "$@"'
+
+
+@pytest.fixture
+def region(aws):
+    """The primary region: its second data node leads. Each node says its name, and what it is asked."""
+    for name in ("west-a", "west-b"):
+        aws.node(name, HERE, "data", dob_status=status(*CLUSTER), dob_switchover=f"echo {name} moved", dob_backup=ARGUMENTS,
+                 dob_promote="echo 'the other region still leads' >&2; exit 1", dob_rejoin="exit 124")
+    aws.node("west-r", HERE, "restore", dob_restore=ARGUMENTS)
+    return aws
+
+
+def test_a_command_runs_on_the_leader_and_its_output_is_printed(script, region):
+    done = script("on-node", HERE, "leader", "dob-switchover", aws=region)
+    assert (done.code, done.out) == (0, "west-b moved\n"), done.err
+    assert region.sent[-1] == ("west-b", "dob-switchover")
+
+
+def test_of_two_regions_the_one_that_takes_writes_is_meant(script, region):
+    region.node("central-a", THERE, "data", dob_status=status(*STANDBY), dob_switchover="echo central")
+    assert script("on-node", f"{THERE},{HERE}", "writer", "dob-switchover", aws=region).out == "west-b moved\n"
+    assert script("on-node", f"{THERE},{HERE}", "leader", "dob-switchover", aws=region).out == "central\n"
+    refused = script("on-node", THERE, "writer", "dob-switchover", aws=region)
+    assert refused.code == 1 and f"no node in {THERE} is what was asked for (writer)" in refused.err
+
+
+def test_a_node_whose_status_fails_does_not_hide_the_leader(script, aws):
+    aws.node("west-a", HERE, "data", dob_status="echo 'no Patroni of this region answers' >&2; exit 1")
+    aws.node("west-b", HERE, "data", dob_status=status(*CLUSTER), dob_switchover="echo moved")
+    assert script("on-node", HERE, "leader", "dob-switchover", aws=aws).out == "moved\n"
+
+
+def test_the_command_fails_with_its_own_sentence(script, region):
+    failed = script("on-node", HERE, "data", "dob-promote", aws=region)
+    assert failed.code == 1
+    assert "the other region still leads" in failed.err and "dob-promote failed on i-" in failed.err
+
+
+def test_a_command_that_does_not_end_is_given_up(script, region):
+    failed = script("on-node", HERE, "data", "dob-rejoin", aws=region, ON_NODE_PATIENCE="2")
+    assert failed.code == 1 and "dob-rejoin on i-" in failed.err and "is not done after 2 s" in failed.err
+
+
+def test_a_time_is_one_argument(script, region):
+    done = script("on-node", HERE, "restore", "dob-restore", "2026-05-20 12:00:00.25+00", "2", aws=region)
+    assert done.out == "2026-05-20 12:00:00.25+00\n2\n", done.err
+
+
+@pytest.mark.parametrize("argument", ["$(touch hit)", "a;touch hit", "`touch hit`", "a b", "' touch hit '", "../x", "a\nb", ""])
+def test_nothing_that_a_shell_acts_on_gets_to_a_node(script, region, tmp_path, argument):
+    refused = script("on-node", HERE, "leader", "dob-backup", argument, aws=region)
+    assert refused.code == 1 and "is not a word or a time" in refused.err
+    assert not region.sent and not (tmp_path / "hit").exists()
+
+
+@pytest.mark.parametrize("arguments, words", [
+    ([HERE, "leader"], "usage: on-node"),
+    (["Ireland", "leader", "dob-status"], "'Ireland' is not a region"),
+    ([HERE, "boss", "dob-status"], "'boss' is not writer, leader, data or restore"),
+    ([HERE, "leader", "rm"], "'rm' is not an operations command"),
+    ([HERE, "leader", "dob-status;rm"], "is not an operations command"),
+])
+def test_wrong_words_are_refused_before_anything_is_asked(script, aws, arguments, words):
+    refused = script("on-node", *arguments, aws=aws)
+    assert refused.code == 1 and words in refused.err and len(refused.err.splitlines()) == 1
+
+
+def report(backups=(3, 3), archived=1, failed=None, error=False):
+    def ago(hours, spelling="%Y-%m-%dT%H:%M:%SZ"):
+        return hours if hours is None else (datetime.now(timezone.utc) - timedelta(hours=hours)).strftime(spelling)
+
+    postgres = "%Y-%m-%dT%H:%M:%S.123456+00:00"
+    return json.dumps({
+        "node": {"archiver": {"last_archived_time": ago(archived, postgres), "last_failed_time": ago(failed, postgres)}},
+        "backups": [{"stop": ago(age), "repository": number, "error": error} for number, age in enumerate(backups, 1)]})
+
+
+def test_fresh_backups_are_well(script):
+    done = script("check-backups", stdin=report(failed=9))
+    assert done.code == 0, done.err
+    assert "repository 2: the newest backup is 3 hours old" in done.out and "WAL was archived 1 hours ago" in done.out
+
+
+@pytest.mark.parametrize("fault, words", [
+    ({"backups": (3, 27)}, "the newest backup in repository 2 is 27 hours old"),
+    ({"backups": (3,)}, "repository 2 has no whole backup"),
+    ({"error": True}, "repository 1 has no whole backup; repository 2 has no whole backup"),
+    ({"archived": 27}, "the last WAL was archived 27 hours ago"),
+    ({"archived": 2, "failed": 1}, "archiving fails since"),
+    ({"archived": None}, "no WAL was ever archived"),
+])
+def test_old_or_missing_backups_are_named(script, fault, words):
+    done = script("check-backups", stdin=report(**fault))
+    assert done.code == 1 and words in done.err
+
+
+@pytest.mark.parametrize("said", ["", "{}", "no Patroni of this region answers", '{"node": {"name": "west-a"}}'])
+def test_what_is_no_status_is_refused(script, said):
+    done = script("check-backups", stdin=said)
+    assert done.code == 1 and "not what dob-status --json prints" in done.err
+
+
+def secret(aws):
+    return json.loads(aws.client("secretsmanager").get_secret_value(SecretId="dob/api")["SecretString"])
+
+
+def test_two_roles_take_turns_and_the_rest_of_the_secret_stays(script, aws):
+    before = {"pg_user": "dob_api_a", "pg_password": "first", "pg_admin_user": "dob_admin", "ca_certificate": "-----\nlines\n"}
+    aws.client("secretsmanager").create_secret(Name="dob/api", SecretString=json.dumps(before))
+    first = script("rotate-password", aws=aws, AWS_REGION=HERE)
+    assert (first.code, first.out) == (0, "dob_api_a\n"), first.err
+    after = secret(aws)
+    assert after["pg_user"] == "dob_api_b" and len(after["pg_password"]) == 64
+    assert {**after, "pg_user": 0, "pg_password": 0} == {**before, "pg_user": 0, "pg_password": 0}
+    assert script("rotate-password", aws=aws, AWS_REGION=HERE).out == "dob_api_b\n"
+    assert secret(aws)["pg_user"] == "dob_api_a" and secret(aws)["pg_password"] not in ("first", after["pg_password"])
+    assert after["pg_password"] not in first.out + first.err
+
+
+@pytest.mark.parametrize("value, words", [
+    ('{"pg_user": "postgres"}', "has pg_user 'postgres'"), ("nonsense", "is not JSON"), (None, "can't read the secret dob/api"),
+])
+def test_an_unknown_secret_is_left_alone(script, aws, value, words):
+    if value:
+        aws.client("secretsmanager").create_secret(Name="dob/api", SecretString=value)
+    done = script("rotate-password", aws=aws, AWS_REGION=HERE)
+    assert done.code == 1 and words in done.err
+    if value:
+        assert aws.client("secretsmanager").get_secret_value(SecretId="dob/api")["SecretString"] == value
+
+
+@pytest.fixture
+def two_regions(aws, tmp_path):
+    """The recovery region leads. What leads is a file, so that commands can change it."""
+    leads, lag = tmp_path / "leads", tmp_path / "lag"
+    leads.write_text("central")
+    lag.write_text("99999999\n0\n")
+
+    def says(name, follower):
+        # The stream's lag is the next line of the file each time it is asked for.
+        role = f'$([[ $(cat {leads}) == {follower} ]] && echo leader || echo standby_leader)'
+        return (f'role="{role}"; lag=$(head -n 1 {lag}); [[ $1 != --json || $role != leader ]] || sed -i "1{{\\$!d}}" {lag}\n'
+                f'echo "{{\\"cluster\\": [{{\\"name\\": \\"{name}\\", \\"role\\": \\"$role\\"}}], \\"node\\": {{\\"stat_wal_receiver\\": '
+                f'{{\\"slot_name\\": \\"s\\"}}, \\"stat_replication\\": [{{\\"state\\": \\"streaming\\", \\"lag_bytes\\": $lag}}]}}}}"\n')
+
+    aws.node("west-a", HERE, "data", dob_status=says("west-a", "west"), dob_rejoin="echo follows", dob_promote=f"echo west > {leads}")
+    aws.node("central-a", THERE, "data", dob_status=says("central-a", "central"), dob_rejoin=f'[[ $1 == --hand-over ]] && echo nobody > {leads}')
+    return aws
+
+
+def test_the_way_back_stops_writes_only_when_the_other_region_is_near(script, two_regions):
+    done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1")
+    assert done.code == 0, done.err
+    changes = [sent for sent in two_regions.sent if not sent[1].startswith("dob-status")]
+    assert changes == [("west-a", "dob-rejoin"), ("central-a", "dob-rejoin --hand-over"), ("west-a", "dob-promote")]
+
+
+def test_the_way_back_leaves_a_region_that_does_not_catch_up(script, two_regions, tmp_path):
+    (tmp_path / "lag").write_text("99999999\n")
+    done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1", FAIL_BACK_PATIENCE="1")
+    assert done.code == 1 and "99999999 bytes behind" in done.err
+    assert not [sent for sent in two_regions.sent if "--hand-over" in sent[1]]
+
+
+@pytest.mark.parametrize("name, arguments, words", [
+    ("smoke", [], "usage: smoke URL"),
+    ("smoke", ["https://dob.example.com/hello"], "is not a URL without a path"),
+    ("smoke", ["http://127.0.0.1:1"], "http://127.0.0.1:1/readyz gave no answer"),
+    ("deploy", ["primary", "latest", "https://a", "https://b"], "'latest' is not a digest"),
+    ("infrastructure", ["plan", "nowhere"], "there is no root terraform/nowhere"),
+    ("infrastructure", ["destroy", "primary"], "usage: infrastructure plan|apply|drift ROOT"),
+    ("restore-drill", ["run"], "set AWS_REGION"),
+    ("fail-back", ["eu-west-1", "eu-west-1"], "usage: fail-back LEADING RETURNING, two regions"),
+    ("confirm", ["words"], "usage: confirm EXPECTED TYPED"),
+    ("rotate-password", [], "set AWS_REGION"),
+    ("publish", ["image"], "usage: publish REGISTRY/NAME:TAG FILE"),
+    ("with-cluster", ["eu-west-1"], "usage: with-cluster REGION COMMAND"),
+    ("roll-pods", [], "usage: roll-pods OLD-ROLE"),
+])
+def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, words):
+    refused = script(name, *arguments)
+    assert refused.code == 1 and words in refused.err.splitlines()[-1]

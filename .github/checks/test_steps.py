@@ -1,0 +1,106 @@
+"""The workflows' steps that need nothing outside the machine, run as they stand."""
+
+import shutil
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from workflows import ROOT, local_steps
+
+STEPS = local_steps()
+CONFIRMATIONS = {
+    "switchover": "switchover",
+    "promote-recovery": "promote the recovery region",
+    "fail-back": "fail back to the primary region",
+    "rotate-password": "rotate the password",
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs a step in a folder that has the scripts, the way GitHub does."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+
+    def run(workflow, name, **environment):
+        step = tmp_path / "step.sh"
+        step.write_text(STEPS[workflow, name])
+        output, summary = tmp_path / "output", tmp_path / "summary"
+        for file in (output, summary):
+            file.write_text("")
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", step], cwd=tmp_path, capture_output=True, text=True,
+            env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": output, "GITHUB_STEP_SUMMARY": summary, **environment})
+        outputs = dict(line.split("=", 1) for line in output.read_text().splitlines())
+        return SimpleNamespace(code=done.returncode, said=done.stdout + done.stderr, outputs=outputs, summary=summary.read_text())
+
+    run.folder = tmp_path
+    return run
+
+
+def test_each_such_step_is_tried_here():
+    tried = {("release", "The tag is the version"), ("release", "Gather"), ("deploy-region", "The tag is a release's"),
+             ("infrastructure", "Write the comment"), ("infrastructure-root", "Are there changes?")}
+    assert set(STEPS) == tried | {(workflow, "Confirm") for workflow in CONFIRMATIONS}
+
+
+@pytest.mark.parametrize("workflow", CONFIRMATIONS)
+def test_nothing_is_done_until_it_is_typed(run, workflow):
+    assert run(workflow, "Confirm", TYPED=CONFIRMATIONS[workflow]).code == 0
+    for typed in ("", "yes", CONFIRMATIONS[workflow].upper(), "$(true)"):
+        refused = run(workflow, "Confirm", TYPED=typed)
+        assert refused.code == 1 and f"type '{CONFIRMATIONS[workflow]}'" in refused.said
+
+
+def test_a_tag_is_the_version_in_both_manifests(run):
+    for manifest in ("Cargo.toml", "spin.toml"):
+        shutil.copy(ROOT / manifest, run.folder)
+    version = next(line.split('"')[1] for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version"))
+    assert run("release", "The tag is the version", GITHUB_REF_NAME=f"v{version}").code == 0
+    assert run("release", "The tag is the version", GITHUB_REF_NAME="v9.9.9").code == 1
+    manifest = run.folder / "spin.toml"
+    manifest.write_text(manifest.read_text().replace(f'version = "{version}"', 'version = "9.9.9"'))
+    refused = run("release", "The tag is the version", GITHUB_REF_NAME=f"v{version}")
+    assert refused.code == 1 and "spin.toml has version 9.9.9" in refused.said
+
+
+def test_what_is_released_has_checksums(run):
+    component = run.folder / "target/wasm32-wasip2/release/dob_api.wasm"
+    component.parent.mkdir(parents=True)
+    component.write_bytes(b"component")
+    assert run("release", "Gather").code != 0, "without its bill of materials"
+    shutil.rmtree(run.folder / "release")
+    (run.folder / "target/sbom.cdx.json").write_text("{}")
+    gathered = run("release", "Gather")
+    assert gathered.code == 0, gathered.said
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=run.folder / "release", check=True)
+    assert "dob_api.wasm" in gathered.summary and "sbom.cdx.json" in gathered.summary
+
+
+@pytest.mark.parametrize("tag, code", [("v1.20.3", 0), ("main", 1), ("v1", 1), ("v1.2.3-rc1", 1), ("v1.2.3;true", 1)])
+def test_only_a_release_is_deployed(run, tag, code):
+    assert run("deploy-region", "The tag is a release's", TAG=tag).code == code
+
+
+@pytest.mark.parametrize("plan, changes", [
+    ("No changes. Your infrastructure matches the configuration.\n", "false"),
+    ("Terraform will perform the following actions:\nPlan: 1 to add, 0 to change, 0 to destroy.\n", "true"),
+])
+def test_a_plan_without_changes_is_not_applied(run, plan, changes):
+    (run.folder / "plan.txt").write_text(plan)
+    done = run("infrastructure-root", "Are there changes?")
+    assert done.outputs == {"changes": changes} and plan.splitlines()[0] in done.summary
+
+
+def test_the_comment_has_every_plan_and_fits(run):
+    for root in ("global", "primary", "recovery"):
+        folder = run.folder / f"plans/plan-{root}"
+        folder.mkdir(parents=True)
+        (folder / "plan.txt").write_text(f"of {root}\n" + "x" * 99 + "\n" + "y\n" * 50_000 + "Plan: 3 to add, 0 to change, 0 to destroy.\n")
+    done = run("infrastructure", "Write the comment")
+    comment = (run.folder / "comment.md").read_text()
+    assert done.code == 0 and len(comment) < 65_536
+    for root in ("global", "primary", "recovery"):
+        assert f"<summary>{root}: Plan: 3 to add" in comment and f"    of {root}\n" in comment
+    (run.folder / "plans/plan-primary/plan.txt").unlink()
+    assert run("infrastructure", "Write the comment").code != 0, "a root without a plan"
