@@ -10,16 +10,11 @@ from workflows import FILES, ROOT, load, scripts, steps, text
 ALL = "\n".join(path.read_text() for path in FILES)
 SCRIPTS = "\n".join(path.read_text() for path in (ROOT / "scripts").iterdir())
 GUIDE = (ROOT / "docs/pipelines.md").read_text()
-# Parts that other branches bring; each is struck off here when it comes.
-COMING = {
-    "make k8s", "make observability", "make rollout", "make terraform",
-    "scripts/fill-secrets", "scripts/rollout", "k8s/release/kustomization.yaml", "terraform/recovery", "terraform/global", "dob-checksum",
-}
 
 
 def missing(names, exists):
-    """What is named and is not there; what is COMING must really not be there."""
-    return {name for name in names if not exists(name)} - COMING | {f"{name} is no longer COMING" for name in names & COMING if exists(name)}
+    """What is named and is not there."""
+    return {name for name in names if not exists(name)}
 
 
 def guide(heading):

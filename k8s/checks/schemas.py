@@ -7,7 +7,7 @@ import kubernetes_validate
 import yaml
 
 # The version of the clusters; terraform names the same.
-KUBERNETES = "1.34"
+KUBERNETES = "1.35"
 
 # Other people's kinds, by what serves them.
 CUSTOM = {

@@ -18,7 +18,7 @@ def refused(manifests: Copy, sentence: str) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["database_host_a", "database_host_b", "aws_region", "target_group_arn", "secrets_role_arn", "load_balancer_cidr_c"],
+    ["database_host_a", "database_host_b", "aws_region", "target_group_arn", "load_balancer_cidr_c"],
 )
 def test_a_setting_that_is_missing(manifests, setting):
     manifests.replace("overlays/primary/region.yaml", f"  {setting}:", f"  other_{setting}:")
@@ -26,7 +26,7 @@ def test_a_setting_that_is_missing(manifests, setting):
 
 
 def test_a_database_host_that_is_no_address(manifests):
-    manifests.replace("overlays/primary/region.yaml", "10.10.20.11", "db-a.internal")
+    manifests.replace("overlays/primary/region.yaml", "10.20.68.11", "db-a.internal")
     refused(manifests, "A database host is db-a.internal: region.yaml must have its IPv4 address.")
 
 

@@ -13,7 +13,10 @@ locals {
     apply-recovery = { subjects = ["environment:recovery"], managed = "PowerUserAccess", policy = local.apply.recovery }
     release        = { subjects = ["environment:release"], managed = null, policy = local.release }
     deploy         = { subjects = ["environment:deploy-primary", "environment:deploy-recovery"], managed = null, policy = local.deploy }
-    operations     = { subjects = ["environment:operations"], managed = null, policy = local.operations }
+    operations     = { subjects = ["environment:operations", "environment:backup"], managed = null, policy = local.operations }
+    # Makes the restore node in the recovery region, restores on it, takes it away.
+    restore-drill   = { subjects = ["environment:restore-drill"], managed = "PowerUserAccess", policy = concat(local.apply.recovery, local.operations) }
+    rotate-password = { subjects = ["environment:operations"], managed = null, policy = local.rotate_password }
   }
 }
 

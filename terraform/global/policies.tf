@@ -18,7 +18,7 @@ locals {
 
   # A region's root makes the roles of machines and pods, the global one those of the workflows.
   region_roles   = ["database-*", "eks-*", "flow-logs-*", "pod-*"]
-  workflow_roles = ["plan", "apply-global", "apply-primary", "apply-recovery", "release", "deploy", "operations"]
+  workflow_roles = ["plan", "apply-global", "apply-primary", "apply-recovery", "release", "deploy", "operations", "restore-drill", "rotate-password"]
   role_names     = { global = local.workflow_roles, primary = local.region_roles, recovery = local.region_roles }
 
   # On top of PowerUserAccess, which has all but IAM. What a role made this way may do is not limited here: it is reviewed with the plan.
@@ -96,6 +96,26 @@ locals {
       Resource = [for side in values(local.sides) : "arn:aws:ssm:${side.region}::document/AWS-StartPortForwardingSessionToRemoteHost"]
     },
     { Sid = "OwnSessions", Effect = "Allow", Action = ["ssm:ResumeSession", "ssm:TerminateSession"], Resource = "arn:aws:ssm:*:${local.account}:session/$${aws:userid}-*" },
+  ]
+
+  # The API's own secret, which holds the password that is rotated; the other region's is a copy.
+  rotate_password = [
+    {
+      Sid      = "ApiSecret"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
+      Resource = "arn:aws:secretsmanager:${local.region_of_root.primary}:${local.account}:secret:${local.service}/api-??????"
+    },
+    {
+      Sid      = "ItsKey"
+      Effect   = "Allow"
+      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      Resource = "arn:aws:kms:${local.region_of_root.primary}:${local.account}:key/*"
+      Condition = {
+        StringEquals               = { "kms:ViaService" = "secretsmanager.${local.region_of_root.primary}.amazonaws.com" }
+        "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/${local.service}-secrets" }
+      }
+    },
   ]
 
   # The operations commands on the database nodes, through one document that runs nothing else.

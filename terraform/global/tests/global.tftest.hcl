@@ -80,7 +80,7 @@ run "least_privilege" {
     error_message = "A workflow may change everything of a kind."
   }
   assert {
-    condition     = keys(aws_iam_role_policy_attachment.github) == ["apply-global", "apply-primary", "apply-recovery", "plan"]
+    condition     = keys(aws_iam_role_policy_attachment.github) == ["apply-global", "apply-primary", "apply-recovery", "plan", "restore-drill"]
     error_message = "A workflow that needs few rights has a managed policy."
   }
 }

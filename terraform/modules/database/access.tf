@@ -12,9 +12,18 @@ locals {
   # The other region's nodes stream from here, and ask Patroni who leads.
   between_regions = { postgresql = var.ports.postgresql, patroni = var.ports.patroni }
 
+  # Prometheus runs in the cluster; Patroni's port gives metrics, too, and changes nothing without a certificate.
+  metrics = {
+    etcd              = var.ports.etcd_metrics
+    node-exporter     = var.ports.node_exporter
+    patroni           = var.ports.patroni
+    postgres-exporter = var.ports.postgres_exporter
+  }
+
   ingress = merge(
     { for name, port in local.among_nodes : "nodes-${name}" => { port = port, group = aws_security_group.nodes.id } },
     { for name, port in local.between_regions : "other-region-${name}" => { port = port, cidr = var.peer.data_cidr } },
+    { for name, port in local.metrics : "metrics-${name}" => { port = port, group = var.clients.security_group_id } },
     { pods = { port = var.ports.postgresql, group = var.clients.security_group_id } },
     var.ssh == null ? {} : { ssh = { port = 22, cidr = var.ssh.from } },
   )

@@ -42,7 +42,7 @@ variable "clients" {
 
 variable "ports" {
   description = "TCP ports of the nodes."
-  type        = object({ postgresql = number, patroni = number, etcd_client = number, etcd_peer = number })
+  type        = object({ postgresql = number, patroni = number, etcd_client = number, etcd_peer = number, etcd_metrics = number, node_exporter = number, postgres_exporter = number })
 }
 
 variable "backups" {

@@ -51,7 +51,7 @@ resource "aws_lb_target_group" "pods" {
   target_type          = "ip"
   protocol             = "TCP"
   port                 = var.pods.port
-  deregistration_delay = var.deregistration_seconds
+  deregistration_delay = var.drain.deregistration_seconds
   # Pods see the load balancer's addresses, which network policies can name.
   preserve_client_ip = false
 
@@ -59,10 +59,10 @@ resource "aws_lb_target_group" "pods" {
     protocol            = "HTTP"
     path                = "/readyz"
     matcher             = "200"
-    interval            = 10
+    interval            = var.drain.interval_seconds
     timeout             = 6 # /readyz answers within 5 s, whatever the database does
-    healthy_threshold   = 2
-    unhealthy_threshold = 2
+    healthy_threshold   = var.drain.healthy_checks
+    unhealthy_threshold = var.drain.unhealthy_checks
   }
 }
 

@@ -27,7 +27,7 @@ variable "hostnames" {
   type        = object({ service = string, region = string })
 }
 
-variable "deregistration_seconds" {
-  description = "How long connections to a pod that was taken out are kept. A pod's preStop must be longer."
-  type        = number
+variable "drain" {
+  description = "How long connections of a pod that was taken out are kept, in seconds, and when the health check takes a pod in or out."
+  type        = object({ deregistration_seconds = number, interval_seconds = number, healthy_checks = number, unhealthy_checks = number })
 }

@@ -66,6 +66,9 @@ resource "aws_eks_node_group" "this" {
   node_role_arn          = aws_iam_role.node.arn
   subnet_ids             = var.subnet_ids
 
+  # Where k8s/aws/shim.yaml has Spin installed.
+  labels = { spin = "true" }
+
   launch_template {
     id      = aws_launch_template.node.id
     version = aws_launch_template.node.latest_version

@@ -15,8 +15,11 @@ locals {
       local.answers,
     ]
     data = concat(
+      # The API's pods, and Prometheus.
+      [for port in [var.ports.postgresql, var.ports.patroni, var.ports.etcd_metrics, var.ports.node_exporter, var.ports.postgres_exporter] :
+        { protocol = "tcp", cidr = var.blocks.private, from = port, to = port }
+      ],
       [
-        { protocol = "tcp", cidr = var.blocks.private, from = var.ports.postgresql, to = var.ports.postgresql },
         { protocol = "-1", cidr = var.blocks.data, from = 0, to = 0 },
         { protocol = "tcp", cidr = var.peer.data_cidr, from = var.ports.postgresql, to = var.ports.postgresql },
         { protocol = "tcp", cidr = var.peer.data_cidr, from = var.ports.patroni, to = var.ports.patroni },

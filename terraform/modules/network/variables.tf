@@ -28,7 +28,7 @@ variable "subnets" {
 
 variable "ports" {
   description = "TCP ports that the data subnets' network ACL lets in."
-  type        = object({ postgresql = number, patroni = number })
+  type        = object({ postgresql = number, patroni = number, etcd_metrics = number, node_exporter = number, postgres_exporter = number })
 }
 
 variable "single_nat_gateway" {

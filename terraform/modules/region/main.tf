@@ -116,10 +116,10 @@ module "eks" {
 module "edge" {
   source = "../edge"
 
-  name                   = local.service
-  network                = { vpc_id = module.network.vpc_id, subnet_ids = values(module.network.subnet_ids.public) }
-  pods                   = { security_group_id = module.eks.security_group_id, port = module.topology.ports.pods }
-  zone_id                = data.aws_route53_zone.this.zone_id
-  hostnames              = { service = module.topology.hostname, region = local.here.hostname }
-  deregistration_seconds = module.topology.deregistration_seconds
+  name      = local.service
+  network   = { vpc_id = module.network.vpc_id, subnet_ids = values(module.network.subnet_ids.public) }
+  pods      = { security_group_id = module.eks.security_group_id, port = module.topology.ports.pods }
+  zone_id   = data.aws_route53_zone.this.zone_id
+  hostnames = { service = module.topology.hostname, region = local.here.hostname }
+  drain     = module.topology.drain
 }

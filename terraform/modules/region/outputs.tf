@@ -1,14 +1,13 @@
 output "kubernetes" {
   description = "What k8s/ is given: cluster, VPC, target group, deploy group, network blocks, and the seconds that a pod must outlive."
   value = {
-    cluster                = module.eks.name
-    region                 = local.here.region
-    vpc_id                 = module.network.vpc_id
-    target_group_arn       = module.edge.target_group_arn
-    deployers_group        = module.eks.deployers_group
-    blocks                 = local.here.blocks
-    deregistration_seconds = module.topology.deregistration_seconds
-    secret                 = module.topology.secrets.api
+    cluster          = module.eks.name
+    region           = local.here.region
+    vpc_id           = module.network.vpc_id
+    target_group_arn = module.edge.target_group_arn
+    deployers_group  = module.eks.deployers_group
+    blocks           = local.here.blocks
+    secret           = module.topology.secrets.api
   }
 }
 

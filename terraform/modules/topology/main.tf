@@ -15,6 +15,8 @@ locals {
     r = { zone = "a", host = 12, role = "restore" }
   }
 
+  drain = yamldecode(file("${path.module}/../../../k8s/base/drain.yaml")).data
+
   hostname = "${var.service}.${var.domain}"
 
   blocks = { for side, place in var.regions : side => {

@@ -15,7 +15,16 @@ output "sides" {
 
 output "ports" {
   description = "TCP ports: of the pods, and of the database nodes."
-  value       = { pods = 80, postgresql = 5432, patroni = 8008, etcd_client = 2379, etcd_peer = 2380 }
+  value = {
+    pods              = 80
+    postgresql        = 5432
+    patroni           = 8008
+    etcd_client       = 2379
+    etcd_peer         = 2380
+    etcd_metrics      = 2381
+    node_exporter     = 9100
+    postgres_exporter = 9187
+  }
 }
 
 output "secrets" {
@@ -27,7 +36,12 @@ output "secrets" {
   }
 }
 
-output "deregistration_seconds" {
-  description = "How long the load balancer goes on sending to a pod that was taken out: a pod must live longer than that."
-  value       = 60
+output "drain" {
+  description = "How a pod leaves the load balancer, as k8s/base/drain.yaml has it: seconds that its connections are kept, and the health check's seconds and counts."
+  value = {
+    deregistration_seconds = tonumber(local.drain.deregistration_delay_seconds)
+    interval_seconds       = tonumber(local.drain.health_check_interval_seconds)
+    healthy_checks         = tonumber(local.drain.healthy_threshold_checks)
+    unhealthy_checks       = tonumber(local.drain.unhealthy_threshold_checks)
+  }
 }

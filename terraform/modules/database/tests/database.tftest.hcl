@@ -16,7 +16,7 @@ variables {
   peer           = { region = "eu-central-1", addresses = ["10.21.68.11", "10.21.69.11"], data_cidr = "10.21.68.0/22" }
   network        = { vpc_id = "vpc-0123", subnet_ids = { eu-west-1a = "subnet-a", eu-west-1b = "subnet-b", eu-west-1c = "subnet-c" } }
   clients        = { security_group_id = "sg-pods", cidr = "10.20.0.0/18" }
-  ports          = { postgresql = 5432, patroni = 8008, etcd_client = 2379, etcd_peer = 2380 }
+  ports          = { postgresql = 5432, patroni = 8008, etcd_client = 2379, etcd_peer = 2380, etcd_metrics = 2381, node_exporter = 9100, postgres_exporter = 9187 }
   backups        = { buckets = { eu-west-1 = "west-backups", eu-central-1 = "central-backups" }, key_alias = "alias/dob-backups" }
   secrets        = { certificate_authority = "dob/certificate-authority", passwords = "dob/passwords", key_arn = "arn:aws:kms:eu-west-1:123456789012:key/secrets" }
   instance_types = { data = "m7i.large", witness = "t3.small" }
@@ -87,8 +87,8 @@ run "who_may_connect" {
     error_message = "Others than the other region's data subnets come in by address."
   }
   assert {
-    condition     = [for rule in aws_vpc_security_group_ingress_rule.nodes : rule.from_port if rule.referenced_security_group_id == "sg-pods"] == [5432]
-    error_message = "The pods reach more than PostgreSQL."
+    condition     = [for rule in aws_vpc_security_group_ingress_rule.nodes : rule.from_port if rule.referenced_security_group_id == "sg-pods"] == [2381, 9100, 8008, 9187, 5432]
+    error_message = "The pods reach more than PostgreSQL and metrics."
   }
   assert {
     condition     = toset([for rule in aws_vpc_security_group_ingress_rule.nodes : rule.from_port if rule.cidr_ipv4 != null]) == toset([5432, 8008])

@@ -3,12 +3,12 @@ mock_provider "aws" {
 }
 
 variables {
-  name                   = "dob"
-  network                = { vpc_id = "vpc-0123", subnet_ids = ["subnet-a", "subnet-b", "subnet-c"] }
-  pods                   = { security_group_id = "sg-pods", port = 80 }
-  zone_id                = "Z0123"
-  hostnames              = { service = "dob.example.com", region = "primary.dob.example.com" }
-  deregistration_seconds = 60
+  name      = "dob"
+  network   = { vpc_id = "vpc-0123", subnet_ids = ["subnet-a", "subnet-b", "subnet-c"] }
+  pods      = { security_group_id = "sg-pods", port = 80 }
+  zone_id   = "Z0123"
+  hostnames = { service = "dob.example.com", region = "primary.dob.example.com" }
+  drain     = { deregistration_seconds = 60, interval_seconds = 10, healthy_checks = 2, unhealthy_checks = 3 }
 }
 
 run "the_load_balancer" {

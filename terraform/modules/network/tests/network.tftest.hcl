@@ -11,7 +11,7 @@ variables {
     private = { eu-west-1a = "10.20.0.0/20", eu-west-1b = "10.20.16.0/20", eu-west-1c = "10.20.32.0/20" }
     data    = { eu-west-1a = "10.20.68.0/24", eu-west-1b = "10.20.69.0/24", eu-west-1c = "10.20.70.0/24" }
   }
-  ports              = { postgresql = 5432, patroni = 8008 }
+  ports              = { postgresql = 5432, patroni = 8008, etcd_metrics = 2381, node_exporter = 9100, postgres_exporter = 9187 }
   peer               = { region = "eu-central-1", data_cidr = "10.21.68.0/22" }
   logs_key_arn       = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
   log_retention_days = 365
