@@ -40,18 +40,19 @@ resource "aws_route53_health_check" "side" {
   tags              = { Name = each.value.hostname }
 }
 
-# The primary region answers while it is healthy, else the recovery region. Names, not load balancers: this root asks no region.
+# The leading region answers while it is healthy, else the other one. Which one leads is a person's decision, as in the database: a
+# region that follows is healthy, too, and can only greet. Names, not load balancers: this root asks no region.
 resource "aws_route53_record" "failover" {
-  for_each = local.sides
+  for_each = { PRIMARY = var.leading_side, SECONDARY = one(setsubtract(keys(local.sides), [var.leading_side])) }
 
   zone_id         = data.aws_route53_zone.this.zone_id
   name            = module.topology.hostname
   type            = "CNAME"
   ttl             = 30
-  records         = [each.value.hostname]
-  set_identifier  = each.key
-  health_check_id = aws_route53_health_check.side[each.key].id
+  records         = [local.sides[each.value].hostname]
+  set_identifier  = lower(each.key)
+  health_check_id = aws_route53_health_check.side[each.value].id
   failover_routing_policy {
-    type = each.key == "primary" ? "PRIMARY" : "SECONDARY"
+    type = each.key
   }
 }

@@ -9,6 +9,16 @@ variable "regions" {
   default     = null
 }
 
+variable "leading_side" {
+  description = "The side whose database takes writes: clients are sent there first. To be changed after dob-promote, and after failing back."
+  type        = string
+  default     = "primary"
+  validation {
+    condition     = contains(["primary", "recovery"], var.leading_side)
+    error_message = "leading_side must be primary or recovery."
+  }
+}
+
 variable "github_repository" {
   description = "Repository on GitHub whose workflows get the roles, as owner/name."
   type        = string

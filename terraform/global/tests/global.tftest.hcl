@@ -12,17 +12,36 @@ variables {
 run "failover" {
   command = plan
   assert {
-    condition     = { for side, record in aws_route53_record.failover : side => one(record.failover_routing_policy).type } == { primary = "PRIMARY", recovery = "SECONDARY" }
+    condition     = { for rank, record in aws_route53_record.failover : rank => one(record.records) } == { PRIMARY = "primary.dob.example.com", SECONDARY = "recovery.dob.example.com" }
     error_message = "The primary region does not come first."
   }
   assert {
-    condition     = alltrue([for side, record in aws_route53_record.failover : record.records == toset(["${side}.dob.example.com"]) && record.ttl <= 60])
-    error_message = "A record answers with another name than the region's, or clients keep it for too long."
+    condition     = alltrue([for rank, record in aws_route53_record.failover : one(record.failover_routing_policy).type == rank && record.ttl <= 60])
+    error_message = "A record has another rank, or clients keep it for too long."
   }
   assert {
     condition     = alltrue([for check in aws_route53_health_check.side : check.type == "HTTPS" && check.resource_path == "/readyz"])
     error_message = "A region's health is not asked of its pods."
   }
+}
+
+run "the_recovery_region_leads" {
+  command = plan
+  variables {
+    leading_side = "recovery"
+  }
+  assert {
+    condition     = { for rank, record in aws_route53_record.failover : rank => one(record.records) } == { PRIMARY = "recovery.dob.example.com", SECONDARY = "primary.dob.example.com" }
+    error_message = "Clients are not sent to the promoted region first."
+  }
+}
+
+run "no_such_side" {
+  command = plan
+  variables {
+    leading_side = "third"
+  }
+  expect_failures = [var.leading_side]
 }
 
 run "the_registry" {
