@@ -2,14 +2,13 @@
 
 use crate::alerts;
 use crate::world::{CENTRAL, Row, WEST, World};
-use anyhow::{Result, bail, ensure};
-use dob_host::lab::Boot;
+use anyhow::{Context, Result, bail, ensure};
+use dob_host::lab::{Boot, Node};
+use serde::Deserialize;
 use std::time::{Duration, Instant};
 
 /// The fresh node of the recovery region.
 const FRESH: &str = "central-r";
-const DIGEST: &str =
-    "SELECT count(*) || ' ' || md5(string_agg(username || date_of_birth, ',' ORDER BY username)) FROM dob_api.birthday";
 const READY: &str = "systemctl is-active --quiet dob-volume && systemctl is-active --quiet dob-secrets";
 /// The lab's S3 has the buckets in its paths.
 const AWS: &str =
@@ -18,6 +17,13 @@ const AWS: &str =
 const RECOVERY_POINT: Duration = Duration::from_secs(60);
 /// What a segment takes on its way to S3.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
+/// What dob-checksum says of the data.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Data {
+    rows: u64,
+    checksum: String,
+}
 
 /// Somebody deletes all; the moment before comes back on a fresh node of the recovery region.
 pub async fn restore(world: &mut World) -> Result<Row> {
@@ -32,7 +38,7 @@ pub async fn restore(world: &mut World) -> Result<Row> {
     world.lab.nodes[FRESH].run(&["dob-restore", &moment]).await?;
     let restore = started.elapsed().as_secs();
     compare(world, &before).await?;
-    let rows = before.split(' ').next().unwrap_or_default();
+    let rows = before.rows;
     let note = format!(
         "all {rows} rows are back: a fresh node in {boot} s, dob-restore in {restore} s; RPO {} s by archive_timeout, {} s here",
         RECOVERY_POINT.as_secs(),
@@ -49,7 +55,7 @@ pub async fn bucket_lost(world: &mut World) -> Result<Row> {
     let bucket = format!("s3://dob-backups-{CENTRAL}");
     let aws = |command: &str| format!("{AWS}; aws s3 --region {CENTRAL} {command} {bucket}");
     world.lab.nodes[&leader].run(&["bash", "-ec", &aws("rb --force")]).await?;
-    world.lab.nodes[&leader].sql("postgres", "SELECT pg_switch_wal()").await?;
+    world.lab.nodes[&leader].sql("postgres", "SELECT pg_create_restore_point('bucket lost'), pg_switch_wal()").await?;
     alerts::fired(&world.prometheus, Instant::now(), &["WalArchiveFailing".to_owned()].into()).await?;
     fresh_node(world).await?;
     let refused = world.lab.nodes[FRESH].run(&["dob-restore", &moment, "1"]).await;
@@ -95,12 +101,12 @@ pub async fn damaged(world: &mut World) -> Result<Row> {
 }
 
 /// A backup, rows after it, and a DELETE without WHERE: the leader, what was there before, and when that was.
-async fn disaster(world: &mut World) -> Result<(String, String, String)> {
+async fn disaster(world: &mut World) -> Result<(String, Data, String)> {
     let (leader, ..) = world.roles().await?;
     world.lab.nodes[&leader].run(&["dob-backup"]).await?;
     world.load().await.stop().await;
     let node = &world.lab.nodes[&leader];
-    let before = node.sql("dob_api", DIGEST).await?;
+    let before = data(node).await?;
     let moment = node.sql("postgres", "SELECT now()").await?;
     node.sql("dob_api", "DELETE FROM dob_api.birthday").await?;
     Ok((leader, before, moment))
@@ -124,9 +130,13 @@ async fn fresh_node(world: &mut World) -> Result<()> {
 }
 
 /// The restored rows must be those of before; the fresh node is terminated.
-async fn compare(world: &mut World, before: &str) -> Result<()> {
-    let after = world.lab.nodes[FRESH].sql("dob_api", DIGEST).await?;
+async fn compare(world: &mut World, before: &Data) -> Result<()> {
+    let after = data(&world.lab.nodes[FRESH]).await?;
     world.lab.node(FRESH).power_off()?;
-    ensure!(after == before, "{before} before, {after} restored");
+    ensure!(after == *before, "{before:?} before, {after:?} restored");
     Ok(())
+}
+
+async fn data(node: &Node) -> Result<Data> {
+    serde_json::from_str(&node.run(&["dob-checksum"]).await?).context("dob-checksum")
 }
