@@ -118,8 +118,8 @@ k8s: setup-k8s ## Render the Kubernetes overlays and check them
 	.venv-k8s/bin/python k8s/checks/check.py $(notdir $(wildcard k8s/overlays/*))
 	.venv-k8s/bin/python -m pytest --quiet -p no:cacheprovider k8s/checks
 
-documents: ## Check that the architecture diagram shows what the code has, and that its picture is the current one
-	docs/check-architecture
+documents: ## Check the architecture diagram against the code and its picture, and the names in the documents
+	docs/check
 
 rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 rollout: setup-test setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
