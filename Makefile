@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-terraform setup-aws setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
-	reproducible sbom run test terraform emulator k8s observability workflows supply-chain rollout lab drill bench fuzz clean
+	reproducible sbom run test terraform emulator k8s observability workflows supply-chain rollout documents lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
@@ -89,7 +89,7 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-test: setup-test component terraform k8s observability workflows ## Run every check
+test: setup-test component terraform k8s observability workflows documents ## Run every check
 	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
 	cargo fmt --check
 	cargo fmt --check $(HOST)
@@ -117,6 +117,9 @@ observability: setup-observability ## Check alert rules, their tests, dashboards
 k8s: setup-k8s ## Render the Kubernetes overlays and check them
 	.venv-k8s/bin/python k8s/checks/check.py $(notdir $(wildcard k8s/overlays/*))
 	.venv-k8s/bin/python -m pytest --quiet -p no:cacheprovider k8s/checks
+
+documents: ## Check the architecture diagram against the code and its picture, and the names in the documents
+	docs/check
 
 rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 rollout: setup-test setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
