@@ -24,7 +24,7 @@ define venv
 endef
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install what running needs: a C compiler, OpenSSL, PostgreSQL
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
