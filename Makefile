@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-terraform setup-aws setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
-	reproducible sbom run test terraform emulator k8s observability workflows supply-chain rollout documents lab drill bench fuzz clean
+	reproducible sbom run test checks terraform emulator k8s observability workflows supply-chain rollout documents lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
@@ -89,7 +89,7 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-test: setup-test component terraform k8s observability workflows documents ## Run every check
+test: setup-test component ## Check the API: contract, calendar, faults, on a real PostgreSQL
 	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
 	cargo fmt --check
 	cargo fmt --check $(HOST)
@@ -100,7 +100,8 @@ test: setup-test component terraform k8s observability workflows documents ## Ru
 	cargo test $(HOST) --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
-	cargo test $(HOST) --test rollout -- --test-threads=1
+
+checks: terraform k8s observability workflows documents rollout ## Check all the rest: infrastructure, manifests, rollouts, alerts, workflows, documents
 
 terraform: setup-aws ## Check the infrastructure code: format, tests of every module and root, policies
 	terraform fmt -check -recursive terraform host-tests/lab
