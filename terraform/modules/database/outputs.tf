@@ -2,7 +2,7 @@ output "addresses" {
   description = "Address of every running node, by name."
   value       = { for name, node in local.nodes : name => node.address }
   precondition {
-    condition     = alltrue([for node in values(module.node) : node.ports == { for name, port in var.ports : name => port if name != "pods" }])
+    condition     = alltrue([for node in values(module.node) : node.ports == var.ports])
     error_message = "The security group opens other ports than the nodes listen on."
   }
 }
