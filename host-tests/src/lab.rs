@@ -95,7 +95,8 @@ impl Lab {
         None
     }
 
-    /// Waits until a region has a leader in this role that its replica streams from, and names both.
+    /// Waits until a region has a leader in this role that its replica streams from, and names both. A standby leader must be
+    /// streamed to as well.
     pub async fn healthy(&self, region: &str, role: &str) -> Result<(String, String)> {
         let started = Instant::now();
         loop {
@@ -105,6 +106,7 @@ impl Lab {
             }
             if let (Some(leader), Some(replica)) = (roles.get(role), roles.get("replica"))
                 && self.streams(leader, replica).await
+                && (role == "primary" || self.receives(leader).await)
             {
                 return Ok((leader.clone(), replica.clone()));
             }
@@ -121,6 +123,11 @@ impl Lab {
              WHERE application_name = '{replica}' AND state = 'streaming'"
         );
         self.nodes[leader].sql("postgres", &sql).await.is_ok_and(|count| count == "1")
+    }
+
+    async fn receives(&self, standby_leader: &str) -> bool {
+        let sql = "SELECT count(*) FROM pg_stat_wal_receiver WHERE status = 'streaming'";
+        self.nodes[standby_leader].sql("postgres", sql).await.is_ok_and(|count| count == "1")
     }
 
     /// Where the host's certificates of trust are: the authority of the nodes' servers.

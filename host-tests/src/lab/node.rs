@@ -118,9 +118,10 @@ impl Node {
         Ok(())
     }
 
-    /// As if its power was cut: nothing of it gets to do anything any more.
+    /// As if its power was cut: nothing of it gets to do anything any more, not even to end its connections.
     pub fn power_off(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
+        self.cut()?;
         kill(running.init, Signal::SIGKILL)?;
         running.nspawn.wait()?;
         drop(running);
@@ -167,12 +168,15 @@ impl Node {
 
     /// Drops every packet from this machine to the node's PostgreSQL; other nodes reach it.
     pub fn drop_packets_of_clients(&self) -> Result<()> {
-        let rules = format!(
-            "add table ip lab; add chain ip lab dropped {{ type filter hook output priority 0; }};
-             add rule ip lab dropped ip daddr {} tcp dport {} drop",
-            self.address, self.ports.postgresql
-        );
+        let rules = dropping(&format!("ip daddr {} tcp dport {}", self.address, self.ports.postgresql));
         run(Command::new("nft").arg(rules)).map(drop)
+    }
+
+    /// Drops every packet from the node's PostgreSQL to another node, until the power goes.
+    pub fn drop_packets_to(&self, peer: Ipv4Addr) -> Result<()> {
+        let running = self.running.as_ref().with_context(|| format!("{} is off", self.name))?;
+        let rules = dropping(&format!("ip daddr {peer} tcp sport {}", self.ports.postgresql));
+        run(Command::new("nsenter").args(["--target", &running.init.to_string(), "--net", "nft"]).arg(rules)).map(drop)
     }
 
     /// Ends `drop_packets_of_clients`.
@@ -314,6 +318,14 @@ impl Node {
         }
         Ok(())
     }
+}
+
+/// Rules that drop the packets to be sent that this condition holds for.
+fn dropping(condition: &str) -> String {
+    format!(
+        "add table ip lab; add chain ip lab dropped {{ type filter hook output priority 0; }};
+         add rule ip lab dropped {condition} drop"
+    )
 }
 
 /// What a Patroni says its node is (primary, standby_leader, replica), if it answers and PostgreSQL runs.

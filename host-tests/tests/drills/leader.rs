@@ -8,6 +8,8 @@ use dob_host::lab::Node;
 use std::time::{Duration, Instant};
 
 const AFTER: Duration = Duration::from_secs(5);
+/// How far behind the replica is when it matters.
+const LAG: Duration = Duration::from_secs(3);
 
 /// Both regions from user data alone, and the component's own start.
 pub async fn cold_start(world: &mut World) -> Result<Row> {
@@ -98,6 +100,29 @@ async fn power_off_as(world: &mut World, drill: &str) -> Result<Row> {
     ensure!(figures.longest_without_save < Duration::from_secs(25), "{figures:?}");
     ensure!(figures.failed_greetings == 0, "{figures:?}");
     Ok(Row::measured(drill, figures, rejoined))
+}
+
+/// The same while nothing reaches the replica: it leads without the leader's last dates, which the recovery region has already.
+pub async fn power_off_lagging(world: &mut World) -> Result<Row> {
+    let (leader, replica, _) = world.roles().await?;
+    let load = world.load().await;
+    load.mark("replication in the region stopped");
+    world.lab.nodes[&leader].drop_packets_to(world.lab.nodes[&replica].address)?;
+    load.go_on(LAG).await;
+    load.mark("leader's power cut");
+    world.lab.node(&leader).power_off()?;
+    load.until_saved(PATIENCE).await?;
+    load.mark("saving again");
+    load.go_on(AFTER).await;
+    power_on_again(world, &leader, &load).await?;
+    let refused = "journalctl --boot --no-pager --unit=patroni | grep -q 'goes on beyond that and is not archived'";
+    world.lab.nodes[&leader].until("what it wrote last stays out of the archive", &["bash", "-c", refused]).await?;
+    let (figures, _) = world.judge("leader-power-off-lagging", load, WEST).await?;
+    ensure!(figures.longest_without_save < Duration::from_secs(25), "{figures:?}");
+    ensure!(!figures.lost.is_empty(), "nothing was lost: the replica did not lag");
+    ensure!(figures.lost_seconds <= LAG.as_secs_f64(), "{} s were lost, not {LAG:?}", figures.lost_seconds);
+    let note = format!("{:.1} s of dates lost; both regions' other nodes, which had them, rewound", figures.lost_seconds);
+    Ok(Row::measured("leader-power-off-lagging", figures, note))
 }
 
 /// The leader's zone is cut off from all others, and healed.

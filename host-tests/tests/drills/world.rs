@@ -105,12 +105,15 @@ impl World {
         load
     }
 
-    /// Ends the clients, reads what the leader of a region holds, judges, and draws.
+    /// Ends the clients, reads what the leader of a region holds, judges, and draws. The recovery region must follow as before.
     pub async fn judge(&self, drill: &str, load: Load, region: &str) -> Result<(Findings, Record)> {
         let record = load.stop().await;
         let (leader, _) = self.lab.healthy(region, "primary").await?;
         let findings = Findings::of(&record.calls, &self.stored(&leader).await?);
         timeline::write(drill, &record)?;
+        if region == WEST {
+            self.lab.healthy(CENTRAL, "standby_leader").await?;
+        }
         Ok((findings, record))
     }
 

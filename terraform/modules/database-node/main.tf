@@ -69,6 +69,12 @@ locals {
       permissions = "0644"
       content     = join("", [for name, value in local.environment : "${name}=\"${value}\"\n"])
     }],
+    [{
+      # A host that is gone answers nothing: PostgreSQL, which sets no limit here, tries the next one after 7 s, not 130.
+      path        = "/etc/sysctl.d/60-dob.conf"
+      permissions = "0644"
+      content     = "net.ipv4.tcp_syn_retries = 1\n"
+    }],
     local.runs_etcd ? [{
       path        = "/etc/default/etcd"
       permissions = "0644"
