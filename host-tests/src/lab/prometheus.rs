@@ -75,7 +75,7 @@ fn write_configuration(directory: &Path, nodes: &BTreeMap<String, Node>) -> Resu
     fs::copy(Lab::authority(), directory.join("tls/ca.crt"))?;
     let sources = Path::new(OBSERVABILITY);
     let configuration = fs::read_to_string(sources.join("prometheus.yml"))?;
-    fs::write(directory.join("prometheus.yml"), configuration.replace("15s", "1s").replace("5s", "1s"))?;
+    fs::write(directory.join("prometheus.yml"), configuration.replace("15s", "2s").replace("5s", "2s"))?;
     for entry in fs::read_dir(sources.join("rules"))? {
         let path: PathBuf = entry?.path();
         let name = path.file_name().context("a file")?;

@@ -241,11 +241,11 @@ async fn refuses(world: &World, node: &str, unit: &str, sentence: &str) -> Resul
     Ok(())
 }
 
-/// No call may have failed, and nothing be lost.
+/// No call may have failed, nothing be lost, and no greeting be older than what its client knew.
 async fn unnoticed(world: &World, drill: &str, load: Load) -> Result<Row> {
     load.go_on(AFTER).await;
     let figures = timely(world, drill, load).await?;
-    ensure!(figures.errors.is_empty() && figures.lost.is_empty(), "{figures:?}");
+    ensure!(figures.errors.is_empty() && figures.lost.is_empty() && figures.backwards == 0, "{figures:?}");
     Ok(Row::measured(drill, figures, ""))
 }
 

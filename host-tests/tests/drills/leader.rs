@@ -1,7 +1,7 @@
 //! The leader crashes, goes, hangs, is cut off, or hands over.
 
 use crate::load::Load;
-use crate::world::{PATIENCE, Row, WEST, World};
+use crate::world::{PATIENCE, Row, WEST, World, saves_again_within};
 use anyhow::{Context, Result, ensure};
 use dob_host::history::Findings;
 use dob_host::lab::Node;
@@ -56,7 +56,7 @@ pub async fn crash(world: &mut World) -> Result<Row> {
     let load = world.load().await;
     world.lab.nodes[&leader].run(&["pkill", "--signal", "KILL", "--uid", "postgres", "--exact", "postgres"]).await?;
     let figures = recover(world, "leader-crash", load, "all of PostgreSQL's processes killed").await?;
-    ensure!(figures.longest_without_save < Duration::from_secs(12), "{figures:?}");
+    saves_again_within(&figures, 12)?;
     ensure!(figures.failed_greetings == 0, "{figures:?}");
     finish(world, "leader-crash", figures).await
 }
@@ -72,7 +72,7 @@ pub async fn shutdown(world: &mut World) -> Result<Row> {
     load.go_on(AFTER).await;
     let rejoined = power_on_again(world, &leader, &load).await?;
     let (figures, _) = world.judge("leader-shutdown", load, WEST).await?;
-    ensure!(figures.longest_without_save < Duration::from_secs(5), "{figures:?}");
+    saves_again_within(&figures, 5)?;
     ensure!(figures.failed_greetings == 0 && figures.lost.is_empty(), "{figures:?}");
     Ok(Row::measured("leader-shutdown", figures, rejoined))
 }
@@ -97,7 +97,7 @@ async fn power_off_as(world: &mut World, drill: &str) -> Result<Row> {
     load.go_on(AFTER).await;
     let rejoined = power_on_again(world, &leader, &load).await?;
     let (figures, _) = world.judge(drill, load, WEST).await?;
-    ensure!(figures.longest_without_save < Duration::from_secs(25), "{figures:?}");
+    saves_again_within(&figures, 25)?;
     ensure!(figures.failed_greetings == 0, "{figures:?}");
     Ok(Row::measured(drill, figures, rejoined))
 }
@@ -118,7 +118,7 @@ pub async fn power_off_lagging(world: &mut World) -> Result<Row> {
     let refused = "journalctl --boot --no-pager --unit=patroni | grep -q 'goes on beyond that and is not archived'";
     world.lab.nodes[&leader].until("what it wrote last stays out of the archive", &["bash", "-c", refused]).await?;
     let (figures, _) = world.judge("leader-power-off-lagging", load, WEST).await?;
-    ensure!(figures.longest_without_save < Duration::from_secs(25), "{figures:?}");
+    saves_again_within(&figures, 25)?;
     ensure!(!figures.lost.is_empty(), "nothing was lost: the replica did not lag");
     ensure!(figures.lost_seconds <= LAG.as_secs_f64(), "{} s were lost, not {LAG:?}", figures.lost_seconds);
     let note = format!("{:.1} s of dates lost; both regions' other nodes, which had them, rewound", figures.lost_seconds);
@@ -185,7 +185,7 @@ pub async fn frozen(world: &mut World) -> Result<Row> {
     world.lab.healthy(WEST, "primary").await?;
     load.go_on(AFTER).await;
     let (figures, _) = world.judge("leader-frozen", load, WEST).await?;
-    ensure!(figures.longest_without_save < Duration::from_secs(60), "{figures:?}");
+    saves_again_within(&figures, 60)?;
     ensure!(figures.slowest < Duration::from_secs(60), "{figures:?}");
     finish(world, "leader-frozen", figures).await
 }
@@ -202,7 +202,7 @@ pub async fn switchover(world: &mut World) -> Result<Row> {
     let (figures, _) = world.judge("switchover", load, WEST).await?;
     let (now, ..) = world.roles().await?;
     ensure!(now == replica, "{now} leads");
-    ensure!(figures.longest_without_save <= Duration::from_secs(3), "{figures:?}");
+    saves_again_within(&figures, 3)?;
     ensure!(figures.failed_greetings == 0 && figures.lost.is_empty(), "{figures:?}");
     Ok(Row::measured("switchover", figures, ""))
 }

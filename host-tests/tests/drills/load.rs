@@ -16,7 +16,7 @@ const PACE: Duration = Duration::from_millis(100);
 /// A call that takes longer has failed; far above all limits of the service.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(70);
 /// Between two looks at who leads.
-const LOOK: Duration = Duration::from_millis(500);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Running clients, and what they have recorded so far.
 pub struct Load {

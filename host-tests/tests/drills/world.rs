@@ -2,7 +2,7 @@
 
 use crate::load::{Load, Record};
 use crate::timeline;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use dob_host::history::{Findings, TODAY};
 use dob_host::lab::{Base, HERE, Lab, Plan, Prometheus};
 use dob_host::spin::{App, Clock, Manifest, Options, Server};
@@ -151,6 +151,14 @@ impl World {
         }
         println!("    the nodes' journals are in {}", directory.display());
     }
+}
+
+/// Saving must have been back within this time, in seconds; within twice as much on CI, whose machines are shared.
+pub fn saves_again_within(figures: &Findings, seconds: u64) -> Result<()> {
+    let seconds = if std::env::var_os("CI").is_some() { 2 * seconds } else { seconds };
+    let took = figures.longest_without_save.as_secs_f64();
+    ensure!(took <= seconds as f64, "{took:.2} s without a save, {seconds} s at most are promised: {figures:?}");
+    Ok(())
 }
 
 async fn until_ready(url: &str) -> Result<()> {

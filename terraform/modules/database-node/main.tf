@@ -75,6 +75,12 @@ locals {
       permissions = "0644"
       content     = "net.ipv4.tcp_syn_retries = 1\n"
     }],
+    [{
+      # Debian's images upgrade by themselves: not what would restart the database or etcd on all nodes in one night.
+      path        = "/etc/apt/apt.conf.d/60dob"
+      permissions = "0644"
+      content     = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"patroni\"; \"pgbackrest\"; \"postgresql\"; };\n"
+    }],
     local.runs_etcd ? [{
       path        = "/etc/default/etcd"
       permissions = "0644"
@@ -108,6 +114,6 @@ locals {
     preserve_hostname = false
     hostname          = var.node
     write_files       = local.files
-    runcmd            = [["/usr/local/sbin/dob-install"]]
+    runcmd            = [["systemctl", "enable", "--now", "--no-block", "dob-install.service"]]
   })])
 }
