@@ -1,18 +1,19 @@
-# A second, stateless wall behind the security groups. Answers come back to ports that Linux takes connections out from; these
-# begin above all that listens here.
+# A second, stateless wall behind the security groups: answers are let in by the ports that connections go out from.
 locals {
-  answers = { protocol = "tcp", cidr = "0.0.0.0/0", from = 32768, to = 65535 }
+  # NAT gateways, and the CNI for its pods, go out from any port above the reserved ones.
+  answers_to_nat = { protocol = "tcp", cidr = "0.0.0.0/0", from = 1024, to = 65535 }
+  # Linux itself goes out from these, which begin above all that listens on a database node.
+  answers_to_linux = { protocol = "tcp", cidr = "0.0.0.0/0", from = 32768, to = 65535 }
 
   inbound = {
     public = [
       { protocol = "-1", cidr = var.cidr, from = 0, to = 0 },
       { protocol = "tcp", cidr = "0.0.0.0/0", from = 443, to = 443 },
-      # NAT gateways take connections out from any port above the reserved ones.
-      { protocol = "tcp", cidr = "0.0.0.0/0", from = 1024, to = 65535 },
+      local.answers_to_nat,
     ]
     private = [
       { protocol = "-1", cidr = var.cidr, from = 0, to = 0 },
-      local.answers,
+      local.answers_to_nat,
     ]
     data = concat(
       # The API's pods, and Prometheus.
@@ -23,7 +24,7 @@ locals {
         { protocol = "-1", cidr = var.blocks.data, from = 0, to = 0 },
         { protocol = "tcp", cidr = var.peer.data_cidr, from = var.ports.postgresql, to = var.ports.postgresql },
         { protocol = "tcp", cidr = var.peer.data_cidr, from = var.ports.patroni, to = var.ports.patroni },
-        local.answers,
+        local.answers_to_linux,
       ],
       var.ssh_from == null ? [] : [{ protocol = "tcp", cidr = var.ssh_from, from = 22, to = 22 }],
     )

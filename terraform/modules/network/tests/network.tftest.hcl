@@ -58,6 +58,13 @@ run "ways_in" {
     error_message = "The Internet reaches a listening port of the data subnets."
   }
   assert {
+    # NAT gateways, and the CNI for its pods, go out from any port above the reserved ones.
+    condition = alltrue([for tier in ["public", "private"] : anytrue([
+      for rule in aws_network_acl.this[tier].ingress : rule.cidr_block == "0.0.0.0/0" && rule.from_port == 1024 && rule.to_port == 65535
+    ])])
+    error_message = "Answers to connections that went out through NAT are dropped."
+  }
+  assert {
     condition     = toset([for rule in aws_network_acl.this["data"].ingress : rule.from_port if rule.cidr_block == "10.21.68.0/22"]) == toset([5432, 8008])
     error_message = "The other region reaches more than PostgreSQL and Patroni."
   }
