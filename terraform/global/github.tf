@@ -6,16 +6,20 @@ resource "aws_iam_openid_connect_provider" "github" {
 }
 
 locals {
+  # GitHub names a repository that was made or renamed since July 2026 with its IDs, which no later owner of the name gets.
+  repository = var.github_ids == null ? var.github_repository : format("%s@%d/%s@%d",
+    split("/", var.github_repository)[0], var.github_ids.owner, split("/", var.github_repository)[1], var.github_ids.repository,
+  )
+
   roles = {
-    plan           = { subjects = ["pull_request", "ref:refs/heads/main"], managed = "ReadOnlyAccess", policy = [local.no_secrets, local.no_backups] }
-    apply-global   = { subjects = ["environment:global"], managed = "PowerUserAccess", policy = local.apply.global }
-    apply-primary  = { subjects = ["environment:primary"], managed = "PowerUserAccess", policy = local.apply.primary }
-    apply-recovery = { subjects = ["environment:recovery"], managed = "PowerUserAccess", policy = local.apply.recovery }
-    release        = { subjects = ["environment:release"], managed = null, policy = local.release }
-    deploy         = { subjects = ["environment:deploy-primary", "environment:deploy-recovery"], managed = null, policy = local.deploy }
-    operations     = { subjects = ["environment:operations", "environment:backup"], managed = null, policy = local.operations }
-    # Makes the restore node in the recovery region, restores on it, takes it away.
-    restore-drill   = { subjects = ["environment:restore-drill"], managed = "PowerUserAccess", policy = concat(local.apply.recovery, local.operations) }
+    plan            = { subjects = ["pull_request", "ref:refs/heads/main"], managed = "ReadOnlyAccess", policy = [local.no_secrets, local.no_backups] }
+    apply-global    = { subjects = ["environment:global"], managed = "PowerUserAccess", policy = local.apply.global }
+    apply-primary   = { subjects = ["environment:primary"], managed = "PowerUserAccess", policy = local.apply.primary }
+    apply-recovery  = { subjects = ["environment:recovery"], managed = "PowerUserAccess", policy = local.apply.recovery }
+    release         = { subjects = ["environment:release"], managed = null, policy = local.release }
+    deploy          = { subjects = ["environment:deploy-primary", "environment:deploy-recovery"], managed = null, policy = local.deploy }
+    operations      = { subjects = ["environment:operations", "environment:backup"], managed = null, policy = local.operations }
+    restore-drill   = { subjects = ["environment:restore-drill"], managed = "ReadOnlyAccess", policy = local.restore_drill }
     rotate-password = { subjects = ["environment:operations"], managed = null, policy = local.rotate_password }
   }
 }
@@ -32,7 +36,7 @@ resource "aws_iam_role" "github" {
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
         "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-        "token.actions.githubusercontent.com:sub" = [for subject in each.value.subjects : "repo:${var.github_repository}:${subject}"]
+        "token.actions.githubusercontent.com:sub" = [for subject in each.value.subjects : "repo:${local.repository}:${subject}"]
       } }
     }]
   })

@@ -16,10 +16,10 @@ locals {
   region_of_root = { global = local.home, primary = local.sides.primary.region, recovery = local.sides.recovery.region }
   state_objects  = { for root, bucket in var.state_buckets : root => "arn:aws:s3:::${bucket}/*" }
 
-  # A region's root makes the roles of machines and pods, the global one those of the workflows.
-  region_roles   = ["database-*", "eks-*", "flow-logs-*", "pod-*"]
+  # A region's root makes the roles of its machines and pods, the global one those of the workflows.
+  region_roles   = { for side, place in local.sides : side => [for name in ["database-*", "eks-*", "flow-logs", "pod-*"] : "${name}-${place.region}"] }
   workflow_roles = ["plan", "apply-global", "apply-primary", "apply-recovery", "release", "deploy", "operations", "restore-drill", "rotate-password"]
-  role_names     = { global = local.workflow_roles, primary = local.region_roles, recovery = local.region_roles }
+  role_names     = merge({ global = local.workflow_roles }, local.region_roles)
 
   # On top of PowerUserAccess, which has all but IAM. What a role made this way may do is not limited here: it is reviewed with the plan.
   apply = { for root, region in local.region_of_root : root => [
@@ -107,12 +107,13 @@ locals {
       Resource = "arn:aws:secretsmanager:${local.region_of_root.primary}:${local.account}:secret:${local.service}/api-??????"
     },
     {
-      Sid      = "ItsKey"
+      # Secrets Manager writes the copy in the writer's name.
+      Sid      = "KeysOfBothCopies"
       Effect   = "Allow"
-      Action   = ["kms:Decrypt", "kms:GenerateDataKey"]
-      Resource = "arn:aws:kms:${local.region_of_root.primary}:${local.account}:key/*"
+      Action   = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
+      Resource = [for side in values(local.sides) : "arn:aws:kms:${side.region}:${local.account}:key/*"]
       Condition = {
-        StringEquals               = { "kms:ViaService" = "secretsmanager.${local.region_of_root.primary}.amazonaws.com" }
+        StringEquals               = { "kms:ViaService" = [for side in values(local.sides) : "secretsmanager.${side.region}.amazonaws.com"] }
         "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/${local.service}-secrets" }
       }
     },
@@ -136,4 +137,67 @@ locals {
       Condition = { StringEquals = { "ssm:resourceTag/Role" = [for role in ["data", "restore"] : "${local.service}-database-${role}"] } }
     },
   ]
+
+  # Makes the one node of a point-in-time restore and takes it away again; besides, it reads as a plan does. Its role is there already.
+  restore_node = one([for name, node in local.sides.recovery.nodes : name if node.role == "restore"])
+  restore_drill = concat(local.operations, [
+    {
+      Sid    = "Make"
+      Effect = "Allow"
+      Action = ["ec2:CreateNetworkInterface", "ec2:CreateVolume", "ec2:RunInstances"]
+      # Of any account: images are Debian's.
+      Resource = "arn:aws:ec2:${local.home}:*:*"
+    },
+    {
+      # While making, so that nothing that is there can be given the restore node's name.
+      Sid       = "Name"
+      Effect    = "Allow"
+      Action    = "ec2:CreateTags"
+      Resource  = "arn:aws:ec2:${local.home}:${local.account}:*"
+      Condition = { StringEquals = { "ec2:CreateAction" = ["CreateNetworkInterface", "CreateVolume", "RunInstances"] } }
+    },
+    {
+      Sid    = "AttachAndTakeAway"
+      Effect = "Allow"
+      Action = [
+        "ec2:AttachVolume", "ec2:DeleteNetworkInterface", "ec2:DeleteVolume", "ec2:DetachNetworkInterface", "ec2:DetachVolume",
+        "ec2:StopInstances", "ec2:TerminateInstances",
+      ]
+      Resource  = "arn:aws:ec2:${local.home}:${local.account}:*"
+      Condition = { StringEquals = { "aws:ResourceTag/Name" = [local.restore_node, "${local.restore_node}-data"] } }
+    },
+    {
+      Sid       = "BeItsRole"
+      Effect    = "Allow"
+      Action    = "iam:PassRole"
+      Resource  = "arn:aws:iam::${local.account}:role/${local.service}-database-restore-${local.home}"
+      Condition = { StringEquals = { "iam:PassedToService" = "ec2.amazonaws.com" } }
+    },
+    {
+      Sid      = "EncryptItsVolumes"
+      Effect   = "Allow"
+      Action   = ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncrypt*"]
+      Resource = "arn:aws:kms:${local.home}:${local.account}:key/*"
+      Condition = {
+        StringEquals               = { "kms:ViaService" = "ec2.${local.home}.amazonaws.com" }
+        "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/${local.service}-database-volumes" }
+      }
+    },
+    {
+      Sid      = "ItsAlarm"
+      Effect   = "Allow"
+      Action   = ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource"]
+      Resource = "arn:aws:cloudwatch:${local.home}:${local.account}:alarm:${local.restore_node}-recover"
+    },
+    {
+      Sid       = "ItsAddress"
+      Effect    = "Allow"
+      Action    = "route53:ChangeResourceRecordSets"
+      Resource  = "arn:aws:route53:::hostedzone/*"
+      Condition = { "ForAllValues:StringEquals" = { "route53:ChangeResourceRecordSetsNormalizedRecordNames" = ["${local.restore_node}.${local.service}.internal"] } }
+    },
+    { Sid = "State", Effect = "Allow", Action = ["s3:PutObject", "s3:DeleteObject"], Resource = local.state_objects.recovery },
+    local.no_secrets,
+    local.no_backups,
+  ])
 }

@@ -1,5 +1,5 @@
 # ECR, not GitHub's registry: nodes pull with their own role, no pull secret; and a region starts pods without the other region and
-# without GitHub. Pushed here, copied to the primary region by AWS.
+# without GitHub. Pushed here, copied to the primary region by AWS. Nothing expires: signatures have no tag, and a release stays verifiable.
 resource "aws_ecr_repository" "api" {
   name                 = "${local.service}-api"
   image_tag_mutability = "IMMUTABLE"
@@ -9,18 +9,6 @@ resource "aws_ecr_repository" "api" {
   image_scanning_configuration {
     scan_on_push = true
   }
-}
-
-resource "aws_ecr_lifecycle_policy" "api" {
-  repository = aws_ecr_repository.api.name
-  policy = jsonencode({
-    rules = [{
-      rulePriority = 1
-      description  = "Signatures and leftovers without a tag"
-      selection    = { tagStatus = "untagged", countType = "sinceImagePushed", countUnit = "days", countNumber = 90 }
-      action       = { type = "expire" }
-    }]
-  })
 }
 
 resource "aws_ecr_replication_configuration" "api" {

@@ -28,6 +28,15 @@ variable "github_repository" {
   }
 }
 
+variable "github_ids" {
+  description = <<-EOT
+    IDs of the repository and its owner (gh api repos/OWNER/NAME --jq '{owner: .owner.id, repository: .id}'), which GitHub's tokens
+    name for repositories made or renamed since July 2026; null for an older one.
+  EOT
+  type        = object({ owner = number, repository = number })
+  default     = null
+}
+
 variable "state_buckets" {
   description = "Bucket of each root's state, by root (global, primary, recovery): the roles' access to states is limited to them."
   type        = object({ global = string, primary = string, recovery = string })

@@ -77,6 +77,20 @@ run "who_takes_a_role" {
   }
 }
 
+run "a_repository_with_ids" {
+  command = plan
+  variables {
+    github_ids = { owner = 123456, repository = 4567890123 }
+  }
+  assert {
+    condition = alltrue([for role in aws_iam_role.github : alltrue([
+      for subject in jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] :
+      startswith(subject, "repo:example@123456/dob-api@4567890123:")
+    ])])
+    error_message = "A later repository of the same name can take a role, or this one can't."
+  }
+}
+
 run "least_privilege" {
   command = plan
   assert {
@@ -92,9 +106,34 @@ run "least_privilege" {
     error_message = "One region's workflow can change the other region."
   }
   assert {
-    condition = alltrue(flatten([for name in ["release", "deploy", "operations"] : [
+    condition = alltrue(flatten([for side, region in { primary = "eu-west-1", recovery = "eu-central-1" } : [
+      for statement in jsondecode(aws_iam_role_policy.github["apply-${side}"].policy).Statement :
+      [for role in statement.Resource : endswith(role, "-${region}")] if statement.Sid == "OwnRoles"
+    ]]))
+    error_message = "One region's workflow can change the other region's roles."
+  }
+  assert {
+    condition = length(setintersection(
+      flatten([for statement in local.operations : statement.Action]),
+      flatten([for statement in local.restore_drill : try(statement.Action, ["a Deny of all but some"]) if statement.Effect == "Deny"]),
+    )) == 0 && alltrue([for statement in local.restore_drill : !can(statement.NotAction)])
+    error_message = "The restore drill is refused what operations on the nodes take."
+  }
+  assert {
+    condition = alltrue([for statement in local.restore_drill :
+      try(statement.Condition.StringEquals["aws:ResourceTag/Name"], []) == ["dob-eu-central-1-r", "dob-eu-central-1-r-data"]
+      if anytrue([for action in flatten([statement.Action]) : can(regex("^ec2:(Attach|Delete|Detach|Stop|Terminate)", action))])
+    ]) && !anytrue([for action in flatten(local.restore_drill[*].Action) : startswith(action, "iam:") && action != "iam:PassRole"])
+    error_message = "The restore drill, which nobody approves, can take other nodes away or change roles."
+  }
+  assert {
+    condition     = toset([for statement in local.rotate_password : statement.Resource if startswith(flatten([statement.Action])[0], "kms:")][0]) == toset([for region in ["eu-west-1", "eu-central-1"] : "arn:aws:kms:${region}:123456789012:key/*"])
+    error_message = "A new password does not reach the secret's copy."
+  }
+  assert {
+    condition = alltrue(flatten([for name in ["release", "deploy", "operations", "restore-drill"] : [
       for statement in jsondecode(aws_iam_role_policy.github[name].policy).Statement :
-      alltrue([for action in flatten([statement.Action]) : can(regex(":(Get|List|Describe)", action))]) if statement.Resource == "*"
+      alltrue([for action in flatten([statement.Action]) : can(regex(":(Get|List|Describe)", action))]) if statement.Effect == "Allow" && statement.Resource == "*"
     ]]))
     error_message = "A workflow may change everything of a kind."
   }

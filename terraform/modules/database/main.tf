@@ -19,7 +19,8 @@ data "aws_ec2_instance_type" "this" {
 locals {
   region = data.aws_region.current.name
   nodes  = { for name, node in var.nodes : name => node if node.role != "restore" || var.restore_node }
-  roles  = toset(values(local.nodes)[*].role)
+  # A restore node's role is there without the node: who makes the node need not be able to make roles.
+  roles = toset(values(var.nodes)[*].role)
 
   # A restore node is of the data nodes' type: it holds the same data.
   instance_types = { for name, node in local.nodes : name => node.role == "witness" ? "witness" : "data" }
