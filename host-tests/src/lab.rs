@@ -12,7 +12,7 @@ mod terraform;
 pub use base::Base;
 pub use namespaces::{inside, lab_command};
 pub use node::{Boot, Node, patroni_role};
-pub use prometheus::Prometheus;
+pub use prometheus::{Prometheus, Series};
 pub use terraform::Plan;
 
 use anyhow::{Context, Result, bail};

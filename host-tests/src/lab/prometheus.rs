@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const OBSERVABILITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../observability");
 const PORT: u16 = 9090;
@@ -15,6 +15,13 @@ const PORT: u16 = 9090;
 /// It ends with the lab.
 pub struct Prometheus {
     _process: Child,
+}
+
+/// A series over a time: its labels, and its values at seconds from the start.
+#[derive(Debug)]
+pub struct Series {
+    pub labels: BTreeMap<String, String>,
+    pub points: Vec<(f64, f64)>,
 }
 
 impl Prometheus {
@@ -46,16 +53,43 @@ impl Prometheus {
         Ok(rows.iter().filter_map(|row| row["metric"]["alertname"].as_str().map(str::to_owned)).collect())
     }
 
+    /// What an expression was over the time until now, in 300 steps.
+    pub async fn series(&self, expression: &str, length: Duration) -> Result<Vec<Series>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let start = now.saturating_sub(length).as_secs_f64();
+        let step = (length.as_secs_f64() / 300.0).max(1.0);
+        let range = [format!("start={start}"), format!("end={}", now.as_secs_f64()), format!("step={step}")];
+        let rows = self.ask("query_range", expression, &range).await?;
+        rows.into_iter().map(|row| Series::parse(row, start).context("Prometheus' answer")).collect()
+    }
+
     async fn query(&self, expression: &str) -> Result<Vec<Value>> {
+        self.ask("query", expression, &[]).await
+    }
+
+    async fn ask(&self, method: &str, expression: &str, parameters: &[String]) -> Result<Vec<Value>> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "5", "--get", "--data-urlencode"]);
-        curl.arg(format!("query={expression}")).arg(format!("http://{HERE}:{PORT}/api/v1/query"));
+        curl.arg(format!("query={expression}")).arg(format!("http://{HERE}:{PORT}/api/v1/{method}"));
+        for parameter in parameters {
+            curl.args(["--data-urlencode", parameter]);
+        }
         let answer = tokio::task::spawn_blocking(move || run(&mut curl)).await??;
         let answer: Value = serde_json::from_str(&answer).context("Prometheus' answer")?;
         match answer["data"]["result"].as_array() {
             Some(rows) => Ok(rows.clone()),
             None => bail!("Prometheus says {answer}"),
         }
+    }
+}
+
+impl Series {
+    fn parse(row: Value, start: f64) -> Option<Self> {
+        let text = |(label, value): (&String, &Value)| Some((label.clone(), value.as_str()?.to_owned()));
+        let labels = row["metric"].as_object()?.iter().map(text).collect::<Option<_>>()?;
+        let point = |pair: &Value| Some((pair[0].as_f64()? - start, pair[1].as_str()?.parse().ok()?));
+        let points = row["values"].as_array()?.iter().map(point).collect::<Option<_>>()?;
+        Some(Self { labels, points })
     }
 }
 

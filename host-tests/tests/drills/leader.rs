@@ -1,7 +1,7 @@
 //! The leader crashes, goes, hangs, is cut off, or hands over.
 
 use crate::load::Load;
-use crate::world::{PATIENCE, Row, WEST, World, saves_again_within};
+use crate::world::{CENTRAL, PATIENCE, Row, WEST, World, saves_again_within};
 use anyhow::{Context, Result, ensure};
 use dob_host::history::Findings;
 use dob_host::lab::Node;
@@ -27,6 +27,13 @@ pub async fn cold_start(world: &mut World) -> Result<Row> {
     ensure!(node["stat_replication"].as_array().is_some_and(|rows| rows.iter().any(streams)), "{status}");
     let slots = node["replication_slots"].as_array().context("slots")?;
     ensure!(slots.len() == 2 && slots.iter().all(|slot| slot["active"] == true), "{status}");
+    // A slot that nobody reads from would fill the volume.
+    let (standby, _) = world.lab.healthy(CENTRAL, "standby_leader").await?;
+    let unread = "SELECT count(*) FROM pg_replication_slots WHERE NOT active";
+    ensure!(
+        world.lab.nodes[&standby].sql("postgres", unread).await? == "0",
+        "a slot on {standby} keeps WAL for nobody"
+    );
     let archived = r#"test "$(dob-status --json | jq '.node.archiver.last_archived_wal != null')" = true"#;
     world.lab.nodes[&leader].until("the first archived segment", &["bash", "-c", archived]).await?;
     observed(&world.lab.nodes[&leader]).await?;
@@ -121,7 +128,8 @@ pub async fn power_off_lagging(world: &mut World) -> Result<Row> {
     saves_again_within(&figures, 25)?;
     ensure!(!figures.lost.is_empty(), "nothing was lost: the replica did not lag");
     ensure!(figures.lost_seconds <= LAG.as_secs_f64(), "{} s were lost, not {LAG:?}", figures.lost_seconds);
-    let note = format!("{:.1} s of dates lost; both regions' other nodes, which had them, rewound", figures.lost_seconds);
+    let note =
+        format!("{:.1} s of dates lost; both regions' other nodes, which had them, rewound", figures.lost_seconds);
     Ok(Row::measured("leader-power-off-lagging", figures, note))
 }
 

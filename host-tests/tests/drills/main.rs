@@ -2,6 +2,7 @@
 
 mod alerts;
 mod backups;
+mod dashboard;
 mod faults;
 mod leader;
 mod load;
@@ -114,6 +115,9 @@ async fn run() -> Result<ExitCode> {
     }
     println!("\n{}\n{} s in all", table::text(&rows), started.elapsed().as_secs());
     table::keep(&rows)?;
+    if rows.len() == DRILLS.len() {
+        dashboard::write(&world.prometheus, started.elapsed()).await?;
+    }
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,4 +1,4 @@
-//! The table of all drills' figures: printed, and kept in `docs/drills/README.md`.
+//! The table of all drills' figures: printed, kept in `docs/drills/README.md`, and in short in `README.md`.
 
 use crate::timeline::{directory, seconds};
 use crate::world::Row;
@@ -53,10 +53,27 @@ pub fn keep(rows: &[Row]) -> Result<()> {
 Measured by `make drill` on the lab's nodes; a single drill is `make drill D=<name>`. 12 clients save and greet, each every
 100 ms. A call that fails is a 503 within the service's limits, unless the last column says otherwise. *Lost* counts
 acknowledged dates that are not there at the end; *backwards* counts greetings made from an older date than the same client
-knew. Each name leads to the drill's timeline.
+knew. Each name leads to the drill's timeline. [How the newest full run looked on the database's dashboard](dashboard.svg).
 
 {table}
 "
     );
-    Ok(std::fs::write(file, text)?)
+    std::fs::write(file, text)?;
+    show(rows)
+}
+
+/// Puts the figures into the README's rows that lead to the drills' pictures.
+fn show(rows: &[Row]) -> Result<()> {
+    let file = directory().join("../../README.md");
+    let shown = |line: &str| {
+        rows.iter().find_map(|row| {
+            let picture = format!("](docs/drills/{}.svg) |", row.drill);
+            let (title, figures) = (line.split_once(&picture)?.0, row.figures.as_ref()?);
+            let gap = seconds(figures.longest_without_save);
+            Some(format!("{title}{picture} {} | {gap} s | {} |", figures.lost.len(), figures.failed_greetings))
+        })
+    };
+    let text = std::fs::read_to_string(&file)?;
+    let lines: Vec<String> = text.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned())).collect();
+    Ok(std::fs::write(file, lines.join("\n") + "\n")?)
 }

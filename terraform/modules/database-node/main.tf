@@ -98,9 +98,14 @@ locals {
         content     = yamlencode(local.patroni)
       },
       {
-        path        = "/etc/dob/standby-cluster.json"
+        path        = "/etc/dob/leading.json"
         permissions = "0644"
-        content     = jsonencode(local.standby_cluster)
+        content     = jsonencode(local.cluster_roles.primary)
+      },
+      {
+        path        = "/etc/dob/following.json"
+        permissions = "0644"
+        content     = jsonencode(local.cluster_roles.standby)
       },
       {
         path        = "/etc/default/prometheus-postgres-exporter"

@@ -77,16 +77,13 @@ locals {
         maximum_lag_on_failover = 16 * 1024 * 1024
         failsafe_mode           = true
         synchronous_mode        = var.replication_mode == "synchronous"
-        slots                   = { (local.region_slot) = { type = "physical" } }
         postgresql = {
           use_pg_rewind = true
           use_slots     = true
           # These must be the same on all nodes, so Patroni takes them from here only.
           parameters = { max_connections = local.max_connections, hot_standby = "on", wal_log_hints = "on" }
         }
-        }, var.cluster_role == "primary" ? {} : {
-        standby_cluster = local.standby_cluster
-      })
+      }, { for setting, value in local.cluster_roles[var.cluster_role] : setting => value if value != null })
       initdb         = [{ encoding = "UTF8" }, { locale = "C.UTF-8" }, "data-checksums"]
       post_bootstrap = "/usr/local/sbin/dob-roles"
     }
@@ -121,6 +118,13 @@ locals {
   }
 
   verified = { sslmode = "verify-ca", sslrootcert = local.tls.ca }
+
+  # What makes a region lead or follow the other; null takes a setting away. A region that follows has no slot that nobody reads from: it
+  # would keep WAL until the volume is a quarter full, and be lost when it is needed.
+  cluster_roles = {
+    primary = { standby_cluster = null, slots = { (local.region_slot) = { type = "physical" } } }
+    standby = { standby_cluster = local.standby_cluster, slots = null }
+  }
 
   standby_cluster = {
     host                   = join(",", var.other_region.addresses)
