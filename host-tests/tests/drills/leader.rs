@@ -19,6 +19,8 @@ pub async fn cold_start(world: &mut World) -> Result<Row> {
     for node in world.lab.cluster(WEST) {
         world.lab.nodes[&node].run(&["cloud-init", "schema", "--system"]).await?;
     }
+    let syn_retries = world.lab.nodes[&leader].run(&["cat", "/proc/sys/net/ipv4/tcp_syn_retries"]).await?;
+    ensure!(syn_retries == "1", "a host that is gone is tried for long: tcp_syn_retries is {syn_retries}");
     let status = world.lab.nodes[&leader].run(&["dob-status", "--json"]).await?;
     let status: serde_json::Value = serde_json::from_str(&status).context("dob-status --json")?;
     let node = &status["node"];
