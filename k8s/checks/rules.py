@@ -14,6 +14,7 @@ from rendering import ROOT, find, of_kind
 POOL, SPARE_CONNECTIONS = 64, 40
 ADMINISTRATOR = {"pg_admin_user", "pg_admin_password"}
 ZONE = "topology.kubernetes.io/zone"
+INJECT = "elbv2.k8s.aws/pod-readiness-gate-inject"
 
 
 def variables(cluster: Cluster) -> Iterator[str]:
@@ -91,9 +92,13 @@ def replicas(cluster: Cluster) -> Iterator[str]:
         yield f"minReplicas is {least}: it must be 3 or more, one for each zone."
     if most < least:
         yield f"maxReplicas is {most}: it must not be less than minReplicas, {least}."
+    # At the end of a rollout every old pod can still be asleep before its end, with its connections.
     limit = database_connections() - SPARE_CONNECTIONS
-    if most * POOL > limit:
-        yield f"maxReplicas is {most}: {POOL} connections a pod are more than the database's {limit}; {limit // POOL} is the most."
+    if 2 * most * POOL > limit:
+        yield (
+            f"maxReplicas is {most}: as many new pods and as many old ones, {POOL} connections each, are more than "
+            f"the database's {limit}; {limit // (2 * POOL)} is the most."
+        )
 
 
 def database_connections() -> int:
@@ -140,9 +145,12 @@ def selectors(cluster: Cluster) -> Iterator[str]:
     labels = cluster.deployment(find(cluster.resources, "SpinApp", "dob-api"))["spec"]["template"]["metadata"]["labels"]
     selected = {
         "PodDisruptionBudget dob-api": find(cluster.resources, "PodDisruptionBudget", "dob-api")["spec"]["selector"],
-        "ValidatingAdmissionPolicyBinding dob-api-drain": find(
-            cluster.resources, "ValidatingAdmissionPolicyBinding", "dob-api-drain"
-        )["spec"]["matchResources"]["objectSelector"],
+        **{
+            f"ValidatingAdmissionPolicyBinding {policy}": find(
+                cluster.resources, "ValidatingAdmissionPolicyBinding", policy
+            )["spec"]["matchResources"]["objectSelector"]
+            for policy in admission_policies(cluster)
+        },
         **{
             f"topologySpreadConstraint {rule['topologyKey']}": rule["labelSelector"]
             for rule in cluster.parts("dob-api")["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
@@ -155,6 +163,27 @@ def selectors(cluster: Cluster) -> Iterator[str]:
     for name, selector in selected.items():
         if not selector.get("matchLabels", {}).items() <= labels.items():
             yield f"{name} selects {selector}, and the pods of dob-api have {labels}."
+
+
+def admission_policies(cluster: Cluster) -> list[str]:
+    """The policies that refuse a serving pod: readiness gates are there only where a load balancer is."""
+    return ["dob-api-drain", *["dob-api-readiness-gate" for _ in of_kind(cluster.resources, "TargetGroupBinding")]]
+
+
+def readiness_gate(cluster: Cluster) -> Iterator[str]:
+    """Where there is a load balancer, its controller gives every pod a readiness gate."""
+    labels = find(cluster.resources, "Namespace", "dob-api")["metadata"]["labels"]
+    if of_kind(cluster.resources, "TargetGroupBinding") and labels.get(INJECT) != "enabled":
+        yield f"Namespace dob-api must have the label {INJECT}: enabled."
+
+
+def bindings(cluster: Cluster) -> Iterator[str]:
+    """A binding's admission policy is there."""
+    policies = {policy["metadata"]["name"] for policy in of_kind(cluster.resources, "ValidatingAdmissionPolicy")}
+    for binding in of_kind(cluster.resources, "ValidatingAdmissionPolicyBinding"):
+        name, policy = binding["metadata"]["name"], binding["spec"]["policyName"]
+        if policy not in policies:
+            yield f"ValidatingAdmissionPolicyBinding {name} binds {policy}, which is not there."
 
 
 def ports(cluster: Cluster) -> Iterator[str]:
@@ -170,4 +199,4 @@ def ports(cluster: Cluster) -> Iterator[str]:
             yield "NetworkPolicy from-load-balancer must open the port that Spin listens on, and nothing else."
 
 
-ALL = (variables, hosts, secrets, images, replicas, spread, drain, ownership, selectors, ports)
+ALL = (variables, hosts, secrets, images, replicas, spread, drain, ownership, selectors, readiness_gate, bindings, ports)

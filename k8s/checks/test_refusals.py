@@ -34,7 +34,7 @@ def test_a_database_host_that_is_no_address(manifests):
     "file, old, new, sentence",
     [
         ("autoscaling.yaml", "minReplicas: 3", "minReplicas: 2", "minReplicas is 2: it must be 3 or more"),
-        ("autoscaling.yaml", "maxReplicas: 4", "maxReplicas: 5", "maxReplicas is 5: 64 connections a pod are more"),
+        ("autoscaling.yaml", "maxReplicas: 4", "maxReplicas: 5", "maxReplicas is 5: as many new pods and as many old ones"),
         ("pods.yaml", "topologyKey: topology.kubernetes.io/zone", "topologyKey: rack", "must be spread over topology"),
         ("pods.yaml", "maxUnavailable: 0", "maxUnavailable: 1", "must roll with maxUnavailable 0"),
         ("drain.yaml", 'deregistration_delay_seconds: "30"', 'deregistration_delay_seconds: "90"', "does not hold"),
@@ -45,6 +45,7 @@ def test_a_database_host_that_is_no_address(manifests):
         ("kustomization.yaml", "{ kind: SpinApp, name: dob-api-schema }", "{ kind: SpinApp }", "no pod that serves"),
         ("disruption.yaml", "app-name: dob-api", "app-name: dob", "PodDisruptionBudget dob-api selects"),
         ("admission.yaml", "app-name: dob-api", "app-name: dob", "ValidatingAdmissionPolicyBinding dob-api-drain selects"),
+        ("namespace.yaml", "pod-readiness-gate-inject: enabled", "pod-readiness-gate-inject: off", "gate-inject: enabled."),
         ("api.yaml", "enableAutoscaling: true", "enableAutoscaling: true\n  replicas: 3", "SpinApp dob-api, spec"),
         ("api.yaml", "resources:", "lifecycle: {}\n  resources:", "'lifecycle' was unexpected"),
         ("api.yaml", "initialDelaySeconds: 1", "initialDelay: 1", "'initialDelay' was unexpected"),
@@ -56,6 +57,15 @@ def test_a_database_host_that_is_no_address(manifests):
 def test_a_base_that_can_not_work(manifests, file, old, new, sentence):
     manifests.replace(f"base/{file}", old, new)
     refused(manifests, sentence)
+
+
+def test_pods_without_readiness_gate_are_let_in(manifests):
+    manifests.replace("aws/load-balancer.yaml", "policyName: dob-api-readiness-gate", "policyName: dob-api-readiness")
+    refused(manifests, "ValidatingAdmissionPolicyBinding dob-api-readiness-gate binds dob-api-readiness, which is not there.")
+
+
+def test_no_pod_is_made_while_the_controller_of_readiness_gates_is_away():
+    assert release("aws-load-balancer-controller")["values"][0]["podMutatorWebhookConfig"] == {"failurePolicy": "Fail"}
 
 
 def test_a_kind_without_a_schema(manifests):
@@ -94,9 +104,13 @@ def test_a_field_of_ours_that_the_operator_sends_too(manifests, path, value, fie
 
 
 def test_the_operator_is_the_one_that_its_model_was_written_after():
+    assert release("spin-operator")["version"] == spin_operator.VERSION
+
+
+def release(name: str) -> dict:
+    """A chart that the cluster runs besides."""
     charts = yaml.safe_load(re.sub(r"{{.*}}", "x", (ROOT / "k8s/controllers/helmfile.yaml.gotmpl").read_text()))
-    version = next(release["version"] for release in charts["releases"] if release["name"] == "spin-operator")
-    assert version == spin_operator.VERSION
+    return next(release for release in charts["releases"] if release["name"] == name)
 
 
 def test_spin_toml_and_the_component_name_the_same_variables():

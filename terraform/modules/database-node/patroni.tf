@@ -6,7 +6,8 @@ locals {
   # The slot of the other region's standby leader.
   region_slot = "other_region"
 
-  max_connections = 300
+  # 64 for each pod, old and new ones of a rollout, and some besides: k8s/checks/rules.py counts them.
+  max_connections = 560
 
   postgresql_parameters = {
     archive_mode    = "on"
