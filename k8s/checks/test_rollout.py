@@ -52,6 +52,8 @@ class Run:
 @pytest.fixture
 def released(manifests: Copy) -> Copy:
     manifests.replace("release/kustomization.yaml", "0" * 64, "a" * 64)
+    for file in ("region.yaml", "kustomization.yaml"):
+        manifests.replace(f"overlays/primary/{file}", "123456789012", "210987654321")
     return manifests
 
 
@@ -103,4 +105,11 @@ def test_a_first_version_that_does_not_get_ready_has_nothing_to_go_back_to(relea
 def test_an_image_that_was_never_released_is_refused(manifests):
     run = Run(manifests)
     assert run.status == 1 and "The image has no digest yet" in run.words
+    assert run.calls == []
+
+
+def test_the_account_of_the_example_is_refused(released):
+    released.replace("overlays/primary/kustomization.yaml", "210987654321", "123456789012")
+    run = Run(released)
+    assert run.status == 1 and "run scripts/write-overlay primary" in run.words
     assert run.calls == []
