@@ -43,7 +43,9 @@ terraform emulator: export TF_CLI_CONFIG_FILE := $(if $(MIRROR),$(CURDIR)/.terra
 terraform emulator: export TF_PLUGIN_CACHE_DIR := $(CURDIR)/.terraform-providers
 terraform emulator: export TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE := 1
 setup-aws: setup-terraform ## Install what the checks of the infrastructure need: the AWS CLI, checkov, the emulator of AWS
-	@scripts/install-packages awscli jq openssl python3 python3-venv
+	@# Ubuntu 24.04 has no such package; its runners have the program.
+	@command -v aws >/dev/null || scripts/install-packages awscli
+	@scripts/install-packages jq openssl python3 python3-venv
 	$(call venv,.venv-terraform,terraform/tests/requirements.txt)
 	@mkdir -p .terraform-providers
 	$(if $(MIRROR),@echo 'provider_installation { filesystem_mirror { path = "$(MIRROR)" } }' >.terraform-providers/terraformrc)
