@@ -113,6 +113,29 @@ def test_a_job_that_gets_credentials_waits_for_an_environment_or_only_reads(work
         assert not roles or "environment" in job or roles == ["plan"], f"{name} takes {roles} without an environment"
 
 
+def test_infrastructure_is_planned_when_a_file_changes_that_terraform_reads():
+    code = "\n".join(path.read_text() for path in (ROOT / "terraform").rglob("*.tf"))
+    outside = set(re.findall(r"\$\{path\.module\}/\.\./\.\./\.\./([\w./-]+)", code))
+    assert outside and not missing(outside, lambda name: (ROOT / name).is_file())
+    # YAML reads `on` as true.
+    triggers = load("infrastructure.yml")[True]
+    for event in ("pull_request", "push"):
+        assert outside <= set(triggers[event]["paths"]), event
+
+
+def test_what_nobody_starts_leaves_aws_out_until_it_is_set_up():
+    for path in FILES:
+        triggers = load(path.name)[True]
+        if {"schedule", "pull_request"} & set(triggers) and "vars.PRIMARY_REGION" in text(path.name):
+            jobs = [job for job in load(path.name)["jobs"].values() if "vars." in yaml.dump(job)]
+            assert jobs and all("vars.AWS_ACCOUNT_ID != ''" in job["if"] for job in jobs), path.name
+
+
+def test_an_emergency_waits_for_no_other_workflow():
+    groups = {path.stem: load(path.name).get("concurrency", {}).get("group") for path in FILES}
+    assert [name for name, group in groups.items() if group == groups["promote-recovery"]] == ["promote-recovery"]
+
+
 def test_a_change_by_hand_is_confirmed_by_words():
     for workflow in ("switchover.yml", "promote-recovery.yml", "fail-back.yml", "rotate-password.yml"):
         wanted = re.search(r'description: "Type: (.*)"', text(workflow)).group(1)

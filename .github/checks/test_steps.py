@@ -40,7 +40,7 @@ def run(tmp_path):
 
 def test_each_such_step_is_tried_here():
     tried = {("release", "The tag is the version"), ("release", "Gather"), ("deploy-region", "The tag is a release's"),
-             ("infrastructure", "Write the comment"), ("infrastructure-root", "Are there changes?")}
+             ("infrastructure", "Write the comment"), ("infrastructure-root", "Are there changes?"), ("rotate-password", "Approved")}
     assert set(STEPS) == tried | {(workflow, "Confirm") for workflow in CONFIRMATIONS}
 
 
@@ -50,6 +50,11 @@ def test_nothing_is_done_until_it_is_typed(run, workflow):
     for typed in ("", "yes", CONFIRMATIONS[workflow].upper(), "$(true)"):
         refused = run(workflow, "Confirm", TYPED=typed)
         assert refused.code == 1 and f"type '{CONFIRMATIONS[workflow]}'" in refused.said
+
+
+def test_an_approval_changes_nothing(run):
+    before = sorted(run.folder.iterdir())
+    assert run("rotate-password", "Approved").code == 0 and set(run.folder.iterdir()) - set(before) == {run.folder / name for name in ("step.sh", "output", "summary")}
 
 
 def test_a_tag_is_the_version_in_both_manifests(run):
@@ -90,6 +95,15 @@ def test_a_plan_without_changes_is_not_applied(run, plan, changes):
     (run.folder / "plan.txt").write_text(plan)
     done = run("infrastructure-root", "Are there changes?")
     assert done.outputs == {"changes": changes} and plan.splitlines()[0] in done.summary
+
+
+def test_a_plan_of_outputs_alone_is_commented(run):
+    for root in ("global", "primary", "recovery"):
+        folder = run.folder / f"plans/plan-{root}"
+        folder.mkdir(parents=True)
+        (folder / "plan.txt").write_text('Changes to Outputs:\n  + zone = "example.com"\n')
+    assert run("infrastructure", "Write the comment").code == 0
+    assert "<summary>global: Changes to Outputs:" in (run.folder / "comment.md").read_text()
 
 
 def test_the_comment_has_every_plan_and_fits(run):
