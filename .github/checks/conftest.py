@@ -16,6 +16,21 @@ def aws(tmp_path):
 
 
 @pytest.fixture
+def fake(tmp_path):
+    """Puts a program of this name before the real one; what it is asked is in the file `asked`."""
+    folder = tmp_path / "fakes"
+    folder.mkdir()
+
+    def fake(name, code):
+        program = folder / name
+        program.write_text(f'#!/bin/bash\necho "{name} $*" >>{tmp_path}/asked\n{code}\n')
+        program.chmod(0o755)
+        return f"{folder}:{os.environ['PATH']}"
+
+    return fake
+
+
+@pytest.fixture
 def script(tmp_path):
     """Runs a script of ours; with an emulator, its AWS is that."""
 

@@ -1,11 +1,15 @@
 """The scripts that the workflows call, with the real client of AWS on an emulator."""
 
+import hashlib
 import json
+import shutil
+import subprocess
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from emulator import HERE, THERE, status
+from workflows import ROOT
 
 CLUSTER = [("west-a", "replica"), ("west-b", "leader")]
 STANDBY = [("central-a", "standby_leader"), ("central-b", "replica")]
@@ -172,6 +176,118 @@ def test_the_way_back_leaves_a_region_that_does_not_catch_up(script, two_regions
     done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1", FAIL_BACK_PATIENCE="1")
     assert done.code == 1 and "99999999 bytes behind" in done.err
     assert not [sent for sent in two_regions.sent if "--hand-over" in sent[1]]
+
+
+def test_a_failed_hand_over_says_that_nobody_may_lead(script, two_regions, tmp_path):
+    (tmp_path / "central-a/dob-rejoin").write_text("#!/bin/bash\nexit 1\n")
+    done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1")
+    assert done.code == 1 and "it may be that NO REGION TAKES WRITES" in done.err.splitlines()[-1]
+    assert "dob-promote" not in [line for _, line in two_regions.sent]
+
+
+def test_pods_are_rolled_when_the_secret_names_another_role(script, fake, tmp_path):
+    path = fake("kubectl", "[[ $* != *' get secret '* ]] || echo ZG9iX2FwaV9i")
+    assert script("roll-pods", "dob_api_a", PATH=path).code == 0
+    asked = (tmp_path / "asked").read_text()
+    assert asked.index("deployment/dob-api-schema") < asked.index("restart deployment/dob-api\n")
+
+
+@pytest.mark.parametrize("answer", ["true", "exit 1", "echo ZG9iX2FwaV9h"])
+def test_no_pod_is_rolled_without_another_role(script, fake, tmp_path, answer):
+    done = script("roll-pods", "dob_api_a", PATH=fake("kubectl", answer), ROLL_PODS_COPIED_WITHIN="0")
+    assert done.code == 1 and "names no role but dob_api_a" in done.err
+    assert "rollout" not in (tmp_path / "asked").read_text()
+
+
+@pytest.fixture
+def publish(fake, tmp_path):
+    """Publishes a component where the registry has an image with this layer, or none, and Spin says this."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts/publish", tmp_path / "scripts")
+    component = tmp_path / "target/wasm32-wasip2/release/dob_api.wasm"
+    component.parent.mkdir(parents=True)
+    component.write_bytes(b"component")
+
+    def publish(layer=None, said="Pushed with digest sha256:" + "1" * 64):
+        manifest = json.dumps({"layers": [{"digest": layer}]})
+        images = [{"imageId": {"imageDigest": "sha256:" + "2" * 64}, "imageManifest": manifest}] if layer else []
+        (tmp_path / "images").write_text(json.dumps({"images": images}))
+        fake("aws", f"[[ $* != *batch-get-image* ]] || cat {tmp_path}/images")
+        fake("cosign", "true")
+        path = fake("spin", f"[[ $2 != push ]] || echo '{said}'")
+        done = subprocess.run([tmp_path / "scripts/publish", "1.dkr.ecr/dob-api:v1.2.3", tmp_path / "digest"], capture_output=True, text=True,
+                              env={"PATH": path})
+        return done, (tmp_path / "asked").read_text()
+
+    return publish
+
+
+def test_what_is_pushed_is_signed_by_its_digest(publish, tmp_path):
+    done, asked = publish()
+    assert done.returncode == 0, done.stderr
+    assert "spin registry push 1.dkr.ecr/dob-api:v1.2.3" in asked and "cosign sign --yes 1.dkr.ecr/dob-api@sha256:" + "1" * 64 in asked
+    assert (tmp_path / "digest").read_text() == "sha256:" + "1" * 64 + "\n"
+
+
+def test_what_is_pushed_already_is_signed_and_nothing_else_is(publish):
+    done, asked = publish(layer="sha256:" + hashlib.sha256(b"component").hexdigest())
+    assert done.returncode == 0, done.stderr
+    assert "push" not in asked and "cosign sign --yes 1.dkr.ecr/dob-api@sha256:" + "2" * 64 in asked
+
+
+@pytest.mark.parametrize("case, words", [
+    ({"layer": "sha256:" + "3" * 64}, "exists, with another component"), ({"said": "Pushed"}, "did not say the digest"),
+])
+def test_nothing_unknown_is_signed(publish, case, words):
+    done, asked = publish(**case)
+    assert done.returncode == 1 and words in done.stderr and "cosign sign" not in asked
+
+
+RESTORE_NODE = ["module.region.module.database." + resource for resource in (
+    'aws_instance.node["central-r"]', 'aws_network_interface.node["central-r"]', 'aws_ebs_volume.restore["central-r"]',
+    'aws_volume_attachment.data["central-r"]')]
+
+
+@pytest.fixture
+def planned(script, fake, tmp_path):
+    """Runs restore-drill where Terraform plans this action on these addresses."""
+
+    def planned(command, action, addresses):
+        changes = [{"address": address, "change": {"actions": [action]}} for address in addresses]
+        (tmp_path / "plan").write_text(json.dumps({"resource_changes": changes}))
+        path = fake("terraform", f"[[ $2 != show ]] || cat {tmp_path}/plan")
+        return script("restore-drill", command, PATH=path, AWS_REGION=THERE, PRIMARY_REGION=HERE, STATE_BUCKET="state")
+
+    return planned
+
+
+@pytest.mark.parametrize("command, action", [("up", "create"), ("down", "delete")])
+def test_the_restore_node_comes_and_goes(planned, tmp_path, command, action):
+    done = planned(command, action, RESTORE_NODE)
+    assert done.code == 0, done.err
+    assert "terraform -chdir=terraform/recovery apply" in (tmp_path / "asked").read_text()
+    assert 'r = { zone = "a", host = 12, role = "restore" }' in (ROOT / "terraform/modules/topology/main.tf").read_text()
+
+
+@pytest.mark.parametrize("command, action, address", [
+    ("up", "delete", RESTORE_NODE[0]), ("up", "create", 'module.region.module.database.aws_instance.node["central-a"]'),
+    ("down", "delete", 'module.region.module.database.aws_volume_attachment.data["central-a"]'),
+    ("down", "delete", 'module.region.module.database.aws_iam_role.node["restore"]'),
+])
+def test_a_drill_changes_nothing_but_the_restore_node(planned, tmp_path, command, action, address):
+    done = planned(command, action, [address])
+    assert done.code == 1 and f"({address})" in done.err
+    assert " apply " not in (tmp_path / "asked").read_text()
+
+
+def test_a_restore_is_compared_with_the_moment(script, aws):
+    moment = '{"at": "2026-05-20 12:00:00+00", "segment": "000000010000000000000002", "rows": 3, "checksum": "c"}'
+    aws.node("west-a", HERE, "data", dob_checksum=f"echo '{moment}'",
+             dob_status=status(("west-a", "leader"), archiver={"last_archived_wal": "000000010000000000000003"}))
+    aws.node("central-r", THERE, "restore", dob_restore="true", dob_checksum=f"echo '{moment}'")
+    done = script("restore-drill", "run", aws=aws, AWS_REGION=THERE, PRIMARY_REGION=HERE)
+    assert done.code == 0 and "| rows restored | 3, checksum c |" in done.out, done.err
+    assert ("central-r", "dob-restore '2026-05-20 12:00:00+00'") in aws.sent
 
 
 @pytest.mark.parametrize("name, arguments, words", [
