@@ -1,7 +1,26 @@
-# Ubuntu, because there the runtime-class-manager can install the Spin shim. A newer image rolls through the nodes, one zone's at a time.
+# Ubuntu, because there the runtime-class-manager can install the Spin shim.
 data "aws_ssm_parameter" "image" {
   name = "/aws/service/canonical/ubuntu/eks/${var.release.ubuntu}/${var.release.kubernetes}/stable/current/amd64/hvm/ebs-gp3/ami-id"
 }
+
+locals {
+  # Where k8s/aws/shim.yaml has Spin installed. Said to the kubelet, too: with an image of one's own EKS passes nothing on to it.
+  labels      = { spin = "true" }
+  node_labels = join(",", [for name, value in local.labels : "${name}=${value}"])
+}
+
+# A newer image waits until a person asks for it (terraform apply -replace=…eks.terraform_data.image) or Kubernetes' version changes; then it
+# rolls through the nodes, one at a time.
+resource "terraform_data" "image" {
+  input            = data.aws_ssm_parameter.image.insecure_value
+  triggers_replace = data.aws_ssm_parameter.image.name
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
+# The provider's default tags do not reach what others make of a launch template.
+data "aws_default_tags" "this" {}
 
 resource "aws_iam_role" "node" {
   name = "${var.name}-eks-node-${local.region}"
@@ -20,13 +39,15 @@ resource "aws_iam_role_policy_attachment" "node" {
 
 resource "aws_launch_template" "node" {
   name                   = "${var.name}-eks-node"
-  image_id               = data.aws_ssm_parameter.image.insecure_value
+  image_id               = terraform_data.image.output
   instance_type          = var.node_instance_type
   update_default_version = true
   user_data = base64encode(join("\n", [
     "#!/bin/bash",
     "set -e",
-    "/etc/eks/bootstrap.sh '${aws_eks_cluster.this.name}' --apiserver-endpoint '${aws_eks_cluster.this.endpoint}' --b64-cluster-ca '${aws_eks_cluster.this.certificate_authority[0].data}'",
+    "/etc/eks/bootstrap.sh '${aws_eks_cluster.this.name}' --apiserver-endpoint '${aws_eks_cluster.this.endpoint}' --b64-cluster-ca '${aws_eks_cluster.this.certificate_authority[0].data}' --kubelet-extra-args '--node-labels=${local.node_labels}'",
+    # The way to the Kubernetes API is a tunnel through a node, by this agent: not every image of Canonical's has it.
+    "until snap list amazon-ssm-agent || snap install --classic amazon-ssm-agent; do sleep 10; done",
     "",
   ]))
 
@@ -55,7 +76,7 @@ resource "aws_launch_template" "node" {
     for_each = ["instance", "volume"]
     content {
       resource_type = tag_specifications.value
-      tags          = { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes" }
+      tags          = merge(data.aws_default_tags.this.tags, { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes" })
     }
   }
 }
@@ -66,8 +87,7 @@ resource "aws_eks_node_group" "this" {
   node_role_arn          = aws_iam_role.node.arn
   subnet_ids             = var.subnet_ids
 
-  # Where k8s/aws/shim.yaml has Spin installed.
-  labels = { spin = "true" }
+  labels = local.labels
 
   launch_template {
     id      = aws_launch_template.node.id

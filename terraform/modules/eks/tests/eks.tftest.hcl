@@ -60,6 +60,31 @@ run "the_nodes" {
     condition     = strcontains(base64decode(aws_launch_template.node.user_data), "/etc/eks/bootstrap.sh 'dob'")
     error_message = "Nodes do not join the cluster."
   }
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "--node-labels=spin=true'") && aws_eks_node_group.this.labels == tomap({ spin = "true" })
+    error_message = "Spin is not installed on the nodes."
+  }
+  assert {
+    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "snap install --classic amazon-ssm-agent")
+    error_message = "There is no way to the Kubernetes API through a node."
+  }
+  assert {
+    condition = alltrue([for made in aws_launch_template.node.tag_specifications :
+      made.tags == tomap({ Service = "dob", Name = "dob-eks-node", Role = "dob-kubernetes" })
+    ]) && length(aws_launch_template.node.tag_specifications) == 2
+    error_message = "Nodes or their disks lack the provider's tags."
+  }
+}
+
+run "a_newer_image" {
+  override_data {
+    target = data.aws_ssm_parameter.image
+    values = { insecure_value = "ami-0123456789abcdef2" }
+  }
+  assert {
+    condition     = aws_launch_template.node.image_id == "ami-0123456789abcdef1"
+    error_message = "A new image replaces the nodes without anybody asking for it."
+  }
 }
 
 run "least_privilege" {
