@@ -15,6 +15,19 @@ resource "aws_vpc" "this" {
   tags                 = { Name = var.name }
 }
 
+# Amazon's clock, which is beside each machine: security groups let TCP out only.
+resource "aws_vpc_dhcp_options" "this" {
+  domain_name         = "${data.aws_region.current.name}.compute.internal"
+  domain_name_servers = ["AmazonProvidedDNS"]
+  ntp_servers         = ["169.254.169.123"]
+  tags                = { Name = var.name }
+}
+
+resource "aws_vpc_dhcp_options_association" "this" {
+  vpc_id          = aws_vpc.this.id
+  dhcp_options_id = aws_vpc_dhcp_options.this.id
+}
+
 # Nothing may rely on the default group or the default network ACL: both are emptied.
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id

@@ -65,6 +65,10 @@ variable "ssh_from" {
   description = "CIDR block that may reach port 22 of the database nodes, for a demonstration: makes the data subnets public. null is nobody."
   type        = string
   default     = null
+  validation {
+    condition     = var.ssh_from == null ? true : can(cidrhost(var.ssh_from, 0)) && try(tonumber(split("/", var.ssh_from)[1]), 0) >= 16
+    error_message = "ssh_from must be an IPv4 CIDR block of /16 or smaller, such as 192.0.2.7/32: never the whole Internet."
+  }
 }
 
 variable "logs_key_arn" {
@@ -75,4 +79,8 @@ variable "logs_key_arn" {
 variable "log_retention_days" {
   description = "Days for which flow logs are kept."
   type        = number
+  validation {
+    condition     = contains([30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
+    error_message = "log_retention_days must be a time that CloudWatch has, of a month or more, such as 90 or 365."
+  }
 }

@@ -74,6 +74,13 @@ run "ways_in" {
   }
 }
 
+run "the_clock" {
+  assert {
+    condition     = aws_vpc_dhcp_options.this.ntp_servers == tolist(["169.254.169.123"]) && aws_vpc_dhcp_options_association.this.dhcp_options_id == aws_vpc_dhcp_options.this.id
+    error_message = "Machines ask a clock on the Internet, which no security group lets out."
+  }
+}
+
 run "flow_logs" {
   assert {
     condition     = aws_flow_log.this.traffic_type == "ALL" && aws_cloudwatch_log_group.flow.kms_key_id == var.logs_key_arn
@@ -134,6 +141,22 @@ run "ssh_for_a_demonstration" {
     condition     = aws_route.internet["data-eu-west-1a"].gateway_id == aws_internet_gateway.this.id
     error_message = "The data subnets are not public."
   }
+}
+
+run "ssh_from_everywhere" {
+  command = plan
+  variables {
+    ssh_from = "0.0.0.0/0"
+  }
+  expect_failures = [var.ssh_from]
+}
+
+run "logs_kept_for_a_time_that_cloudwatch_does_not_have" {
+  command = plan
+  variables {
+    log_retention_days = 100
+  }
+  expect_failures = [var.log_retention_days]
 }
 
 run "peering_both_ways" {
