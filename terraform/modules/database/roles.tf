@@ -40,6 +40,18 @@ locals {
           Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${local.region}.amazonaws.com" } }
         },
         {
+          # What the agent of Session Manager asks, for sessions and for operations; AWS takes no narrower resource.
+          Sid    = "SessionManager"
+          Effect = "Allow"
+          Action = concat(
+            ["ssm:UpdateInstanceInformation"],
+            [for channel in ["Control", "Data"] : "ssmmessages:Create${channel}Channel"],
+            [for channel in ["Control", "Data"] : "ssmmessages:Open${channel}Channel"],
+            [for action in ["AcknowledgeMessage", "DeleteMessage", "FailMessage", "GetEndpoint", "GetMessages", "SendReply"] : "ec2messages:${action}"],
+          )
+          Resource = "*"
+        },
+        {
           Sid      = "Log"
           Effect   = "Allow"
           Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
@@ -92,13 +104,6 @@ resource "aws_iam_role_policy" "node" {
   name   = "node"
   role   = aws_iam_role.node[each.key].id
   policy = local.policies[each.key]
-}
-
-resource "aws_iam_role_policy_attachment" "session_manager" {
-  for_each = local.roles
-
-  role       = aws_iam_role.node[each.key].name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 }
 
 resource "aws_iam_instance_profile" "node" {

@@ -107,7 +107,7 @@ run "who_may_connect" {
 run "least_privilege" {
   command = plan
   assert {
-    condition     = jsondecode(aws_iam_role_policy.node["witness"].policy).Statement[*].Sid == ["Secrets", "SecretsKey", "Log"]
+    condition     = jsondecode(aws_iam_role_policy.node["witness"].policy).Statement[*].Sid == ["Secrets", "SecretsKey", "SessionManager", "Log"]
     error_message = "The witness may read backups."
   }
   assert {
@@ -120,9 +120,15 @@ run "least_privilege" {
   }
   assert {
     condition = alltrue(flatten([for policy in aws_iam_role_policy.node : [for statement in jsondecode(policy.policy).Statement :
-      !contains(flatten([statement.Resource]), "*") && alltrue([for action in flatten([statement.Action]) : !strcontains(action, "*")])
+      (!contains(flatten([statement.Resource]), "*") || statement.Sid == "SessionManager") && alltrue([for action in flatten([statement.Action]) : !strcontains(action, "*")])
     ]]))
     error_message = "A policy has a wildcard for its action or for everything."
+  }
+  assert {
+    condition = alltrue(flatten([for policy in aws_iam_role_policy.node : [for statement in jsondecode(policy.policy).Statement :
+      alltrue([for action in statement.Action : can(regex("^(ssmmessages|ec2messages):|^ssm:UpdateInstanceInformation$", action))]) if statement.Sid == "SessionManager"
+    ]]))
+    error_message = "A node reads parameters or documents of others by Session Manager's rights."
   }
   assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.node["data"].policy).Statement : statement.Resource if statement.Sid == "BackupObjects"])) == toset([
