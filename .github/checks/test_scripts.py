@@ -199,6 +199,21 @@ def test_no_pod_is_rolled_without_another_role(script, fake, tmp_path, answer):
     assert "rollout" not in (tmp_path / "asked").read_text()
 
 
+def test_the_tunnel_ends_with_the_command(script, fake, tmp_path):
+    fake("session-manager-plugin", "true")
+    fake("kubectl", "true")
+    path = fake("aws", f"""case $* in
+        *describe-cluster*) echo https://cluster ;;
+        *describe-instances*) echo i-1 ;;
+        *start-session*) sleep 60 & echo $! >{tmp_path}/plugin; wait ;;
+    esac""")
+    done = script("with-cluster", HERE, "bash", "-c", f"until [[ -s {tmp_path}/plugin ]]; do sleep 0.1; done; exit 3", PATH=path)
+    assert done.code == 3, done.err
+    plugin = (tmp_path / "plugin").read_text().strip()
+    state = subprocess.run(["ps", "-o", "stat=", "-p", plugin], capture_output=True, text=True).stdout.strip()
+    assert state in ("", "Z"), "the plugin goes on"
+
+
 @pytest.fixture
 def publish(fake, tmp_path):
     """Publishes a component where the registry has an image with this layer, or none, and Spin says this."""
