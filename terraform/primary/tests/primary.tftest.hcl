@@ -13,4 +13,8 @@ run "the_region" {
     condition     = output.region.kubernetes.region == "eu-west-1" && output.region.hostname == "primary.dob.example.com"
     error_message = "This is not the primary region."
   }
+  assert {
+    condition     = local.default_size == "standard" && local.cluster_role == "primary"
+    error_message = "The primary region is not of standard size, or follows the other one."
+  }
 }

@@ -17,6 +17,10 @@ run "the_region" {
     error_message = "This is not the recovery region."
   }
   assert {
+    condition     = local.default_size == "small" && local.cluster_role == "standby"
+    error_message = "The recovery region is not small, or leads."
+  }
+  assert {
     condition     = output.region.database.addresses["dob-eu-central-1-a"] == "10.21.68.11"
     error_message = "The database is not where the primary region looks for it."
   }

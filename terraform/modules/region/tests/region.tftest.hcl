@@ -39,6 +39,20 @@ run "primary" {
   }
 }
 
+run "sizes" {
+  command = plan
+  assert {
+    condition     = [for size in ["standard", "small"] : local.sizes[size].node_instance_type] == ["m7i.large", "t3.medium"] && alltrue([for size in local.sizes : size.node_count.desired == 3])
+    error_message = "There are other Kubernetes nodes than docs/cost.md counts."
+  }
+  assert {
+    condition = alltrue([for setting in ["data_instance_type", "witness_instance_type", "data_volume_gb"] :
+      local.sizes.small[setting] == local.sizes.standard[setting]
+    ])
+    error_message = "The recovery region's database is not as large as the one that it takes over from."
+  }
+}
+
 run "the_demonstration_is_cheap" {
   command = plan
   variables {
