@@ -199,6 +199,23 @@ def test_no_pod_is_rolled_without_another_role(script, fake, tmp_path, answer):
     assert "rollout" not in (tmp_path / "asked").read_text()
 
 
+@pytest.mark.parametrize("broken, words", [("9", "was rolled back; what ran before it"), ("98", "neither sha256:9")])
+def test_a_release_that_does_not_work_is_replaced_by_the_one_before(fake, tmp_path, broken, words):
+    for folder in ("scripts", "k8s/release"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "scripts/deploy", tmp_path / "scripts")
+    shutil.copy(ROOT / "k8s/release/kustomization.yaml", tmp_path / "k8s/release")
+    digest = f"grep --only-matching 'sha256:[0-9a-f]*' {tmp_path}/k8s/release/kustomization.yaml"
+    for name, code in {"rollout": f"{digest} >>{tmp_path}/rolled", "smoke": f"! {digest} | grep --quiet ':[{broken}]'"}.items():
+        (tmp_path / "scripts" / name).write_text(f"#!/bin/bash\n{code}\n")
+        (tmp_path / "scripts" / name).chmod(0o755)
+    new, before = "sha256:" + "9" * 64, "sha256:" + "8" * 64
+    done = subprocess.run([tmp_path / "scripts/deploy", "primary", new, "https://a", "https://b"], capture_output=True, text=True,
+                          env={"PATH": fake("kubectl", f"echo 1.dkr.ecr/dob-api@{before}")})
+    assert done.returncode == 1 and words in done.stderr.splitlines()[-1], done.stderr
+    assert (tmp_path / "rolled").read_text().split() == [new, before]
+
+
 def test_the_tunnel_ends_with_the_command(script, fake, tmp_path):
     fake("session-manager-plugin", "true")
     fake("kubectl", "true")
