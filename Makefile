@@ -154,7 +154,7 @@ bench: setup component ## Measure, and print the README's table
 fuzz: setup ## Fuzz path and body parsing for a minute (needs a nightly toolchain)
 	@scripts/install-packages g++
 	@rustup toolchain list | grep -q ^nightly || { echo "Fuzzing needs nightly: rustup toolchain install nightly"; exit 1; }
-	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2
 	mkdir -p fuzz/corpus/request
 	cargo +nightly fuzz run request fuzz/corpus/request fuzz/seeds/request -- -max_total_time=60
 
