@@ -145,6 +145,23 @@ def test_an_unknown_secret_is_left_alone(script, aws, value, words):
         assert aws.client("secretsmanager").get_secret_value(SecretId="dob/api")["SecretString"] == value
 
 
+def with_copy(aws):
+    value = '{"pg_user": "dob_api_a", "pg_password": "first"}'
+    aws.client("secretsmanager").create_secret(Name="dob/api", SecretString=value, AddReplicaRegions=[{"Region": THERE}])
+
+
+def test_the_password_is_rotated_where_the_other_region_has_its_copy(script, aws):
+    with_copy(aws)
+    assert script("rotate-password", aws=aws, AWS_REGION=HERE).out == "dob_api_a\n"
+
+
+def test_a_secret_whose_copy_is_not_in_sync_is_left_alone(script, aws):
+    aws.client("secretsmanager", THERE).create_secret(Name="dob/api", SecretString="in its way")
+    with_copy(aws)
+    done = script("rotate-password", aws=aws, AWS_REGION=HERE)
+    assert done.code == 1 and "not in sync" in done.err and secret(aws)["pg_user"] == "dob_api_a"
+
+
 @pytest.fixture
 def two_regions(aws, tmp_path):
     """The recovery region leads. What leads is a file, so that commands can change it."""
