@@ -8,6 +8,8 @@ output "subnet_ids" {
   value = { for tier, zones in var.subnets : tier => {
     for zone in keys(zones) : zone => aws_subnet.this["${tier}-${zone}"].id
   } }
+  # What boots in a subnet finds its way out.
+  depends_on = [aws_network_acl.this, aws_route.internet, aws_route_table_association.this]
 }
 
 output "peering_connection_id" {
