@@ -292,9 +292,9 @@ def test_nothing_unknown_is_signed(publish, case, words):
     assert done.returncode == 1 and words in done.stderr and "cosign sign" not in asked
 
 
-RESTORE_NODE = ["module.region.module.database." + resource for resource in (
-    'aws_instance.node["central-r"]', 'aws_network_interface.node["central-r"]', 'aws_ebs_volume.restore["central-r"]',
-    'aws_volume_attachment.data["central-r"]')]
+RESTORE_NODE = [f'module.region.module.database.{resource}["dob-eu-central-1-r"]' for resource in (
+    "aws_instance.node", "aws_network_interface.node", "aws_ebs_volume.restore", "aws_volume_attachment.data",
+    "aws_route53_record.node", "aws_cloudwatch_metric_alarm.recover")]
 
 
 @pytest.fixture
@@ -315,12 +315,13 @@ def test_the_restore_node_comes_and_goes(planned, tmp_path, command, action):
     done = planned(command, action, RESTORE_NODE)
     assert done.code == 0, done.err
     assert "terraform -chdir=terraform/recovery apply" in (tmp_path / "asked").read_text()
-    assert 'r = { zone = "a", host = 12, role = "restore" }' in (ROOT / "terraform/modules/topology/main.tf").read_text()
+    topology = (ROOT / "terraform/modules/topology/main.tf").read_text()
+    assert 'r = { zone = "a", host = 12, role = "restore" }' in topology and "${var.service}-${place.region}-${suffix}" in topology
 
 
 @pytest.mark.parametrize("command, action, address", [
-    ("up", "delete", RESTORE_NODE[0]), ("up", "create", 'module.region.module.database.aws_instance.node["central-a"]'),
-    ("down", "delete", 'module.region.module.database.aws_volume_attachment.data["central-a"]'),
+    ("up", "delete", RESTORE_NODE[0]), ("up", "create", 'module.region.module.database.aws_instance.node["dob-eu-central-1-a"]'),
+    ("down", "delete", 'module.region.module.database.aws_volume_attachment.data["dob-eu-central-1-a"]'),
     ("down", "delete", 'module.region.module.database.aws_iam_role.node["restore"]'),
 ])
 def test_a_drill_changes_nothing_but_the_restore_node(planned, tmp_path, command, action, address):
