@@ -9,7 +9,7 @@ module "topology" {
 provider "aws" {
   region = local.home
   default_tags {
-    tags = { Service = local.service, Side = "global", ManagedBy = "terraform" }
+    tags = local.tags
   }
 }
 
@@ -18,6 +18,7 @@ locals {
   sides   = module.topology.sides
   home    = local.sides.recovery.region
   account = data.aws_caller_identity.current.account_id
+  tags    = { Service = local.service, Side = "global", ManagedBy = "terraform" }
 }
 
 data "aws_caller_identity" "current" {}

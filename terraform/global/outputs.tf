@@ -15,8 +15,3 @@ output "role_arns" {
   description = "Roles of the workflows, by name."
   value       = { for name, role in aws_iam_role.github : name => role.arn }
 }
-
-output "health_check_ids" {
-  description = "Route 53's health check of each side, for alarms."
-  value       = { for side, check in aws_route53_health_check.side : side => check.id }
-}

@@ -44,11 +44,14 @@ locals {
       Resource = "arn:aws:iam::${local.account}:oidc-provider/*"
     },
     {
-      # Its own region and what has no region: a mistake in one root can't reach the other. Copying secrets works over there.
+      # Its own region and what has no region: a mistake in one root can't reach the other. Copying secrets works over there, and
+      # alarms on Route 53 are elsewhere.
       Sid    = "OwnRegion"
       Effect = "Deny"
       NotAction = concat(["iam:*", "route53:*", "sts:*"], root == "primary" ? [
         "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "secretsmanager:CreateSecret", "secretsmanager:TagResource",
+        ] : root == "global" ? [
+        for action in ["DeleteAlarms", "DescribeAlarms", "ListTagsForResource", "PutMetricAlarm", "TagResource", "UntagResource"] : "cloudwatch:${action}"
       ] : [])
       Resource  = "*"
       Condition = { StringNotEquals = { "aws:RequestedRegion" = region } }

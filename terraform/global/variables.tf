@@ -41,3 +41,13 @@ variable "state_buckets" {
   description = "Bucket of each root's state, by root (global, primary, recovery): the roles' access to states is limited to them."
   type        = object({ global = string, primary = string, recovery = string })
 }
+
+variable "alarm_topics" {
+  description = "SNS topics in us-east-1 that are told when Route 53 finds a region unhealthy."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for topic in var.alarm_topics : startswith(topic, "arn:aws:sns:us-east-1:")])
+    error_message = "alarm_topics must be ARNs of SNS topics in us-east-1: Route 53's figures are there only."
+  }
+}

@@ -28,4 +28,5 @@ module "region" {
   ssh               = var.ssh
   api_allowed_cidrs = var.api_allowed_cidrs
   admin_arns        = var.admin_arns
+  alarm_topics      = var.alarm_topics
 }

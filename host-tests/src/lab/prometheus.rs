@@ -46,10 +46,17 @@ impl Prometheus {
         Ok(started)
     }
 
-    /// Names of the alerts that have fired in the time until now.
+    /// Names of the alerts that have come up in the time until now, and fired.
     pub async fn fired(&self, since: Instant) -> Result<BTreeSet<String>> {
-        let seconds = since.elapsed().as_secs() + 1;
-        let rows = self.query(&format!("max_over_time(ALERTS{{alertstate=\"firing\"}}[{seconds}s])")).await?;
+        let time = since.elapsed();
+        let start = (SystemTime::now() - time).duration_since(UNIX_EPOCH)?.as_secs();
+        let seconds = time.as_secs() + 1;
+        // One that was up before is no answer to what has been done since.
+        let new = format!(
+            "max_over_time(ALERTS{{alertstate=\"firing\"}}[{seconds}s])
+             and ignoring(alertstate) max_over_time(ALERTS_FOR_STATE[{seconds}s]) >= {start}"
+        );
+        let rows = self.query(&new).await?;
         Ok(rows.iter().filter_map(|row| row["metric"]["alertname"].as_str().map(str::to_owned)).collect())
     }
 

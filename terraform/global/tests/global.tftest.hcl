@@ -3,6 +3,12 @@ mock_provider "aws" {
   override_during = plan
 }
 
+mock_provider "aws" {
+  alias           = "route53_metrics"
+  source          = "../tests/mocks"
+  override_during = plan
+}
+
 variables {
   domain            = "example.com"
   github_repository = "example/dob-api"
@@ -34,6 +40,25 @@ run "the_recovery_region_leads" {
     condition     = { for rank, record in aws_route53_record.failover : rank => one(record.records) } == { PRIMARY = "recovery.dob.example.com", SECONDARY = "primary.dob.example.com" }
     error_message = "Clients are not sent to the promoted region first."
   }
+}
+
+run "alarms" {
+  command = plan
+  variables {
+    alarm_topics = ["arn:aws:sns:us-east-1:123456789012:operators"]
+  }
+  assert {
+    condition     = keys(aws_cloudwatch_metric_alarm.side) == ["primary", "recovery"] && alltrue([for alarm in aws_cloudwatch_metric_alarm.side : alarm.alarm_actions == toset(var.alarm_topics)])
+    error_message = "Nobody is told that Route 53 finds a region unhealthy."
+  }
+}
+
+run "a_topic_elsewhere" {
+  command = plan
+  variables {
+    alarm_topics = ["arn:aws:sns:eu-west-1:123456789012:operators"]
+  }
+  expect_failures = [var.alarm_topics]
 }
 
 run "no_such_side" {

@@ -31,3 +31,8 @@ variable "drain" {
   description = "How long connections of a pod that was taken out are kept, in seconds, and when the health check takes a pod in or out."
   type        = object({ deregistration_seconds = number, interval_seconds = number, healthy_checks = number, unhealthy_checks = number })
 }
+
+variable "alarm_topics" {
+  description = "SNS topics of this region that are told of alarms."
+  type        = list(string)
+}

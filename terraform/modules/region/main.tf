@@ -122,4 +122,6 @@ module "edge" {
   zone_id   = data.aws_route53_zone.this.zone_id
   hostnames = { service = module.topology.hostname, region = local.here.hostname }
   drain     = module.topology.drain
+
+  alarm_topics = var.alarm_topics
 }

@@ -56,3 +56,9 @@ variable "admin_arns" {
   type        = list(string)
   default     = []
 }
+
+variable "alarm_topics" {
+  description = "SNS topics of this region that are told when pods are not ready; empty tells nobody."
+  type        = list(string)
+  default     = []
+}

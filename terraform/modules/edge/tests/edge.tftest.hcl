@@ -3,12 +3,13 @@ mock_provider "aws" {
 }
 
 variables {
-  name      = "dob"
-  network   = { vpc_id = "vpc-0123", subnet_ids = ["subnet-a", "subnet-b", "subnet-c"] }
-  pods      = { security_group_id = "sg-pods", port = 80 }
-  zone_id   = "Z0123"
-  hostnames = { service = "dob.example.com", region = "primary.dob.example.com" }
-  drain     = { deregistration_seconds = 60, interval_seconds = 10, healthy_checks = 2, unhealthy_checks = 3 }
+  name         = "dob"
+  network      = { vpc_id = "vpc-0123", subnet_ids = ["subnet-a", "subnet-b", "subnet-c"] }
+  pods         = { security_group_id = "sg-pods", port = 80 }
+  zone_id      = "Z0123"
+  hostnames    = { service = "dob.example.com", region = "primary.dob.example.com" }
+  alarm_topics = ["arn:aws:sns:eu-west-1:123456789012:operators"]
+  drain        = { deregistration_seconds = 60, interval_seconds = 10, healthy_checks = 2, unhealthy_checks = 3 }
 }
 
 run "the_load_balancer" {
@@ -53,6 +54,15 @@ run "names" {
   assert {
     condition     = one(aws_route53_record.region.alias).evaluate_target_health
     error_message = "The region's name answers with a load balancer that has no healthy target."
+  }
+}
+
+run "alarms" {
+  assert {
+    condition = alltrue([for alarm in [aws_cloudwatch_metric_alarm.no_pod_ready, aws_cloudwatch_metric_alarm.pod_not_ready] :
+      alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:operators"]) && alarm.dimensions == tomap(local.targets)
+    ]) && aws_cloudwatch_metric_alarm.no_pod_ready.treat_missing_data == "breaching"
+    error_message = "Nobody is told that no pod is ready."
   }
 }
 
