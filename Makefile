@@ -103,7 +103,7 @@ test: setup-test component ## Check the API: contract, calendar, faults, on a re
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
 
-checks: terraform k8s observability workflows documents rollout ## Check all the rest: infrastructure, manifests, rollouts, alerts, workflows, documents
+checks: terraform emulator k8s observability workflows documents rollout ## Check all the rest: infrastructure, manifests, rollouts, alerts, workflows, documents
 
 terraform: setup-aws ## Check the infrastructure code: format, tests of every module and root, policies
 	terraform fmt -check -recursive terraform host-tests/lab

@@ -108,6 +108,7 @@ def setUpModule():
     global tree, emulator, roots, plans
     tree = Path(tempfile.mkdtemp(prefix="dob-emulator-")) / "terraform"
     shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars"))
+    shutil.copytree(TERRAFORM.parent / "k8s" / "base", tree.parent / "k8s" / "base")
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
     variables = {
@@ -206,7 +207,8 @@ class Plans(unittest.TestCase):
         for side in SIDES:
             state = json.loads(roots[side].run("show", "-json", "plan"))
             data = {resource["type"] for resource in resources(state.get("prior_state", {}).get("values", {}).get("root_module", {})) if resource["mode"] == "data"}
-            self.assertEqual(data, {"aws_ami", "aws_caller_identity", "aws_ec2_instance_type", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
+            # The default tags are the provider's own: it asks nobody.
+            self.assertEqual(data, {"aws_ami", "aws_caller_identity", "aws_default_tags", "aws_ec2_instance_type", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
 
     def test_bad_input_is_refused_with_a_sentence(self):
         regions = {"primary": {"region": "eu-west-1", "cidr": "10.20.0.0/16"}, "recovery": {"region": "eu-central-1", "cidr": "10.21.0.0/16"}}
