@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-terraform setup-aws setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
-	reproducible sbom run test checks terraform emulator k8s observability workflows supply-chain rollout documents lab drill bench fuzz clean
+	reproducible sbom run test checks terraform emulator k8s observability workflows operations supply-chain rollout documents lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
@@ -91,7 +91,7 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 
 # Clippy is the compiler of our own crates here: one build lints and runs, and dependencies are compiled once.
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
-test: setup-test component ## Check the API: contract, calendar, faults, on a real PostgreSQL
+test: setup-test workflows component ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
 	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
 	cargo fmt --check
 	cargo fmt --check $(HOST)
@@ -103,7 +103,7 @@ test: setup-test component ## Check the API: contract, calendar, faults, on a re
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
 	cargo test $(HOST) --test faults -- --test-threads=1 $(ROOT_ONLY)
 
-checks: terraform emulator k8s observability workflows documents rollout ## Check all the rest: infrastructure, manifests, rollouts, alerts, workflows, documents
+checks: terraform emulator k8s observability operations documents rollout ## Check all the rest: infrastructure, manifests, rollouts, alerts, operations, documents
 
 terraform: setup-aws ## Check the infrastructure code: format, tests of every module and root, policies
 	terraform fmt -check -recursive terraform host-tests/lab
@@ -128,11 +128,14 @@ rollout: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 rollout: setup-test setup-kubectl component ## Roll out three versions under load, one of them broken, and count failed requests
 	cargo test $(HOST) --test rollout -- --test-threads=1 --nocapture
 
-workflows: setup-workflows ## Check the GitHub workflows and the scripts they call
+workflows: setup-workflows ## Check the GitHub workflows, and run their steps that need no AWS
 	.venv-workflows/bin/actionlint
 	.venv-workflows/bin/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	.venv-workflows/bin/zizmor --offline --no-progress --quiet .github
-	PATH=$(CURDIR)/.venv-workflows/bin:$$PATH .venv-workflows/bin/pytest --quiet -p no:cacheprovider .github/checks
+	.venv-workflows/bin/pytest --quiet -p no:cacheprovider .github/checks --ignore .github/checks/test_scripts.py
+
+operations: setup-workflows ## Try the scripts that the workflows call, against an emulator of AWS (minutes)
+	PATH=$(CURDIR)/.venv-workflows/bin:$$PATH .venv-workflows/bin/pytest --quiet -p no:cacheprovider .github/checks/test_scripts.py
 
 supply-chain: ## Check lock files, licences, duplicates and sources of dependencies, and look for secrets in tree and history
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
