@@ -64,7 +64,8 @@ setup-observability:
 setup-kubectl:
 	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools/#kubectl"; exit 1; }
 
-setup-k8s: setup-kubectl ## Install what the checks of the manifests need
+setup-k8s: setup-kubectl setup-observability ## Install what the checks of the manifests need
+	@command -v amtool >/dev/null || scripts/install-packages prometheus-alertmanager
 	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev python3 python3-venv shellcheck
 	$(call venv,.venv-k8s,k8s/checks/requirements.txt)
 

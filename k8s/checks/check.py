@@ -34,7 +34,7 @@ def lint(cluster: Cluster) -> list[str]:
         found = subprocess.run([*checkov, "--output", "json", "--quiet"], capture_output=True, text=True)
     report = json.loads(found.stdout)
     return [
-        f"{check['resource']}: {check['check_name']} ({check['check_id']}); fix it, or justify it in base/pod-security.yaml."
+        f"{check['resource']}: {check['check_name']} ({check['check_id']}); fix it, or justify it in base/pod-security.yaml or observability/pods.yaml."
         for check in report["results"]["failed_checks"]
     ]
 

@@ -35,6 +35,10 @@ class Cluster:
         """The Deployment as it is in the end."""
         return server_side_apply.merged(self.made(app), self.parts(app["metadata"]["name"]))
 
+    def workloads(self) -> list[dict]:
+        """What has pods, whole."""
+        return [*map(self.deployment, self.apps), *of_kind(self.resources, "StatefulSet")]
+
     def complete(self) -> list[dict]:
         """All resources, the operator's included, with whole Deployments."""
         others = [resource for resource in self.resources if resource["kind"] != "Deployment"]

@@ -10,10 +10,11 @@ from rendering import OVERLAYS, ROOT
 
 
 class Copy:
-    """A copy of the manifests."""
+    """A copy of the manifests, and of the configuration that they take up."""
 
     def __init__(self, directory: Path):
         shutil.copytree(ROOT / "k8s", directory, ignore=shutil.ignore_patterns("checks"))
+        shutil.copytree(ROOT / "observability", directory.parent / "observability")
         self.directory = directory
         self.overlay = directory / OVERLAYS.name / "primary"
 

@@ -58,30 +58,38 @@ def secrets(cluster: Cluster) -> Iterator[str]:
     external = of_kind(cluster.resources, "ExternalSecret")
     if not external:
         return
-    copied = {(e["spec"]["target"]["name"], item["secretKey"]) for e in external for item in e["spec"]["data"]}
-    used = set()
-    for app in cluster.apps:
-        pod = cluster.deployment(app)["spec"]["template"]["spec"]
-        used |= {
-            (entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"])
-            for entry in pod["containers"][0]["env"]
-            if "valueFrom" in entry
-        }
-        used |= {(v["secret"]["secretName"], item["key"]) for v in pod.get("volumes", []) for item in v["secret"]["items"]}
-    for name, key in sorted(used - copied):
-        yield f"Secret {name} has no {key}: aws/secrets.yaml must copy it."
-    for name, key in sorted(copied - used):
-        yield f"Secret {name}: no pod uses {key}; aws/secrets.yaml must not copy it."
+    copied = {(e["metadata"]["namespace"], e["spec"]["target"]["name"], item["secretKey"]) for e in external for item in e["spec"]["data"]}
+    used = {key for workload in cluster.workloads() for key in secret_keys(workload)}
+    for namespace, name, key in sorted(used - copied):
+        yield f"Secret {name} in {namespace} has no {key}: an ExternalSecret must copy it."
+    for namespace, name, key in sorted(copied - used):
+        yield f"Secret {name} in {namespace}: no pod uses {key}; no ExternalSecret must copy it."
+
+
+def secret_keys(workload: dict) -> Iterator[tuple[str, str, str]]:
+    """Namespace, name and key of what a workload's pods take from secrets."""
+    namespace, pod = workload["metadata"]["namespace"], workload["spec"]["template"]["spec"]
+    for entry in pod["containers"][0].get("env", []):
+        if "secretKeyRef" in entry.get("valueFrom", {}):
+            yield namespace, entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"]
+    for volume in pod.get("volumes", []):
+        for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+            for item in source.get("secret", {}).get("items", []):
+                yield namespace, source["secret"].get("secretName") or source["secret"]["name"], item["key"]
 
 
 def images(cluster: Cluster) -> Iterator[str]:
-    """Every image is named by digest, and by one."""
+    """Every image is named by digest, and the API's by one."""
     names = {app["spec"]["image"] for app in cluster.apps}
     for image in sorted(names):
         if not re.fullmatch(r"[a-z0-9.:/_-]+/dob-api@sha256:[0-9a-f]{64}", image):
             yield f"Image {image}: it must be <registry>/dob-api@sha256:<digest>."
     if len(names) != 1:
         yield f"The SpinApps run different images: {sorted(names)}."
+    for workload in of_kind(cluster.resources, "StatefulSet"):
+        for container in workload["spec"]["template"]["spec"]["containers"]:
+            if not re.fullmatch(r"[a-z0-9./-]+:v?[0-9.]+@sha256:[0-9a-f]{64}", container["image"]):
+                yield f"Image {container['image']}: it must be <name>:<version>@sha256:<digest>."
 
 
 def replicas(cluster: Cluster) -> Iterator[str]:
@@ -158,6 +166,7 @@ def selectors(cluster: Cluster) -> Iterator[str]:
         **{
             f"NetworkPolicy {policy['metadata']['name']}": policy["spec"]["podSelector"]
             for policy in of_kind(cluster.resources, "NetworkPolicy")
+            if policy["metadata"]["namespace"] == "dob-api"
         },
     }
     for name, selector in selected.items():

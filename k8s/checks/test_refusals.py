@@ -18,7 +18,7 @@ def refused(manifests: Copy, sentence: str) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["database_host_a", "database_host_b", "aws_region", "target_group_arn", "load_balancer_cidr_c"],
+    ["database_host_a", "database_host_c", "database_node_a", "aws_region", "target_group_arn", "load_balancer_cidr_c", "alarm_topics"],
 )
 def test_a_setting_that_is_missing(manifests, setting):
     manifests.replace("overlays/primary/region.yaml", f"  {setting}:", f"  other_{setting}:")
@@ -41,7 +41,7 @@ def test_a_database_host_that_is_no_address(manifests):
         ("drain.yaml", 'grace_period_seconds: "120"', 'grace_period_seconds: "90"', "does not hold"),
         ("spin-apps.yaml", "pg_password\n      valueFrom", "pg_pass\n      valueFrom", "does not set pg_password."),
         ("spin-apps.yaml", "pg_password\n      valueFrom", "pg_pass\n      valueFrom", "sets pg_pass, which spin.toml"),
-        ("spin-apps.yaml", "key: pg_password", "key: password", "Secret dob-api has no password"),
+        ("spin-apps.yaml", "key: pg_password", "key: password", "Secret dob-api in dob-api has no password"),
         ("kustomization.yaml", "{ kind: SpinApp, name: dob-api-schema }", "{ kind: SpinApp }", "no pod that serves"),
         ("disruption.yaml", "app-name: dob-api", "app-name: dob", "PodDisruptionBudget dob-api selects"),
         ("admission.yaml", "app-name: dob-api", "app-name: dob", "ValidatingAdmissionPolicyBinding dob-api-drain selects"),
@@ -56,6 +56,20 @@ def test_a_database_host_that_is_no_address(manifests):
 )
 def test_a_base_that_can_not_work(manifests, file, old, new, sentence):
     manifests.replace(f"base/{file}", old, new)
+    refused(manifests, sentence)
+
+
+@pytest.mark.parametrize(
+    "file, old, new, sentence",
+    [
+        ("prometheus.yaml", "@sha256:5ce7540c3c00ef4ab0c9d2c995c6a5b9c421f44b4a115d97a2c7af3b1c21cbb0", "", "<version>@sha256:<digest>."),
+        ("secrets.yaml", "secretKey: ca.crt", "secretKey: tls.crt", "Secret database-ca in observability has no ca.crt"),
+        ("alertmanager.yaml", "serviceName:", "service:", "'service' was unexpected"),
+        ("pods.yaml", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "CKV_K8S_22"),
+    ],
+)
+def test_monitoring_that_can_not_work(manifests, file, old, new, sentence):
+    manifests.replace(f"observability/{file}", old, new)
     refused(manifests, sentence)
 
 
@@ -75,7 +89,7 @@ def test_a_kind_without_a_schema(manifests):
 
 def test_a_secret_that_no_pod_uses_is_not_copied(manifests):
     manifests.replace("aws/secrets.yaml", "secretKey: pg_user", "secretKey: other")
-    refused(manifests, "Secret dob-api: no pod uses other")
+    refused(manifests, "Secret dob-api in dob-api: no pod uses other")
 
 
 def test_an_image_without_digest(manifests):

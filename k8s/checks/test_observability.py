@@ -1,0 +1,318 @@
+"""The monitoring as the cluster will have it: its parts find each other, and a page reaches a topic of Amazon SNS."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from itertools import product
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from cluster import Cluster
+from conftest import Copy
+from rendering import OVERLAYS, ROOT, find, of_kind, render
+
+NAMESPACE = "observability"
+# Seconds in which a program on this machine starts, and a message comes.
+PATIENCE = 60
+
+
+@pytest.fixture(scope="module", params=["primary", "recovery"])
+def cluster(request) -> Cluster:
+    return Cluster(request.param, render(OVERLAYS / request.param))
+
+
+def container(cluster: Cluster, workload: str) -> dict:
+    [only] = find(cluster.resources, "StatefulSet", workload)["spec"]["template"]["spec"]["containers"]
+    return only
+
+
+def option(cluster: Cluster, workload: str, name: str) -> list[str]:
+    """The values that a container's arguments give an option."""
+    return [argument.partition("=")[2] for argument in container(cluster, workload)["args"] if argument.startswith(f"--{name}=")]
+
+
+def laid_out(cluster: Cluster, workload: str, root: Path) -> Path:
+    """Writes the files that a pod finds; gives the one that its arguments name as its configuration."""
+    pod = find(cluster.resources, "StatefulSet", workload)["spec"]["template"]["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for mount in container(cluster, workload)["volumeMounts"]:
+        volume = volumes.get(mount["name"], {})
+        for source in [volume, *volume.get("projected", {}).get("sources", [])]:
+            for path, text in files(cluster, source):
+                (root / mount["mountPath"][1:] / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / mount["mountPath"][1:] / path).write_text(text)
+    [configuration] = option(cluster, workload, "config") + option(cluster, workload, "config.file")
+    return root / configuration[1:]
+
+
+def files(cluster: Cluster, source: dict) -> list[tuple[str, str]]:
+    """Paths and contents of a volume's source."""
+    if "configMap" in source:
+        data = find(cluster.resources, "ConfigMap", source["configMap"]["name"])["data"]
+        items = source["configMap"].get("items", [{"key": key, "path": key} for key in data])
+        return [(item["path"], data[item["key"]]) for item in items]
+    return [(item["path"], "what External Secrets copies") for item in source.get("secret", {}).get("items", [])]
+
+
+def targets(cluster: Cluster, tmp_path: Path, file: str) -> list[dict]:
+    return json.loads((laid_out(cluster, "prometheus", tmp_path).parent / "targets" / file).read_text())
+
+
+def scraped(job: dict, nodes: list[dict]) -> set[tuple[str, int]]:
+    """Addresses and ports of the database nodes that a job of Prometheus' scrapes."""
+    role, address = job["relabel_configs"]
+    port = int(address["replacement"].removeprefix("$1:"))
+    return {(node["targets"][0], port) for node in nodes if re.fullmatch(role["regex"], node["labels"]["role"])}
+
+
+def ran(*command) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_prometheus_takes_its_configuration(cluster, tmp_path):
+    configuration = laid_out(cluster, "prometheus", tmp_path)
+    said = ran("promtool", "check", "config", configuration)
+    assert "WARNING" not in said, said
+    authority = [job["tls_config"]["ca_file"] for job in yaml.safe_load(configuration.read_text())["scrape_configs"] if "tls_config" in job]
+    assert authority and all((configuration.parent / file).exists() for file in authority)
+    rules = {path.name: path.read_text() for path in (ROOT / "observability/rules").iterdir()}
+    assert {path.name: path.read_text() for path in (configuration.parent / "rules").iterdir()} == rules
+
+
+def test_the_configuration_is_the_one_that_is_tested(cluster, tmp_path):
+    assert laid_out(cluster, "prometheus", tmp_path).read_text() == (ROOT / "observability/prometheus.yml").read_text()
+    assert laid_out(cluster, "otel-collector", tmp_path).read_text() == (ROOT / "observability/collector.yaml").read_text()
+
+
+def test_alertmanager_takes_its_configuration(cluster, tmp_path):
+    ran("amtool", "check-config", laid_out(cluster, "alertmanager", tmp_path))
+
+
+def test_the_nodes_are_the_regions_own_and_nothing_else_is_reached(cluster, tmp_path):
+    region = find(cluster.resources, "TargetGroupBinding", "dob-api")["spec"]["targetGroupARN"].split(":")[3]
+    nodes = targets(cluster, tmp_path, "nodes.json")
+    assert {target["labels"]["region"] for target in nodes + targets(cluster, tmp_path, "collectors.json")} == {region}
+    assert [(node["labels"]["node"], node["labels"]["role"]) for node in nodes] == [
+        (f"dob-{region}-a", "data"), (f"dob-{region}-b", "data"), (f"dob-{region}-c", "witness")
+    ]
+    jobs = yaml.safe_load((ROOT / "observability/prometheus.yml").read_text())["scrape_configs"]
+    wanted = set().union(*(scraped(job, nodes) for job in jobs if "relabel_configs" in job))
+    rule = find(cluster.resources, "NetworkPolicy", "prometheus")["spec"]["egress"][0]
+    reached = {(to["ipBlock"]["cidr"].removesuffix("/32"), port["port"]) for to in rule["to"] for port in rule["ports"]}
+    # The witness has two of the four exporters.
+    assert wanted < reached and len(reached - wanted) == 2
+    assert reached == set(product({address for address, _ in wanted}, {port for _, port in wanted}))
+
+
+@pytest.mark.parametrize(
+    "workload, place",
+    [("otel-collector", "collectors.json"), ("alertmanager", "alertmanagers.json"), ("alertmanager", "cluster.peer")],
+)
+def test_every_pod_is_known_by_its_name(cluster, tmp_path, workload, place):
+    named = option(cluster, workload, place) or [target for entry in targets(cluster, tmp_path, place) for target in entry["targets"]]
+    stateful, service = find(cluster.resources, "StatefulSet", workload), find(cluster.resources, "Service", workload)
+    assert service["spec"]["clusterIP"] == "None" and stateful["spec"]["serviceName"] == workload
+    assert service["spec"]["selector"].items() <= stateful["spec"]["template"]["metadata"]["labels"].items()
+    [port] = {name.rpartition(":")[2] for name in named}
+    assert named == [f"{workload}-{number}.{workload}:{port}" for number in range(stateful["spec"]["replicas"])]
+    assert int(port) in {entry["port"] for entry in service["spec"]["ports"]}
+    # A policy of the CNI's knows a Service's port only where the pods have the same.
+    opened = {(entry["containerPort"], entry.get("protocol")) for entry in container(cluster, workload)["ports"]}
+    assert {(entry["port"], entry.get("protocol")) for entry in service["spec"]["ports"]} <= opened
+
+
+def test_spans_are_sent_where_the_collector_takes_them(cluster):
+    endpoint = find(cluster.resources, "SpinAppExecutor", "spin")["spec"]["deploymentConfig"]["otel"]["exporter_otlp_traces_endpoint"]
+    assert endpoint == f"http://otel-collector.{NAMESPACE}.svc.cluster.local:4318/v1/traces"
+    configuration = yaml.safe_load((ROOT / "observability/collector.yaml").read_text())
+    listens = [configuration["receivers"]["otlp"]["protocols"]["http"], configuration["exporters"]["prometheus"], configuration["extensions"]["health_check"]]
+    assert [int(part["endpoint"].rpartition(":")[2]) for part in listens] == [port["containerPort"] for port in container(cluster, "otel-collector")["ports"]]
+
+
+def test_pods_speak_to_whom_they_must_and_to_nobody_else(cluster):
+    stranger = {"name": "stranger", "namespace": "default", "labels": {}, "ports": {("TCP", 80)}}
+    pods = [stranger, *map(pod, cluster.workloads())]
+    policies = of_kind(cluster.resources, "NetworkPolicy")
+    spoken = {
+        (source["name"], target["name"], *port)
+        for source, target in product(pods, pods)
+        for port in target["ports"]
+        if source is not stranger or target is not stranger
+        if lets(policies, "Egress", source, target, port) and lets(policies, "Ingress", target, source, port)
+    }
+    assert spoken == {
+        ("dob-api", "otel-collector", "TCP", 4318),
+        ("dob-api-schema", "otel-collector", "TCP", 4318),
+        ("prometheus", "otel-collector", "TCP", 8889),
+        ("prometheus", "alertmanager", "TCP", 9093),
+        ("alertmanager", "alertmanager", "TCP", 9094),
+        ("alertmanager", "alertmanager", "UDP", 9094),
+    }
+
+
+def pod(workload: dict) -> dict:
+    """What network policies see of a workload's pods."""
+    template = workload["spec"]["template"]
+    ports = {(port.get("protocol", "TCP"), port["containerPort"]) for port in template["spec"]["containers"][0]["ports"]}
+    return {**workload["metadata"], "labels": template["metadata"]["labels"], "ports": ports}
+
+
+def lets(policies: list[dict], direction: str, one: dict, other: dict, port: tuple[str, int]) -> bool:
+    """Whether policies let a pod speak with another, in a direction as the one sees it."""
+    mine = [
+        policy["spec"]
+        for policy in policies
+        if policy["metadata"]["namespace"] == one["namespace"]
+        and direction in policy["spec"]["policyTypes"]
+        and selects(policy["spec"]["podSelector"], one["labels"])
+    ]
+    rules = [rule for spec in mine for rule in spec.get(direction.lower(), [])]
+    return not mine or any(
+        port in {(entry["protocol"], entry["port"]) for entry in rule["ports"]}
+        and any(is_peer(peer, one, other) for peer in rule["to" if direction == "Egress" else "from"])
+        for rule in rules
+    )
+
+
+def is_peer(peer: dict, one: dict, other: dict) -> bool:
+    if "ipBlock" in peer:
+        return False
+    namespace = {"kubernetes.io/metadata.name": other["namespace"]}
+    near = selects(peer["namespaceSelector"], namespace) if "namespaceSelector" in peer else one["namespace"] == other["namespace"]
+    return near and selects(peer.get("podSelector", {}), other["labels"])
+
+
+def selects(selector: dict, labels: dict) -> bool:
+    expressions = selector.get("matchExpressions", [])
+    assert all(expression["operator"] == "In" for expression in expressions)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(expression["key"]) in expression["values"] for expression in expressions
+    )
+
+
+def test_one_of_two_pods_stays_when_a_node_is_drained(cluster):
+    for workload in of_kind(cluster.resources, "StatefulSet"):
+        budget = find([r for r in cluster.resources if r["metadata"].get("namespace") == NAMESPACE], "PodDisruptionBudget", workload["metadata"]["name"])
+        assert budget["spec"]["selector"] == workload["spec"]["selector"]
+        assert (workload["spec"]["replicas"], budget["spec"]["maxUnavailable"]) == (2, 1)
+
+
+def test_prometheus_ends_before_its_volume_does(cluster):
+    [claim] = find(cluster.resources, "StatefulSet", "prometheus")["spec"]["volumeClaimTemplates"]
+    [kept] = option(cluster, "prometheus", "storage.tsdb.retention.size")
+    volume = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))
+    assert int(kept.removesuffix("GB")) <= 0.8 * volume
+    storage = find(cluster.resources, "StorageClass", claim["spec"]["storageClassName"])
+    assert storage["parameters"]["encrypted"] == "true" and storage["volumeBindingMode"] == "WaitForFirstConsumer"
+
+
+@pytest.fixture
+def aws(monkeypatch) -> str:
+    """The address of an emulator of AWS."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "emulated")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def topic(aws) -> tuple[str, callable]:
+    """A topic, and what gives the next message that it was told."""
+    sns, sqs = (boto3.client(service, region_name="eu-west-1", endpoint_url=aws) for service in ("sns", "sqs"))
+    arn = sns.create_topic(Name="operators")["TopicArn"]
+    queue = sqs.create_queue(QueueName="operators")["QueueUrl"]
+    queue_arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=arn, Protocol="sqs", Endpoint=queue_arn)
+
+    def next_message() -> dict:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            for message in sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5).get("Messages", []):
+                return json.loads(message["Body"])
+        raise AssertionError(f"the topic was told nothing in {PATIENCE} s")
+
+    return arn, next_message
+
+
+@pytest.fixture
+def alertmanager(manifests: Copy, topic, aws, tmp_path):
+    """The address of an Alertmanager that runs with the overlay's configuration and tells the emulator's topic."""
+    sns_configs = json.dumps([{"topic_arn": topic[0], "sigv4": {"region": "eu-west-1"}}])
+    manifests.replace("overlays/primary/region.yaml", 'alarm_topics: "[]"', f"alarm_topics: '{sns_configs}'")
+    configuration = laid_out(Cluster("primary", render(manifests.overlay)), "alertmanager", tmp_path / "pod")
+    settings = yaml.safe_load(configuration.read_text())
+    for sns_config in settings["receivers"][0]["sns_configs"]:
+        sns_config["api_url"] = aws
+    configuration.write_text(yaml.safe_dump(settings))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = "127.0.0.1:{}".format(free.getsockname()[1])
+    log = open(tmp_path / "log", "w+")
+    program = shutil.which("alertmanager") or shutil.which("prometheus-alertmanager")
+    options = [f"--config.file={configuration}", f"--storage.path={tmp_path / 'data'}", f"--web.listen-address={address}", "--cluster.listen-address="]
+    process = subprocess.Popen([program, *options], stdout=log, stderr=log, env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true"})
+    try:
+        until = time.monotonic() + PATIENCE
+        while not answers(f"http://{address}/-/ready"):
+            assert process.poll() is None and time.monotonic() < until, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        yield f"http://{address}"
+    finally:
+        process.terminate()
+        process.wait()
+        log.close()
+
+
+def answers(url: str) -> bool:
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except urllib.error.URLError:
+        return False
+
+
+def alert(name: str, **labels: str) -> dict:
+    """An alert as Prometheus sends it."""
+    rules = [rule for path in (ROOT / "observability/rules").iterdir() for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+    [rule] = [rule for rule in rules if rule.get("alert") == name]
+    return {"labels": {"alertname": name, **labels, **rule["labels"]}, "annotations": rule["annotations"]}
+
+
+def posted(alertmanager: str, alert: dict) -> None:
+    """Gives Alertmanager an alert, and waits until it is in a group."""
+    request = urllib.request.Request(f"{alertmanager}/api/v2/alerts", json.dumps([alert]).encode(), {"Content-Type": "application/json"})
+    urllib.request.urlopen(request)
+    until = time.monotonic() + PATIENCE
+    while alert["labels"] not in grouped(alertmanager):
+        assert time.monotonic() < until, f"{alert['labels']} is in no group after {PATIENCE} s"
+        time.sleep(0.05)
+
+
+def grouped(alertmanager: str) -> list[dict]:
+    groups = json.load(urllib.request.urlopen(f"{alertmanager}/api/v2/alerts/groups"))
+    return [alert["labels"] for group in groups for alert in group["alerts"]]
+
+
+def test_a_page_is_told_at_once_and_a_ticket_waits(alertmanager, topic):
+    page, ticket = alert("NoLeader", region="eu-west-1"), alert("NodeDown", region="eu-west-1", node="dob-eu-west-1-b")
+    posted(alertmanager, ticket)
+    posted(alertmanager, page)
+    message = topic[1]()
+    assert message["Subject"] == "page firing: NoLeader in eu-west-1"
+    assert message["Message"].split("\n")[:3] == ["page firing: NoLeader", page["annotations"]["summary"], page["annotations"]["runbook"]]
+    metrics = urllib.request.urlopen(f"{alertmanager}/metrics").read().decode()
+    told = re.findall(r'^alertmanager_notifications_total{.*integration="sns".*} (\d+)$', metrics, re.MULTILINE)
+    assert sum(map(int, told)) == 1, "the ticket did not wait"
