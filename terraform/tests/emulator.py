@@ -113,8 +113,8 @@ def setUpModule():
     emulator = Emulator()
     variables = {
         "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}},
-        "primary": {"size": "standard", "peering": {"vpc_id": "vpc-0123"}},
-        "recovery": {"size": "standard", "peering": {"connection_id": "pcx-0123"}},
+        "primary": {"size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
+        "recovery": {"size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
     }
     roots = side_by_side(lambda name: Root(name, **variables[name]), REGIONS)
     side_by_side(lambda name: roots[name].plan(), REGIONS)
@@ -199,9 +199,9 @@ class Plans(unittest.TestCase):
 
     def test_add_ons_and_pod_roles_are_planned(self):
         for side in SIDES:
-            self.assertEqual(len(of_type("aws_eks_addon", plans[side])), 5)
+            self.assertEqual(len(of_type("aws_eks_addon", plans[side])), 6)
             self.assertEqual({(role["namespace"], role["service_account"]) for role in of_type("aws_eks_pod_identity_association", plans[side]).values()},
-                             {("kube-system", "aws-load-balancer-controller"), ("external-secrets", "external-secrets")})
+                             {("kube-system", "aws-load-balancer-controller"), ("external-secrets", "external-secrets"), ("observability", "alertmanager")})
 
     def test_no_region_is_asked_about_the_other(self):
         for side in SIDES:

@@ -85,18 +85,18 @@ resource "aws_eks_addon" "before_nodes" {
   configuration_values = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
 
   dynamic "pod_identity_association" {
-    for_each = each.key == "vpc-cni" ? [local.pods.vpc-cni] : []
+    for_each = [for name, pod in local.pods : pod if name == each.key]
     content {
       service_account = pod_identity_association.value.service_account
-      role_arn        = aws_iam_role.pod["vpc-cni"].arn
+      role_arn        = aws_iam_role.pod[each.key].arn
     }
   }
 
-  depends_on = [aws_iam_role_policy_attachment.cni]
+  depends_on = [aws_iam_role_policy_attachment.pod]
 }
 
 resource "aws_eks_addon" "on_nodes" {
-  for_each = toset(["coredns", "metrics-server"])
+  for_each = toset(["aws-ebs-csi-driver", "coredns", "metrics-server"])
 
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
@@ -104,7 +104,15 @@ resource "aws_eks_addon" "on_nodes" {
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
 
-  depends_on = [aws_eks_node_group.this]
+  dynamic "pod_identity_association" {
+    for_each = [for name, pod in local.pods : pod if name == each.key]
+    content {
+      service_account = pod_identity_association.value.service_account
+      role_arn        = aws_iam_role.pod[each.key].arn
+    }
+  }
+
+  depends_on = [aws_eks_node_group.this, aws_iam_role_policy_attachment.pod]
 }
 
 locals {

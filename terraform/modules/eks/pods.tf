@@ -1,44 +1,57 @@
-# AWS rights of the controllers in the cluster, by EKS Pod Identity: each service account its own role.
+# The AWS rights of pods, by EKS Pod Identity: each service account its own role.
 locals {
-  pods = {
-    vpc-cni = { namespace = "kube-system", service_account = "aws-node" }
-    # Registers pods in one target group; it makes no load balancers and opens no security groups.
-    aws-load-balancer-controller = { namespace = "kube-system", service_account = "aws-load-balancer-controller" }
-    external-secrets             = { namespace = "external-secrets", service_account = "external-secrets" }
-  }
+  pods = merge(
+    {
+      # Makes Prometheus' volumes.
+      aws-ebs-csi-driver = { namespace = "kube-system", service_account = "ebs-csi-controller-sa" }
+      vpc-cni            = { namespace = "kube-system", service_account = "aws-node" }
+      # Registers pods in one target group; it makes no load balancers and opens no security groups.
+      aws-load-balancer-controller = { namespace = "kube-system", service_account = "aws-load-balancer-controller" }
+      external-secrets             = { namespace = "external-secrets", service_account = "external-secrets" }
+    },
+    length(var.alarm_topics) == 0 ? {} : { alertmanager = { namespace = "observability", service_account = "alertmanager" } },
+  )
 
-  pod_policies = {
-    aws-load-balancer-controller = [
-      {
-        Effect   = "Allow"
-        Action   = ["elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"]
-        Resource = var.target_group_arn
-      },
-      {
-        # AWS has no narrower form of these: they list.
-        Effect = "Allow"
-        Action = [
-          "ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups",
-          "ec2:DescribeSubnets", "ec2:DescribeVpcs", "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers",
-          "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth",
-        ]
-        Resource = "*"
-      },
-    ]
-    external-secrets = [
-      {
-        Effect   = "Allow"
-        Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
-        Resource = "arn:aws:secretsmanager:${local.region}:${local.account}:secret:${var.api_secret.name}-??????"
-      },
-      {
-        Effect    = "Allow"
-        Action    = "kms:Decrypt"
-        Resource  = var.api_secret.key_arn
-        Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${local.region}.amazonaws.com" } }
-      },
-    ]
-  }
+  # AWS's own policies, of the add-ons: the driver's is for volumes that carry the driver's tag.
+  managed_policies = { aws-ebs-csi-driver = "AmazonEBSCSIDriverPolicyV2", vpc-cni = "AmazonEKS_CNI_Policy" }
+
+  pod_policies = merge(
+    {
+      aws-load-balancer-controller = [
+        {
+          Effect   = "Allow"
+          Action   = ["elasticloadbalancing:RegisterTargets", "elasticloadbalancing:DeregisterTargets"]
+          Resource = var.target_group_arn
+        },
+        {
+          # AWS has no narrower form of these: they list.
+          Effect = "Allow"
+          Action = [
+            "ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets", "ec2:DescribeVpcs", "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers",
+            "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth",
+          ]
+          Resource = "*"
+        },
+      ]
+      external-secrets = [
+        {
+          Effect   = "Allow"
+          Action   = ["secretsmanager:GetSecretValue", "secretsmanager:DescribeSecret"]
+          Resource = "arn:aws:secretsmanager:${local.region}:${local.account}:secret:${var.api_secret.name}-??????"
+        },
+        {
+          Effect    = "Allow"
+          Action    = "kms:Decrypt"
+          Resource  = var.api_secret.key_arn
+          Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${local.region}.amazonaws.com" } }
+        },
+      ]
+    },
+    length(var.alarm_topics) == 0 ? {} : {
+      alertmanager = [{ Effect = "Allow", Action = "sns:Publish", Resource = var.alarm_topics }]
+    },
+  )
 }
 
 resource "aws_iam_role" "pod" {
@@ -70,13 +83,15 @@ resource "aws_iam_role_policy" "pod" {
   policy = jsonencode({ Version = "2012-10-17", Statement = each.value })
 }
 
-resource "aws_iam_role_policy_attachment" "cni" {
-  role       = aws_iam_role.pod["vpc-cni"].name
-  policy_arn = "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy"
+resource "aws_iam_role_policy_attachment" "pod" {
+  for_each = local.managed_policies
+
+  role       = aws_iam_role.pod[each.key].name
+  policy_arn = "arn:aws:iam::aws:policy/${each.value}"
 }
 
 resource "aws_eks_pod_identity_association" "this" {
-  # The CNI's association belongs to its add-on.
+  # An add-on's association belongs to the add-on.
   for_each = local.pod_policies
 
   cluster_name    = aws_eks_cluster.this.name

@@ -22,6 +22,7 @@ variable "release" {
     kubernetes = "1.35"
     ubuntu     = "24.04"
     addons = {
+      aws-ebs-csi-driver     = "v1.66.0-eksbuild.1"
       coredns                = "v1.13.2-eksbuild.31"
       eks-pod-identity-agent = "v1.3.10-eksbuild.3"
       kube-proxy             = "v1.35.3-eksbuild.29"
@@ -79,6 +80,12 @@ variable "target_group_arn" {
 variable "api_secret" {
   description = "Name of the secret that External Secrets reads for the pods, and the key that it is encrypted with."
   type        = object({ name = string, key_arn = string })
+}
+
+variable "alarm_topics" {
+  description = "SNS topics that Alertmanager tells of alerts; empty tells nobody."
+  type        = list(string)
+  default     = []
 }
 
 variable "logs" {

@@ -110,6 +110,7 @@ module "eks" {
   deployer_arn       = "arn:aws:iam::${data.aws_caller_identity.current.account_id}:role/${local.service}-deploy"
   target_group_arn   = module.edge.target_group_arn
   api_secret         = { name = module.topology.secrets.api, key_arn = module.secrets.key_arn }
+  alarm_topics       = var.alarm_topics
   logs               = local.logs
 }
 

@@ -1,10 +1,11 @@
 output "kubernetes" {
-  description = "What k8s/ is given: cluster, VPC, target group, deploy group, network blocks, and the seconds that a pod must outlive."
+  description = "What k8s/ is given: cluster, VPC, target group, alarm topics, deploy group, network blocks."
   value = {
     cluster          = module.eks.name
     region           = local.here.region
     vpc_id           = module.network.vpc_id
     target_group_arn = module.edge.target_group_arn
+    alarm_topics     = var.alarm_topics
     deployers_group  = module.eks.deployers_group
     blocks           = local.here.blocks
     secret           = module.topology.secrets.api

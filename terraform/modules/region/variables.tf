@@ -58,7 +58,7 @@ variable "admin_arns" {
 }
 
 variable "alarm_topics" {
-  description = "SNS topics of this region that are told when pods are not ready; empty tells nobody."
+  description = "SNS topics of this region that are told of alerts, and when pods are not ready; empty tells nobody."
   type        = list(string)
   default     = []
 }

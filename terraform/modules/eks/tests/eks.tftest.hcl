@@ -37,6 +37,13 @@ run "the_cluster" {
     condition     = jsondecode(aws_eks_addon.before_nodes["vpc-cni"].configuration_values).enableNetworkPolicy == "true"
     error_message = "Network policies are not enforced."
   }
+  assert {
+    condition = {
+      for name, addon in merge(aws_eks_addon.before_nodes, aws_eks_addon.on_nodes) : name => one(addon.pod_identity_association).service_account
+      if length(addon.pod_identity_association) > 0
+    } == { aws-ebs-csi-driver = "ebs-csi-controller-sa", vpc-cni = "aws-node" }
+    error_message = "An add-on's pods have no role of their own."
+  }
 }
 
 run "the_nodes" {
@@ -103,8 +110,28 @@ run "least_privilege" {
     error_message = "Another service account can take the role."
   }
   assert {
+    condition     = !contains(keys(aws_iam_role.pod), "alertmanager") && keys(aws_eks_pod_identity_association.this) == ["aws-load-balancer-controller", "external-secrets"]
+    error_message = "Alertmanager has a role without a topic to tell."
+  }
+  assert {
     condition     = length(aws_eks_access_entry.this) == 0
     error_message = "Somebody unnamed has access."
+  }
+}
+
+run "alarm_topics" {
+  variables {
+    alarm_topics = ["arn:aws:sns:eu-west-1:123456789012:operators"]
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.pod["alertmanager"].policy).Statement == [{ Effect = "Allow", Action = "sns:Publish", Resource = ["arn:aws:sns:eu-west-1:123456789012:operators"] }]
+    error_message = "Alertmanager may do something else than tell the topics."
+  }
+  assert {
+    condition = [for role in [aws_eks_pod_identity_association.this["alertmanager"]] : "${role.namespace}/${role.service_account}"] == [
+      for account in [for text in split("\n---\n", file("../../../k8s/observability/alertmanager.yaml")) : yamldecode(text)] : "${account.metadata.namespace}/${account.metadata.name}" if account.kind == "ServiceAccount"
+    ]
+    error_message = "The role is not for the account of Alertmanager's pods."
   }
 }
 
@@ -160,7 +187,7 @@ run "two_zones" {
 run "an_add_on_of_another_version" {
   command = plan
   variables {
-    release = { kubernetes = "1.35", ubuntu = "24.04", addons = { coredns = "v1.13.2-eksbuild.31", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.34.6-eksbuild.2", metrics-server = "v0.9.0-eksbuild.6", vpc-cni = "v1.22.4-eksbuild.3" } }
+    release = { kubernetes = "1.35", ubuntu = "24.04", addons = { aws-ebs-csi-driver = "v1.66.0-eksbuild.1", coredns = "v1.13.2-eksbuild.31", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.34.6-eksbuild.2", metrics-server = "v0.9.0-eksbuild.6", vpc-cni = "v1.22.4-eksbuild.3" } }
   }
   expect_failures = [var.release]
 }

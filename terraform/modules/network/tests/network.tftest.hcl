@@ -69,6 +69,10 @@ run "ways_in" {
     error_message = "The other region reaches more than PostgreSQL and Patroni."
   }
   assert {
+    condition     = toset([for rule in aws_network_acl.this["data"].ingress : rule.from_port if rule.cidr_block == var.blocks.private]) == toset(values(var.ports))
+    error_message = "Pods do not reach PostgreSQL and the exporters, or more than these."
+  }
+  assert {
     condition     = aws_vpc_security_group_ingress_rule.endpoints.cidr_ipv4 == var.cidr
     error_message = "The endpoints are open to others than the VPC."
   }
