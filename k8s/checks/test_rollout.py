@@ -113,3 +113,8 @@ def test_the_account_of_the_example_is_refused(released):
     run = Run(released)
     assert run.status == 1 and "run scripts/write-overlay primary" in run.words
     assert run.calls == []
+
+
+def test_a_rollout_waits_for_nothing_but_the_api(released):
+    waits = [call for call in Run(released).calls if " wait " in call or " rollout status " in call]
+    assert waits and all(call.startswith("--namespace=dob-api ") for call in waits)
