@@ -2,6 +2,7 @@
 
 use crate::{config::Config, http::json_string, store::Failure};
 use std::hash::{BuildHasher, RandomState};
+use std::io::{Write, stderr};
 
 /// Longest request id that is taken over from a client, in bytes.
 const MAX_REQUEST_ID: usize = 64;
@@ -18,7 +19,9 @@ pub fn request_id(from_client: Option<String>) -> String {
 
 /// Writes what failed. The host's and the server's words are cut and stripped of the configured passwords.
 pub fn failure(request_id: &str, method: &str, route: &str, status: u16, failure: &Failure, config: &Config) {
-    eprintln!(
+    // Not eprintln!, which panics where the line can't be written: the client still gets its answer.
+    let _ = writeln!(
+        stderr(),
         r#"{{"level":"error","request_id":"{request_id}","method":{},"route":"{route}","status":{status},"failed":"{}","sqlstate":{},"message":{}}}"#,
         json_string(method),
         failure.step,

@@ -73,6 +73,18 @@ fn an_answer_that_no_statement_can_have_is_a_500() {
 }
 
 #[test]
+fn a_log_that_takes_no_line_costs_nobody_the_answer() {
+    let world = World::new();
+    world.runtime.block_on(async {
+        let service = &world.service;
+        service.fill_log();
+        service.faults.fail_next(Call::Query, PgError::Other("planted".to_owned()));
+        service.get("/hello/john").await.problem(503);
+        assert!(!service.log().contains("planted"), "the log had room");
+    });
+}
+
+#[test]
 fn an_application_without_its_required_variables_does_not_start() {
     let error = App::load(&manifest(), Options::default()).err().expect("no host and no password").to_string();
     assert_eq!(error, "set the required variables pg_host_a, pg_password");

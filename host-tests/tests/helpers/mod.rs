@@ -13,6 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use wasmtime_wasi::p2::OutputStream;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// The contract's limit for an answer when the database is gone.
@@ -167,6 +168,13 @@ impl Service {
     /// What the component has written to stderr so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.contents()).into_owned()
+    }
+
+    /// Leaves no room for anything else on stderr.
+    pub fn fill_log(&self) {
+        let mut log = self.log.clone();
+        let free = log.check_write().expect("an open pipe");
+        log.write(vec![b' '; free].into()).expect("room for that much");
     }
 }
 
