@@ -233,7 +233,7 @@ pub async fn node_unfit(world: &mut World) -> Result<Row> {
 }
 
 /// The node's journal must say it, and PostgreSQL must not run.
-async fn refuses(world: &World, node: &str, unit: &str, sentence: &str) -> Result<()> {
+pub async fn refuses(world: &World, node: &str, unit: &str, sentence: &str) -> Result<()> {
     let said = format!("journalctl --boot --no-pager --unit={unit} | grep -qF \"{sentence}\"");
     world.lab.nodes[node].until(sentence, &["bash", "-c", &said]).await?;
     let runs = world.lab.nodes[node].run(&["pgrep", "--exact", "postgres"]).await;
@@ -242,7 +242,7 @@ async fn refuses(world: &World, node: &str, unit: &str, sentence: &str) -> Resul
 }
 
 /// No call may have failed, nothing be lost, and no greeting be older than what its client knew.
-async fn unnoticed(world: &World, drill: &str, load: Load) -> Result<Row> {
+pub async fn unnoticed(world: &World, drill: &str, load: Load) -> Result<Row> {
     load.go_on(AFTER).await;
     let figures = timely(world, drill, load).await?;
     ensure!(figures.errors.is_empty() && figures.lost.is_empty() && figures.backwards == 0, "{figures:?}");

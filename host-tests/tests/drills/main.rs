@@ -7,6 +7,7 @@ mod faults;
 mod leader;
 mod load;
 mod regions;
+mod repairs;
 mod table;
 mod timeline;
 mod world;
@@ -32,7 +33,7 @@ macro_rules! drills {
 }
 
 /// In the order of a full run: the lab is one, and each drill leaves it as it found it.
-const DRILLS: [Drill; 25] = drills! {
+const DRILLS: [Drill; 28] = drills! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-shutdown" => leader::shutdown,
@@ -53,6 +54,9 @@ const DRILLS: [Drill; 25] = drills! {
     "secrets-renewed" => faults::secrets_renewed,
     "node-replaced" => faults::node_replaced,
     "node-unfit" => faults::node_unfit,
+    "majority-lost" => repairs::majority_lost,
+    "slot-lost" => repairs::slot_lost,
+    "replica-rebuilt" => repairs::replica_rebuilt,
     "restore" => backups::restore,
     "bucket-lost" => backups::bucket_lost,
     "backups-damaged" => backups::damaged,
