@@ -131,6 +131,12 @@ def test_what_nobody_starts_leaves_aws_out_until_it_is_set_up():
             assert jobs and all("vars.AWS_ACCOUNT_ID != ''" in job["if"] for job in jobs), path.name
 
 
+def test_a_restore_drill_takes_away_only_the_node_that_it_made():
+    up, _, down = (step for step in load("restore-drill.yml")["jobs"]["drill"]["steps"] if "restore-drill" in step.get("run", ""))
+    assert "restore-drill up" in up["run"] and "restore-drill down" in down["run"]
+    assert down["if"] == f"always() && steps.{up['id']}.outputs.made == 'true'"
+
+
 def test_an_emergency_waits_for_no_other_workflow():
     groups = {path.stem: load(path.name).get("concurrency", {}).get("group") for path in FILES}
     assert [name for name, group in groups.items() if group == groups["promote-recovery"]] == ["promote-recovery"]

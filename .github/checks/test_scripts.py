@@ -301,11 +301,11 @@ RESTORE_NODE = [f'module.region.module.database.{resource}["dob-eu-central-1-r"]
 def planned(script, fake, tmp_path):
     """Runs restore-drill where Terraform plans this action on these addresses."""
 
-    def planned(command, action, addresses):
+    def planned(command, action, addresses, fails_at="nothing"):
         changes = [{"address": address, "change": {"actions": [action]}} for address in addresses]
         (tmp_path / "plan").write_text(json.dumps({"resource_changes": changes}))
-        path = fake("terraform", f"[[ $2 != show ]] || cat {tmp_path}/plan")
-        return script("restore-drill", command, PATH=path, AWS_REGION=THERE, PRIMARY_REGION=HERE, STATE_BUCKET="state")
+        path = fake("terraform", f"[[ $2 != show ]] || cat {tmp_path}/plan; [[ $2 != {fails_at} ]]")
+        return script("restore-drill", command, PATH=path, AWS_REGION=THERE, PRIMARY_REGION=HERE, STATE_BUCKET="state", GITHUB_OUTPUT=str(tmp_path / "output"))
 
     return planned
 
@@ -328,6 +328,19 @@ def test_a_drill_changes_nothing_but_the_restore_node(planned, tmp_path, command
     done = planned(command, action, [address])
     assert done.code == 1 and f"({address})" in done.err
     assert " apply " not in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize("action, addresses", [("no-op", RESTORE_NODE), ("create", RESTORE_NODE[1:]), ("create", [])])
+def test_a_restore_node_that_is_there_already_is_another_ones(planned, tmp_path, action, addresses):
+    done = planned("up", action, addresses)
+    assert done.code == 1 and "has a restore node already" in done.err
+    assert " apply " not in (tmp_path / "asked").read_text() and not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("fails_at, code", [("nothing", 0), ("apply", 1)])
+def test_what_a_drill_began_to_make_is_its_own(planned, tmp_path, fails_at, code):
+    assert planned("up", "create", RESTORE_NODE, fails_at).code == code
+    assert (tmp_path / "output").read_text() == "made=true\n"
 
 
 def test_a_restore_is_compared_with_the_moment(script, aws):
