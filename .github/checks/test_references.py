@@ -80,6 +80,16 @@ def test_the_operators_list_has_every_variable_and_no_other():
     assert set(re.findall(r"\bvars\.(\w+)", ALL)) == guide("Variables")
 
 
+def test_the_machines_own_variables_reach_what_runs_as_root():
+    """sudo keeps none of them."""
+    makefile = (ROOT / "Makefile").read_text()
+    code = "\n".join(path.read_text() for path in (ROOT / "host-tests").glob("*/**/*.rs")) + makefile
+    code += "\n".join((ROOT / "scripts" / name).read_text() for name in scripts(makefile))
+    read = set(re.findall(r"""["${(]((?:CI|GITHUB|RUNNER)(?:_[A-Z_]+)?)["})]""", code))
+    [command] = (step["run"] for step in load("ci.yml")["jobs"]["check"]["steps"] if step.get("name") == "Check")
+    assert "CI" in read and read <= set(re.findall(r'"(\w+)=\$\1"', command))
+
+
 def test_there_is_no_secret_to_set_up():
     assert not re.findall(r"\bsecrets\.(\w+)", ALL)
 
@@ -129,6 +139,16 @@ def test_what_nobody_starts_leaves_aws_out_until_it_is_set_up():
         if {"schedule", "pull_request"} & set(triggers) and "vars.PRIMARY_REGION" in text(path.name):
             jobs = [job for job in load(path.name)["jobs"].values() if "vars." in yaml.dump(job)]
             assert jobs and all("vars.AWS_ACCOUNT_ID != ''" in job["if"] for job in jobs), path.name
+
+
+def test_no_job_outlasts_its_credentials_and_no_role_refuses_them():
+    roles = dict(re.findall(r"^    ([a-z-]+) += \{ subjects.* hours = (\d)", (ROOT / "terraform/global/github.tf").read_text(), re.M))
+    for path in FILES:
+        for name, job in load(path.name)["jobs"].items():
+            for given in (step["with"] for step in job.get("steps", []) if "configure-aws-credentials" in step.get("uses", "")):
+                seconds = given.get("role-duration-seconds", 3600)
+                assert job["timeout-minutes"] * 60 <= seconds, f"{path.name}: {name} outlasts its credentials"
+                assert seconds <= 3600 * int(roles.get(given["role-to-assume"].split("role/dob-")[1], 1)), f"AWS refuses {path.name}: {name}"
 
 
 def test_a_restore_drill_takes_away_only_the_node_that_it_made():

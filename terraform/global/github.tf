@@ -11,23 +11,25 @@ locals {
     split("/", var.github_repository)[0], var.github_ids.owner, split("/", var.github_repository)[1], var.github_ids.repository,
   )
 
+  # A credential lasts an hour, for workflows that take longer two.
   roles = {
-    plan            = { subjects = ["pull_request", "ref:refs/heads/main"], managed = "ReadOnlyAccess", policy = [local.no_secrets, local.no_backups] }
-    apply-global    = { subjects = ["environment:global"], managed = "PowerUserAccess", policy = local.apply.global }
-    apply-primary   = { subjects = ["environment:primary"], managed = "PowerUserAccess", policy = local.apply.primary }
-    apply-recovery  = { subjects = ["environment:recovery"], managed = "PowerUserAccess", policy = local.apply.recovery }
-    release         = { subjects = ["environment:release"], managed = null, policy = local.release }
-    deploy          = { subjects = ["environment:deploy-primary", "environment:deploy-recovery"], managed = null, policy = local.deploy }
-    operations      = { subjects = ["environment:operations", "environment:backup"], managed = null, policy = local.operations }
-    restore-drill   = { subjects = ["environment:restore-drill"], managed = "ReadOnlyAccess", policy = local.restore_drill }
-    rotate-password = { subjects = ["environment:operations"], managed = null, policy = local.rotate_password }
+    plan            = { subjects = ["pull_request", "ref:refs/heads/main"], hours = 1, managed = "ReadOnlyAccess", policy = [local.no_secrets, local.no_backups] }
+    apply-global    = { subjects = ["environment:global"], hours = 1, managed = "PowerUserAccess", policy = local.apply.global }
+    apply-primary   = { subjects = ["environment:primary"], hours = 1, managed = "PowerUserAccess", policy = local.apply.primary }
+    apply-recovery  = { subjects = ["environment:recovery"], hours = 1, managed = "PowerUserAccess", policy = local.apply.recovery }
+    release         = { subjects = ["environment:release"], hours = 1, managed = null, policy = local.release }
+    deploy          = { subjects = ["environment:deploy-primary", "environment:deploy-recovery"], hours = 2, managed = null, policy = local.deploy }
+    operations      = { subjects = ["environment:operations", "environment:backup"], hours = 1, managed = null, policy = local.operations }
+    restore-drill   = { subjects = ["environment:restore-drill"], hours = 2, managed = "ReadOnlyAccess", policy = local.restore_drill }
+    rotate-password = { subjects = ["environment:rotate-password"], hours = 1, managed = null, policy = local.rotate_password }
   }
 }
 
 resource "aws_iam_role" "github" {
   for_each = local.roles
 
-  name = "${local.service}-${each.key}"
+  name                 = "${local.service}-${each.key}"
+  max_session_duration = each.value.hours * 3600
   assume_role_policy = jsonencode({
     Version = "2012-10-17"
     Statement = [{

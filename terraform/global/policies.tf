@@ -98,7 +98,13 @@ locals {
       Action   = "ssm:StartSession"
       Resource = [for side in values(local.sides) : "arn:aws:ssm:${side.region}::document/AWS-StartPortForwardingSessionToRemoteHost"]
     },
-    { Sid = "OwnSessions", Effect = "Allow", Action = ["ssm:ResumeSession", "ssm:TerminateSession"], Resource = "arn:aws:ssm:*:${local.account}:session/$${aws:userid}-*" },
+    {
+      # AWS documents sessions by user ID, but names a role's after its session: of a workflow that is GitHubActions.
+      Sid      = "OwnSessions"
+      Effect   = "Allow"
+      Action   = ["ssm:ResumeSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"]
+      Resource = [for name in ["$${aws:userid}", "GitHubActions"] : "arn:aws:ssm:*:*:session/${name}-*"]
+    },
   ]
 
   # The API's own secret, which holds the password that is rotated; the other region's is a copy.
@@ -137,7 +143,7 @@ locals {
       Effect    = "Allow"
       Action    = "ssm:SendCommand"
       Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:instance/*"]
-      Condition = { StringEquals = { "ssm:resourceTag/Role" = [for role in ["data", "restore"] : "${local.service}-database-${role}"] } }
+      Condition = { StringEquals = { "ssm:resourceTag/Role" = [for role in ["data", "restore", "witness"] : "${local.service}-database-${role}"] } }
     },
   ]
 

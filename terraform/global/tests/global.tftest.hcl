@@ -97,8 +97,22 @@ run "who_takes_a_role" {
     error_message = "A role that changes something can be taken without an environment's approval."
   }
   assert {
+    condition = length(setintersection(
+      local.roles.rotate-password.subjects, flatten([for name, role in local.roles : role.subjects if name != "rotate-password"]),
+    )) == 0
+    error_message = "An approval for something else lets a workflow read the API's secret."
+  }
+  assert {
     condition     = toset(keys(aws_iam_role.github)) == toset(local.workflow_roles)
     error_message = "The global role may not make the roles that are there."
+  }
+}
+
+run "how_long_a_role_lasts" {
+  command = plan
+  assert {
+    condition     = { for name, role in aws_iam_role.github : name => role.max_session_duration if role.max_session_duration != 3600 } == { deploy = 7200, restore-drill = 7200 }
+    error_message = "A role ends before its workflow, or lasts longer than it needs."
   }
 }
 
@@ -161,6 +175,19 @@ run "least_privilege" {
       alltrue([for action in flatten([statement.Action]) : can(regex(":(Get|List|Describe)", action))]) if statement.Effect == "Allow" && statement.Resource == "*"
     ]]))
     error_message = "A workflow may change everything of a kind."
+  }
+  assert {
+    condition = alltrue([for name, role in local.roles : contains(flatten([
+      for statement in jsondecode(aws_iam_role_policy.github[name].policy).Statement : statement.Action
+      if toset(flatten([statement.Resource])) == toset([for name in ["$${aws:userid}", "GitHubActions"] : "arn:aws:ssm:*:*:session/${name}-*"])
+    ]), "ssmmessages:OpenDataChannel") if strcontains(aws_iam_role_policy.github[name].policy, "ssm:StartSession")])
+    error_message = "A workflow can start a session, but not speak in it."
+  }
+  assert {
+    condition = [
+      for statement in local.operations : statement.Condition.StringEquals["ssm:resourceTag/Role"] if statement.Sid == "OnDatabaseNodes"
+    ] == [["dob-database-data", "dob-database-restore", "dob-database-witness"]]
+    error_message = "Operations reach other machines than the database nodes, or not all of them."
   }
   assert {
     condition     = keys(aws_iam_role_policy_attachment.github) == ["apply-global", "apply-primary", "apply-recovery", "plan", "restore-drill"]
