@@ -133,6 +133,24 @@ def test_infrastructure_is_planned_when_a_file_changes_that_terraform_reads():
         assert outside <= set(triggers[event]["paths"]), event
 
 
+def test_every_database_node_can_be_made_anew_by_the_workflow():
+    topology = (ROOT / "terraform/modules/topology/main.tf").read_text()
+    nodes = re.findall(r'^    (\w) = \{ .* role = "(?:data|witness)" \}', topology, re.M)
+    choices = load("infrastructure.yml")[True]["workflow_dispatch"]["inputs"]["replace"]["options"]
+    assert nodes and choices == ["none", *(f"{side}-{node}" for side in ("primary", "recovery") for node in nodes)]
+    for root in ("primary", "recovery"):
+        assert load("infrastructure.yml")["jobs"][root]["with"]["replace"] == "${{ inputs.replace }}"
+
+
+def test_a_plan_that_waits_for_approval_keeps_no_later_plan_waiting():
+    """GitHub counts a run that waits for its reviewers as one in progress."""
+    for path in FILES:
+        for job in load(path.name)["jobs"].values():
+            if job.get("uses", "").endswith("infrastructure-root.yml"):
+                assert load(path.name)["concurrency"]["group"] == "infrastructure-${{ github.event_name == 'pull_request' && github.ref || github.run_id }}"
+    assert not [name for name, job in load("infrastructure-root.yml")["jobs"].items() if "concurrency" in job]
+
+
 def test_what_nobody_starts_leaves_aws_out_until_it_is_set_up():
     for path in FILES:
         triggers = load(path.name)[True]

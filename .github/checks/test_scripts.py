@@ -292,6 +292,52 @@ def test_nothing_unknown_is_signed(publish, case, words):
     assert done.returncode == 1 and words in done.stderr and "cosign sign" not in asked
 
 
+PLAN = "No changes. Your infrastructure matches the configuration."
+
+
+@pytest.fixture
+def terraform(script, fake):
+    """Plans where Terraform looks at many resources first and finds no change, or changes."""
+
+    def terraform(command, *arguments, changes=0, **environment):
+        path = fake("terraform", f"""case $2 in
+            plan) printf 'aws_instance.node[%s]: Refreshing state... [id=i-0123456789abcdef0]\\n' {{1..300}}; exit {changes} ;;
+            show) echo '{PLAN}' ;;
+        esac""")
+        return script("infrastructure", command, *arguments, PATH=path, STATE_BUCKET="state", AWS_REGION=HERE, **environment)
+
+    return terraform
+
+
+@pytest.mark.parametrize("changes", [0, 2])
+def test_a_plan_is_printed_without_what_was_looked_at(terraform, changes):
+    done = terraform("plan", "primary", changes=changes)
+    assert (done.code, done.out) == (0, f"{PLAN}\n"), done.err
+    assert done.err.count("Refreshing state") == 300
+
+
+@pytest.mark.parametrize("command, changes, code", [("plan", 1, 1), ("drift", 0, 0), ("drift", 2, 1), ("drift", 1, 1)])
+def test_drift_and_a_failed_plan_fail(terraform, command, changes, code):
+    assert terraform(command, "primary", changes=changes).code == code
+
+
+def test_a_node_is_made_anew_in_its_own_root_only(terraform, tmp_path):
+    for root in ("global", "primary", "recovery"):
+        assert terraform("plan", root, REPLACE="primary-b").code == 0
+    [asked] = [line for line in (tmp_path / "asked").read_text().splitlines() if "-replace" in line]
+    assert "-chdir=terraform/primary plan " in asked and '-replace=module.region.module.database.aws_instance.node["dob-eu-west-1-b"]' in asked
+    for file, block in (("primary/main.tf", 'module "region"'), ("modules/region/main.tf", 'module "database"'),
+                        ("modules/database/main.tf", 'resource "aws_instance" "node"')):
+        assert block in (ROOT / "terraform" / file).read_text(), file
+
+
+@pytest.mark.parametrize("name", ["dob-eu-west-1-b", "primary-r", 'primary-b"]', "global-a"])
+def test_nothing_but_a_database_node_is_made_anew(terraform, tmp_path, name):
+    refused = terraform("plan", "primary", REPLACE=name)
+    assert refused.code == 1 and "is not a database node" in refused.err
+    assert not (tmp_path / "asked").exists()
+
+
 RESTORE_NODE = [f'module.region.module.database.{resource}["dob-eu-central-1-r"]' for resource in (
     "aws_instance.node", "aws_network_interface.node", "aws_ebs_volume.restore", "aws_volume_attachment.data",
     "aws_route53_record.node", "aws_cloudwatch_metric_alarm.recover")]
