@@ -172,11 +172,31 @@ impl Node {
         run(Command::new("nft").arg(rules)).map(drop)
     }
 
-    /// Drops every packet from the node's PostgreSQL to another node, until the power goes.
-    pub fn drop_packets_to(&self, peer: Ipv4Addr) -> Result<()> {
+    /// Drops every packet that the node sends and that a condition of nftables holds for, until the power goes.
+    pub fn drop_packets(&self, condition: &str) -> Result<()> {
+        self.nft(&[&dropping(condition)])
+    }
+
+    /// Ends `drop_packets`.
+    pub fn pass_packets(&self) -> Result<()> {
+        self.nft(&["delete", "table", "ip", "lab"])
+    }
+
+    /// Changes the node's own packet filter.
+    fn nft(&self, arguments: &[&str]) -> Result<()> {
         let running = self.running.as_ref().with_context(|| format!("{} is off", self.name))?;
-        let rules = dropping(&format!("ip daddr {peer} tcp sport {}", self.ports.postgresql));
-        run(Command::new("nsenter").args(["--target", &running.init.to_string(), "--net", "nft"]).arg(rules)).map(drop)
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(["--target", &running.init.to_string(), "--net", "nft"]).args(arguments);
+        run(&mut nsenter).map(drop)
+    }
+
+    /// Grows the volume under the running node, as AWS does; its file system stays as it is.
+    pub fn grow_volume(&self) -> Result<()> {
+        let file = fs::File::options().write(true).open(self.volume())?;
+        file.set_len(2 * self.seed.data_volume_mb * 1024 * 1024)?;
+        let device =
+            run(Command::new("losetup").args(["--noheadings", "--output", "NAME", "--associated"]).arg(self.volume()))?;
+        run(Command::new("losetup").args(["--set-capacity", &device])).map(drop)
     }
 
     /// Ends `drop_packets_of_clients`.

@@ -1,9 +1,11 @@
 //! A restore from S3 alone, and backups that are not what they were.
 
 use crate::alerts;
+use crate::faults::unnoticed;
+use crate::regions::refusal;
 use crate::world::{CENTRAL, Row, WEST, World};
 use anyhow::{Context, Result, bail, ensure};
-use dob_host::lab::{Boot, Node};
+use dob_host::lab::{Boot, HERE, Node};
 use serde::Deserialize;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,13 @@ const AWS: &str =
     "export AWS_CONFIG_FILE=/tmp/aws AWS_DEFAULT_REGION=eu-west-1; aws configure set default.s3.addressing_style path";
 /// What the nodes' `archive_timeout` promises.
 const RECOVERY_POINT: Duration = Duration::from_secs(60);
+const ARCHIVE_STATUS: &str = "/var/lib/postgresql/17/dob/pg_wal/archive_status";
+/// There while the archive goes on without a bucket.
+const LEFT_OUT: &str = "/run/dob/postgres/bucket-left-out";
+/// Segments of 16 MiB: more than the volume's 1 GiB.
+const SEGMENTS: usize = 70;
+/// Segments that may wait for S3: a quarter of the volume, and some on their way.
+const MAY_WAIT: usize = 20;
 /// What a segment takes on its way to S3.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
@@ -27,7 +36,9 @@ struct Data {
 
 /// Somebody deletes all; the moment before comes back on a fresh node of the recovery region.
 pub async fn restore(world: &mut World) -> Result<Row> {
-    let (leader, before, moment) = disaster(world).await?;
+    let (leader, ..) = world.roles().await?;
+    world.lab.nodes[&leader].run(&["dob-backup"]).await?;
+    let (before, moment) = disaster(world, &leader).await?;
     let deleted = Instant::now();
     until_archived(world, &leader).await?;
     let archived = deleted.elapsed();
@@ -38,34 +49,71 @@ pub async fn restore(world: &mut World) -> Result<Row> {
     world.lab.nodes[FRESH].run(&["dob-restore", &moment]).await?;
     let restore = started.elapsed().as_secs();
     compare(world, &before).await?;
+    let address = world.lab.nodes[FRESH].address.to_string();
+    world.lab.nodes[&leader].run(&["dob-copy-back", &address]).await?;
+    let copied = data(&world.lab.nodes[&leader]).await?;
+    ensure!(copied == before, "{before:?} before, {copied:?} copied back");
+    world.lab.node(FRESH).power_off()?;
     let rows = before.rows;
     let note = format!(
-        "all {rows} rows are back: a fresh node in {boot} s, dob-restore in {restore} s; RPO {} s by archive_timeout, {} s here",
+        "all {rows} rows are back: a fresh node in {boot} s, dob-restore in {restore} s, then dob-copy-back; RPO {} s by archive_timeout, {} s here",
         RECOVERY_POINT.as_secs(),
         archived.as_secs()
     );
     Ok(Row::noted("restore", note))
 }
 
-/// The recovery region's bucket is lost; the other one is enough.
+/// The recovery region's bucket is lost; what is saved from then on is in the other one.
 pub async fn bucket_lost(world: &mut World) -> Result<Row> {
-    let (leader, before, moment) = disaster(world).await?;
-    world.lab.nodes[&leader].sql("postgres", "SELECT pg_switch_wal()").await?;
-    until_archived(world, &leader).await?;
+    let (leader, ..) = world.roles().await?;
     let bucket = format!("s3://dob-backups-{CENTRAL}");
     let aws = |command: &str| format!("{AWS}; aws s3 --region {CENTRAL} {command} {bucket}");
     world.lab.nodes[&leader].run(&["bash", "-ec", &aws("rb --force")]).await?;
     world.lab.nodes[&leader].sql("postgres", "SELECT pg_create_restore_point('bucket lost'), pg_switch_wal()").await?;
     alerts::fired(&world.prometheus, Instant::now(), &["WalArchiveFailing".to_owned()].into()).await?;
+    // Five minutes of waiting, in a moment.
+    let wait =
+        format!("find {ARCHIVE_STATUS} -name '*.ready' -exec touch --date='6 minutes ago' {{}} +; test -e {LEFT_OUT}");
+    world.lab.nodes[&leader].until("the archive goes on without it", &["bash", "-c", &wait]).await?;
+    let refused = refusal(world, &leader, &["dob-backup"]).await?;
+    ensure!(refused.contains("no backup in repository 2 ("), "{refused}");
+    let (before, moment) = disaster(world, &leader).await?;
+    world.lab.nodes[&leader].sql("postgres", "SELECT pg_switch_wal()").await?;
+    until_archived(world, &leader).await?;
     fresh_node(world).await?;
     let refused = world.lab.nodes[FRESH].run(&["dob-restore", &moment, "1"]).await;
     let told = refused.as_ref().is_err_and(|error| format!("{error:#}").contains("nothing could be restored"));
     ensure!(told, "a restore from a bucket that is gone: {refused:?}");
     world.lab.nodes[FRESH].run(&["dob-restore", &moment, "2"]).await?;
     compare(world, &before).await?;
+    world.lab.node(FRESH).power_off()?;
     world.lab.nodes[&leader].run(&["bash", "-ec", &aws("mb")]).await?;
     world.lab.nodes[&leader].run(&["dob-backup"]).await?;
-    Ok(Row::noted("bucket-lost", "restored from the other region's bucket; a backup into the new one is made"))
+    world.lab.nodes[&leader].until("both buckets are used again", &["test", "!", "-e", LEFT_OUT]).await?;
+    let note =
+        "what was saved after the loss is restored from the other region's bucket; a backup into the new one is made";
+    Ok(Row::noted("bucket-lost", note))
+}
+
+/// Nothing reaches S3, while more is written than the volume could hold: rather the archive has a hole than saving ends.
+pub async fn archive_lost(world: &mut World) -> Result<Row> {
+    let (leader, ..) = world.roles().await?;
+    let load = world.load().await;
+    load.mark("S3 out of reach");
+    let node = &world.lab.nodes[&leader];
+    node.drop_packets(&format!("ip daddr {HERE} tcp dport 443"))?;
+    let few_wait = format!("test $(find {ARCHIVE_STATUS} -name '*.ready' | wc -l) -le {MAY_WAIT}");
+    for _ in 0..SEGMENTS {
+        node.sql("postgres", "SELECT pg_create_restore_point('S3 is away'), pg_switch_wal()").await?;
+        node.until("segments are given up", &["bash", "-c", &few_wait]).await?;
+    }
+    load.mark("more written than the volume holds");
+    alerts::fired(&world.prometheus, load.started, &["WalArchiveFailing".to_owned()].into()).await?;
+    load.mark("S3 is back");
+    node.pass_packets()?;
+    node.run(&["dob-backup"]).await?;
+    load.mark("backed up");
+    unnoticed(world, "archive-lost", load).await
 }
 
 /// A backup is tampered with, and a node has the wrong key.
@@ -81,11 +129,14 @@ pub async fn damaged(world: &mut World) -> Result<Row> {
          cp /tmp/whole /tmp/damaged
          printf 'tampered' | dd of=/tmp/damaged bs=1 seek=1000 conv=notrunc status=none
          aws s3 cp --quiet /tmp/damaged $bucket/$object
-         dob-backup verify && echo 'not noticed'
-         aws s3 cp --quiet /tmp/whole $bucket/$object"
+         echo \"damaged: $(cut -d / -f 4 <<<$object)\"
+         dob-backup verify && echo 'not noticed'"
     );
     let said = node.run(&["bash", "-c", &format!("exec 2>&1; {tamper}")]).await?;
     ensure!(said.contains("damaged or can't be read in repository 1 (") && !said.contains("not noticed"), "{said}");
+    let label = said.lines().find_map(|line| line.strip_prefix("damaged: ")).context("the damaged backup's label")?;
+    node.run(&["dob-backup"]).await?;
+    node.run(&["dob-backup", "expire", "1", label]).await?;
     node.run(&["dob-backup", "verify"]).await?;
 
     fresh_node(world).await?;
@@ -100,16 +151,14 @@ pub async fn damaged(world: &mut World) -> Result<Row> {
     Ok(Row::noted("backups-damaged", note))
 }
 
-/// A backup, rows after it, and a DELETE without WHERE: the leader, what was there before, and when that was.
-async fn disaster(world: &mut World) -> Result<(String, Data, String)> {
-    let (leader, ..) = world.roles().await?;
-    world.lab.nodes[&leader].run(&["dob-backup"]).await?;
+/// Rows, and a DELETE without WHERE: what was there before, and when that was.
+async fn disaster(world: &mut World, leader: &str) -> Result<(Data, String)> {
     world.load().await.stop().await;
-    let node = &world.lab.nodes[&leader];
+    let node = &world.lab.nodes[leader];
     let before = data(node).await?;
     let moment = node.sql("postgres", "SELECT now()").await?;
     node.sql("dob_api", "DELETE FROM dob_api.birthday").await?;
-    Ok((leader, before, moment))
+    Ok((before, moment))
 }
 
 /// Waits until the WAL of now is in both buckets.
@@ -129,10 +178,9 @@ async fn fresh_node(world: &mut World) -> Result<()> {
     node.until("the fresh node's volume and secrets", &["bash", "-c", READY]).await.map(drop)
 }
 
-/// The restored rows must be those of before; the fresh node is terminated.
-async fn compare(world: &mut World, before: &Data) -> Result<()> {
+/// The restored rows must be those of before.
+async fn compare(world: &World, before: &Data) -> Result<()> {
     let after = data(&world.lab.nodes[FRESH]).await?;
-    world.lab.node(FRESH).power_off()?;
     ensure!(after == *before, "{before:?} before, {after:?} restored");
     Ok(())
 }

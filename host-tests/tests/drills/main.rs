@@ -33,13 +33,14 @@ macro_rules! drills {
 }
 
 /// In the order of a full run: the lab is one, and each drill leaves it as it found it.
-const DRILLS: [Drill; 28] = drills! {
+const DRILLS: [Drill; 32] = drills! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-shutdown" => leader::shutdown,
     "leader-power-off" => leader::power_off,
     "leader-power-off-synchronous" => leader::power_off_synchronous,
     "leader-power-off-lagging" => leader::power_off_lagging,
+    "leader-power-off-far-behind" => leader::power_off_far_behind,
     "zone-cut" => leader::zone_cut,
     "zone-cut-synchronous" => leader::zone_cut_synchronous,
     "leader-frozen" => leader::frozen,
@@ -57,11 +58,14 @@ const DRILLS: [Drill; 28] = drills! {
     "majority-lost" => repairs::majority_lost,
     "slot-lost" => repairs::slot_lost,
     "replica-rebuilt" => repairs::replica_rebuilt,
+    "connections-raised" => repairs::connections_raised,
     "restore" => backups::restore,
     "bucket-lost" => backups::bucket_lost,
+    "archive-lost" => backups::archive_lost,
     "backups-damaged" => backups::damaged,
     "region-gone" => regions::gone,
     "fail-back" => regions::fail_back,
+    "both-regions-lead" => regions::both_lead,
 };
 
 fn main() -> ExitCode {

@@ -1,9 +1,12 @@
 //! What does not come back by itself: a person repairs it with the runbooks' commands.
 
 use crate::faults::{refuses, unnoticed};
-use crate::world::{PATIENCE, Row, WEST, World};
+use crate::regions::refusal;
+use crate::world::{CENTRAL, PATIENCE, Row, WEST, World, saves_again_within};
 use anyhow::{Result, ensure};
 use dob_host::lab::Boot;
+
+const PATRONI: &str = "/etc/dob/patroni";
 
 /// The nodes of the leader and of the witness are lost for good: etcd has lost its majority, and nobody may lead until a person
 /// says so.
@@ -18,7 +21,7 @@ pub async fn majority_lost(world: &mut World) -> Result<Row> {
     for node in [&leader, &witness] {
         refuses(world, node, "etcd", "etcd has lost its majority").await?;
     }
-    let unsure = world.lab.nodes[&replica].run(&["dob-etcd-alone"]).await.expect_err("nobody vouches").to_string();
+    let unsure = refusal(world, &replica, &["dob-etcd-alone"]).await?;
     ensure!(unsure.contains("make sure that the other two nodes are off"), "{unsure}");
     ensure!(world.lab.leader(WEST, "primary").await.is_none(), "a node leads");
     load.mark("dob-etcd-alone on the replica");
@@ -67,11 +70,48 @@ pub async fn replica_rebuilt(world: &mut World) -> Result<Row> {
     let load = world.load().await;
     load.mark("patronictl reinit");
     world.lab.nodes[&leader]
-        .run(&["patronictl", "--config-file", "/etc/dob/patroni", "reinit", "dob", &replica, "--force", "--wait"])
+        .run(&["patronictl", "--config-file", PATRONI, "reinit", "dob", &replica, "--force", "--wait"])
         .await?;
     world.lab.healthy(WEST, "primary").await?;
     load.mark("it streams");
     let after = world.lab.nodes[&replica].run(&identity).await?;
     ensure!(before != after, "its data is the same");
     unnoticed(world, "replica-rebuilt", load).await
+}
+
+/// More connections for the pods: the recovery region first, whose replay would pause, then replica, switchover, old leader.
+pub async fn connections_raised(world: &mut World) -> Result<Row> {
+    let (leader, replica, _) = world.roles().await?;
+    let (standby_leader, standby) = world.lab.healthy(CENTRAL, "standby_leader").await?;
+    let load = world.load().await;
+    for (region, nodes) in [(CENTRAL, [&standby, &standby_leader]), (WEST, [&replica, &leader])] {
+        load.mark(&format!("max_connections raised in {region}"));
+        let set = "postgresql.parameters.max_connections=600";
+        world.lab.nodes[nodes[0]]
+            .run(&["patronictl", "--config-file", PATRONI, "edit-config", "dob", "--set", set, "--force"])
+            .await?;
+        for node in nodes {
+            if *node == leader {
+                load.mark("dob-switchover");
+                world.lab.nodes[node].run(&["dob-switchover"]).await?;
+                world.lab.healthy(WEST, "primary").await?;
+            }
+            let pending = format!(
+                "patronictl --config-file {PATRONI} list --format=json | jq -e '.[] | select(.Member == \"{node}\") | .\"Pending restart\"'"
+            );
+            world.lab.nodes[node].until("it asks for a restart", &["bash", "-c", &pending]).await?;
+            world.lab.nodes[node]
+                .run(&["patronictl", "--config-file", PATRONI, "restart", "dob", node, "--force"])
+                .await?;
+            let raised = "psql --no-psqlrc --tuples-only --no-align --username=postgres --command='SHOW max_connections' | grep -qx 600";
+            world.lab.nodes[node]
+                .until("600 connections", &["runuser", "--user", "postgres", "--", "bash", "-c", raised])
+                .await?;
+        }
+    }
+    load.mark("all well");
+    let (figures, _) = world.judge("connections-raised", load, WEST).await?;
+    saves_again_within(&figures, 3)?;
+    ensure!(figures.failed_greetings == 0 && figures.lost.is_empty(), "{figures:?}");
+    Ok(Row::measured("connections-raised", figures, "the switchover in it is all that was noticed"))
 }

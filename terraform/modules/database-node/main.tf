@@ -57,7 +57,8 @@ locals {
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path        = "/usr/local/sbin/${name}"
       permissions = "0755"
-      content     = file("${path.module}/files/sbin/${name}")
+      # EC2 takes 16 KB of user data: comments stay here.
+      content = replace(file("${path.module}/files/sbin/${name}"), "/(?m)^ *#( .*)?\n/", "")
     }],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path        = "/etc/systemd/system/${name}"

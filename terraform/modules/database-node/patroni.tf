@@ -11,7 +11,7 @@ locals {
 
   postgresql_parameters = {
     archive_mode    = "on"
-    archive_command = "/usr/local/sbin/dob-archive-check %p && pgbackrest --stanza=${var.cluster} archive-push %p"
+    archive_command = "/usr/local/sbin/dob-archive %p"
     # The most that a restore from S3 alone can lose, in seconds.
     archive_timeout = 60
 
