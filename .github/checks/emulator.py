@@ -10,7 +10,7 @@ os.environ.update(AWS_ACCESS_KEY_ID="emulated", AWS_SECRET_ACCESS_KEY="emulated"
 
 import boto3  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
-from moto.ssm import models as ssm  # noqa: E402
+from moto.ssm import exceptions, models as ssm  # noqa: E402
 
 HERE, THERE = "eu-west-1", "eu-central-1"
 
@@ -53,11 +53,14 @@ class Emulator:
         line = "{} {}".format(*(command.parameters[name][0] for name in ("command", "arguments"))).strip()
         name = self.names[instance]
         self.sent.append((name, line))
+        if not (self.folder / name).exists():
+            raise exceptions.SSMException("InvalidInstanceId", f"Instances [[{instance}]] not in a valid state for account")
         # As the document does: the parameters are put into a line of shell.
         done = subprocess.run(["bash", "-c", f"{self.folder}/{name}/{line}"], cwd=self.folder, capture_output=True, text=True)
-        # What a test's command ends with that is to go on for ever.
-        ended = {0: "Success", 124: "InProgress"}.get(done.returncode, "Failed")
-        return {"CommandId": command.command_id, "InstanceId": instance, "Status": ended, "StatusDetails": ended,
+        # What a test's command ends with that is to go on for ever, or that never gets to a node whose agent hangs.
+        ended = {0: "Success", 124: "InProgress", 125: "Delayed"}.get(done.returncode, "Failed")
+        return {"CommandId": command.command_id, "InstanceId": instance, "Status": ended,
+                "StatusDetails": "Undeliverable" if done.returncode == 126 else ended,
                 "StandardOutputContent": done.stdout, "StandardErrorContent": done.stderr}
 
     def outcome(self, command, instance):

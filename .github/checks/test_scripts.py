@@ -57,6 +57,40 @@ def test_a_command_that_does_not_end_is_given_up(script, region):
     assert failed.code == 1 and "dob-rejoin on i-" in failed.err and "is not done after 2 s" in failed.err
 
 
+@pytest.mark.parametrize("hangs", ["exit 125", "exit 126", None])
+def test_a_node_that_takes_no_command_does_not_hide_the_other(script, aws, tmp_path, hangs):
+    aws.node("west-a", HERE, "data", dob_status=hangs or "", dob_promote=hangs or "")
+    aws.node("west-b", HERE, "data", dob_status=status(*CLUSTER), dob_promote="echo leads")
+    if not hangs:
+        shutil.rmtree(tmp_path / "west-a")
+    for node in ("data", "leader"):
+        done = script("on-node", HERE, node, "dob-promote", aws=aws, ON_NODE_TAKEN_WITHIN="1")
+        assert (done.code, done.out) == (0, "leads\n"), done.err
+
+
+def test_it_is_said_when_no_node_takes_a_command(script, aws):
+    for name in ("west-a", "west-b"):
+        aws.node(name, HERE, "data", dob_promote="exit 126")
+    failed = script("on-node", HERE, "data", "dob-promote", aws=aws)
+    assert failed.code == 1 and failed.err.count("did not take dob-promote") == 2 == len(aws.sent)
+
+
+@pytest.mark.parametrize("code", ["exit 1", "exit 124"])
+def test_what_ran_on_one_node_is_not_run_on_another(script, aws, code):
+    for name in ("west-a", "west-b"):
+        aws.node(name, HERE, "data", dob_promote=code)
+    assert script("on-node", HERE, "data", "dob-promote", aws=aws, ON_NODE_TAKEN_WITHIN="1", ON_NODE_PATIENCE="2").code == 1
+    assert len(aws.sent) == 1
+
+
+def test_one_node_is_meant_by_its_name(script, region):
+    region.node("dob-eu-west-1-c", HERE, "witness", dob_renew="echo renewed")
+    for node in ("dob-eu-west-1-c", "witness"):
+        assert script("on-node", HERE, node, "dob-renew", aws=region).out == "renewed\n"
+    refused = script("on-node", HERE, "dob-eu-west-1-d", "dob-renew", aws=region)
+    assert refused.code == 1 and "(dob-eu-west-1-d)" in refused.err
+
+
 def test_a_time_is_one_argument(script, region):
     done = script("on-node", HERE, "restore", "dob-restore", "2026-05-20 12:00:00.25+00", "2", aws=region)
     assert done.out == "2026-05-20 12:00:00.25+00\n2\n", done.err
@@ -72,7 +106,7 @@ def test_nothing_that_a_shell_acts_on_gets_to_a_node(script, region, tmp_path, a
 @pytest.mark.parametrize("arguments, words", [
     ([HERE, "leader"], "usage: on-node"),
     (["Ireland", "leader", "dob-status"], "'Ireland' is not a region"),
-    ([HERE, "boss", "dob-status"], "'boss' is not writer, leader, data or restore"),
+    ([HERE, "boss", "dob-status"], "'boss' is neither writer, leader, data, witness, restore nor a node's name"),
     ([HERE, "leader", "rm"], "'rm' is not an operations command"),
     ([HERE, "leader", "dob-status;rm"], "is not an operations command"),
 ])
