@@ -1,6 +1,8 @@
 """Everything that a workflow or a script names exists: in the repository, or in what docs/pipelines.md has the operator set up."""
 
 import re
+import shlex
+import subprocess
 
 import pytest
 import yaml
@@ -88,6 +90,34 @@ def test_the_machines_own_variables_reach_what_runs_as_root():
     read = set(re.findall(r"""["${(]((?:CI|GITHUB|RUNNER)(?:_[A-Z_]+)?)["})]""", code))
     [command] = (step["run"] for step in load("ci.yml")["jobs"]["check"]["steps"] if step.get("name") == "Check")
     assert "CI" in read and read <= set(re.findall(r'"(\w+)=\$\1"', command))
+
+
+def test_the_guides_commands_make_every_environment_and_variable():
+    [block] = re.findall(r"```sh\n(.*?)```", GUIDE.split("## Setting up\n")[1].split("\n## ")[0], re.S)
+    programs = 'gh() { echo "$*" >&2; }\nscripts/check-environments() { :; }\n'
+    asked = subprocess.run(["bash", "-euc", programs + block], stderr=subprocess.PIPE, text=True, check=True,
+                           env={"account": "1", **{f"TF_VAR_{name}": "x" for name in ("domain", "github_repository", "state_buckets", "admin_arns")}}).stderr
+    assert set(re.findall(r"--method PUT \S+/environments/(\S+) ", asked)) == guide("Environments")
+    assert set(re.findall(r"^variable set (\S+)", asked, re.M)) == guide("Variables")
+    used = dict(re.findall(r"/environments/(\S+)/deployment-branch-policies --raw-field (type=\S+ --raw-field name=\S+)", asked))
+    for names, kind, pattern in re.findall(r"^\| (`.*?) \| \w+ \| (\w+) `(.*?)` \|", GUIDE, re.M):
+        assert {used[name] for name in re.findall("`(.*?)`", names)} == {f"type={kind} --raw-field name={pattern}"}
+
+
+def test_every_workflow_that_a_document_starts_takes_what_it_is_given():
+    commands = [command for path in (*(ROOT / "docs").glob("*.md"), ROOT / "terraform/README.md")
+                for command in re.findall(r"gh workflow run [^`\n#]+", path.read_text())]
+    started = set()
+    for _, _, _, workflow, *options in map(shlex.split, commands):
+        inputs = load(workflow)[True]["workflow_dispatch"]
+        given = dict(option.split("=", 1) for option in options if option != "--field")
+        for name, value in given.items():
+            known = inputs["inputs"][name]
+            assert value in known.get("options", [value]), f"{workflow}: {name}={value}"
+            assert name != "confirm" or known["description"] == f"Type: {value}", f"{workflow}: {value}"
+        assert not {name for name, each in ((inputs or {}).get("inputs") or {}).items() if each.get("required") and "default" not in each} - set(given)
+        started.add(workflow)
+    assert started == {path.name for path in FILES if "workflow_dispatch" in load(path.name)[True]}
 
 
 def test_there_is_no_secret_to_set_up():

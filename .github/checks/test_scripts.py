@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
@@ -372,6 +373,71 @@ def test_nothing_but_a_database_node_is_made_anew(terraform, tmp_path, name):
     assert not (tmp_path / "asked").exists()
 
 
+@pytest.fixture
+def github(script, fake, tmp_path):
+    """A repository on GitHub as docs/pipelines.md has it set up, which a test changes before check-environments looks."""
+
+    def environment(name, reviewers, pattern, kind="branch"):
+        rules = [{"type": "required_reviewers", "reviewers": [{"type": "User"}]}] if reviewers else []
+        return {"name": name, "protection_rules": [*rules, {"type": "branch_policy"}], "policies": [{"name": pattern, "type": kind}],
+                "deployment_branch_policy": {"protected_branches": False, "custom_branch_policies": True}}
+
+    reviewed = ("global", "primary", "recovery", "deploy-primary", "deploy-recovery", "operations", "rotate-password")
+    environments = {name: environment(name, True, "main") for name in reviewed}
+    environments |= {name: environment(name, False, "main") for name in ("backup", "restore-drill")}
+    environments["release"] = environment("release", True, "v*", "tag")
+    variables = ["AWS_ACCOUNT_ID", "DOMAIN", *(f"{name}_REGION" for name in ("PRIMARY", "RECOVERY")),
+                 *(f"{kind}_{root}" for kind in ("STATE_BUCKET", "TFVARS") for root in ("GLOBAL", "PRIMARY", "RECOVERY"))]
+
+    def check():
+        (tmp_path / "environments").write_text(json.dumps({"environments": list(environments.values())}))
+        (tmp_path / "variables").write_text(json.dumps({"variables": [{"name": name} for name in variables]}))
+        for name, each in environments.items():
+            (tmp_path / f"policies-{name}").write_text(json.dumps({"branch_policies": each["policies"]}))
+        path = fake("gh", f"""case $2 in
+            */environments) cat {tmp_path}/environments ;;
+            */deployment-branch-policies) name=${{2%/*}}; cat {tmp_path}/policies-${{name##*/}} ;;
+            */actions/variables) cat {tmp_path}/variables ;;
+            *) exit 1 ;;
+        esac""")
+        return script("check-environments", PATH=path)
+
+    return SimpleNamespace(environments=environments, variables=variables, check=check)
+
+
+def test_environments_that_are_as_the_guide_says_are_well(github):
+    done = github.check()
+    assert (done.code, done.out) == (0, "10 environments and 10 variables are as docs/pipelines.md says\n"), done.err
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda github: github.environments.pop("primary"), "the environment primary does not exist"),
+    (lambda github: github.environments["operations"].update(protection_rules=[]), "the environment operations asks no reviewer"),
+    (lambda github: github.environments["backup"].update(deployment_branch_policy=None), "the environment backup can be used from every branch"),
+    (lambda github: github.environments["global"].update(policies=[]), "the environment global can be used from nothing, instead of branch main"),
+    (lambda github: github.environments["release"].update(policies=[{"name": "v*", "type": "branch"}]), "from branch v*, instead of tag v*"),
+    (lambda github: github.environments["recovery"]["policies"].append({"name": "*", "type": "branch"}), "from branch main, branch *, instead of"),
+    (lambda github: github.variables.remove("TFVARS_PRIMARY"), "the variable TFVARS_PRIMARY is not set"),
+])
+def test_what_is_missing_on_github_is_said_in_a_sentence(github, change, words):
+    change(github)
+    refused = github.check()
+    assert refused.code == 1 and words in refused.err and len(refused.err.splitlines()) == 1, refused.err
+
+
+def test_everything_that_is_missing_is_said(github):
+    for name in ("primary", "release"):
+        del github.environments[name]
+    github.variables.clear()
+    refused = github.check()
+    assert refused.code == 1 and len(refused.err.splitlines()) == 2 + 10
+
+
+def test_no_answer_of_github_is_not_a_repository_that_is_well(script, fake):
+    refused = script("check-environments", PATH=fake("gh", "exit 4"))
+    assert refused.code == 1 and "GitHub does not say" in refused.err
+
+
 RESTORE_NODE = [f'module.region.module.database.{resource}["dob-eu-central-1-r"]' for resource in (
     "aws_instance.node", "aws_network_interface.node", "aws_ebs_volume.restore", "aws_volume_attachment.data",
     "aws_route53_record.node", "aws_cloudwatch_metric_alarm.recover")]
@@ -447,6 +513,7 @@ def test_a_restore_is_compared_with_the_moment(script, aws):
     ("publish", ["image"], "usage: publish REGISTRY/NAME:TAG FILE"),
     ("with-cluster", ["eu-west-1"], "usage: with-cluster REGION COMMAND"),
     ("roll-pods", [], "usage: roll-pods OLD-ROLE"),
+    ("check-environments", ["primary"], "usage: check-environments"),
 ])
 def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, words):
     refused = script(name, *arguments)
