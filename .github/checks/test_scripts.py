@@ -237,18 +237,44 @@ def test_a_failed_hand_over_says_that_nobody_may_lead(script, two_regions, tmp_p
     assert "dob-promote" not in [line for _, line in two_regions.sent]
 
 
-def test_pods_are_rolled_when_the_secret_names_another_role(script, fake, tmp_path):
-    path = fake("kubectl", "[[ $* != *' get secret '* ]] || echo ZG9iX2FwaV9i")
-    assert script("roll-pods", "dob_api_a", PATH=path).code == 0
-    asked = (tmp_path / "asked").read_text()
+@pytest.fixture
+def cluster(script, fake, tmp_path):
+    """Rolls pods where External Secrets copies when it is asked to, or not, and the copy then names this role."""
+
+    def cluster(*arguments, copies=True, role="dob_api_b"):
+        path = fake("kubectl", f"""case $* in
+            *annotate*) {'echo >>' + str(tmp_path / 'copied') if copies else 'true'} ;;
+            *'get externalsecret '*) echo "2026-05-20T12:00:0$(grep --count '' {tmp_path}/copied 2>/dev/null)Z" ;;
+            *'get secret '*) printf '{role}' | base64 ;;
+        esac""")
+        done = script("roll-pods", *arguments, PATH=path, ROLL_PODS_COPIED_WITHIN="0")
+        return done, (tmp_path / "asked").read_text()
+
+    return cluster
+
+
+@pytest.mark.parametrize("arguments", [["dob_api_a"], []])
+def test_pods_are_rolled_when_their_secrets_are_copied(cluster, arguments):
+    done, asked = cluster(*arguments)
+    assert done.code == 0, done.err
+    for secret in ("dob-api", "dob-api-admin"):
+        assert asked.index(f"annotate externalsecret {secret} force-sync=") < asked.index("restart deployment/dob-api-schema")
     assert asked.index("deployment/dob-api-schema") < asked.index("restart deployment/dob-api\n")
 
 
-@pytest.mark.parametrize("answer", ["true", "exit 1", "echo ZG9iX2FwaV9h"])
-def test_no_pod_is_rolled_without_another_role(script, fake, tmp_path, answer):
-    done = script("roll-pods", "dob_api_a", PATH=fake("kubectl", answer), ROLL_PODS_COPIED_WITHIN="0")
-    assert done.code == 1 and "names no role but dob_api_a" in done.err
-    assert "rollout" not in (tmp_path / "asked").read_text()
+@pytest.mark.parametrize("arguments, case, words", [
+    (["dob_api_a"], {"role": ""}, "names no role but dob_api_a"), (["dob_api_a"], {"role": "dob_api_a"}, "names no role but dob_api_a"),
+    ([], {"copies": False}, "dob-api is not copied"),
+])
+def test_no_pod_is_rolled_before_its_secrets_are_there(cluster, arguments, case, words):
+    done, asked = cluster(*arguments, **case)
+    assert done.code == 1 and words in done.err
+    assert "rollout" not in asked
+
+
+def test_no_pod_is_rolled_without_an_answer(script, fake, tmp_path):
+    done = script("roll-pods", PATH=fake("kubectl", "exit 1"), ROLL_PODS_COPIED_WITHIN="0")
+    assert done.code == 1 and "rollout" not in (tmp_path / "asked").read_text()
 
 
 @pytest.mark.parametrize("broken, words", [("9", "was rolled back; what ran before it"), ("98", "neither sha256:9")])
@@ -512,7 +538,7 @@ def test_a_restore_is_compared_with_the_moment(script, aws):
     ("rotate-password", [], "set AWS_REGION"),
     ("publish", ["image"], "usage: publish REGISTRY/NAME:TAG FILE"),
     ("with-cluster", ["eu-west-1"], "usage: with-cluster REGION COMMAND"),
-    ("roll-pods", [], "usage: roll-pods OLD-ROLE"),
+    ("roll-pods", ["dob_api_a", "now"], "usage: roll-pods [OLD-ROLE]"),
     ("check-environments", ["primary"], "usage: check-environments"),
 ])
 def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, words):
