@@ -11,7 +11,16 @@ import yaml
 from conftest import Copy
 from rendering import ROOT, find, of_kind, render
 
-ARN = "arn:aws:elasticloadbalancing:eu-west-1:210987654321:targetgroup/dob/fedcba9876543210"
+ARN = "arn:aws:elasticloadbalancing:eu-north-1:210987654321:targetgroup/dob/fedcba9876543210"
+# What Terraform says of a side whose region and addresses are not the example's.
+SETTINGS = {
+    "aws_region": "eu-north-1",
+    "target_group_arn": ARN,
+    "alarm_topics": "[]",
+    **{f"database_host_{zone}": f"10.30.{68 + index}.11" for index, zone in enumerate("abc")},
+    **{f"database_node_{zone}": f"dob-eu-north-1-{zone}" for zone in "abc"},
+    **{f"load_balancer_cidr_{zone}": f"10.30.{64 + index}.0/24" for index, zone in enumerate("abc")},
+}
 
 
 def write(manifests: Copy, output: str) -> subprocess.CompletedProcess:
@@ -27,32 +36,33 @@ def write(manifests: Copy, output: str) -> subprocess.CompletedProcess:
     return subprocess.run([root / "scripts/write-overlay", "primary"], env=path, capture_output=True, text=True)
 
 
-def output(*topics: str) -> str:
-    return json.dumps({"kubernetes": {"target_group_arn": ARN, "alarm_topics": topics}})
+def output(**settings: str) -> str:
+    return json.dumps({"kubernetes": {"overlay": {**SETTINGS, **settings}}})
 
 
-def test_account_and_target_group_are_written(manifests):
+def test_all_settings_are_written(manifests):
     done = write(manifests, output())
     assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((manifests.overlay / "region.yaml").read_text())["data"] == SETTINGS
     rendered = render(manifests.overlay)
     assert find(rendered, "TargetGroupBinding", "dob-api")["spec"]["targetGroupARN"] == ARN
     images = {find(rendered, "SpinApp", name)["spec"]["image"].split("/")[0] for name in ("dob-api", "dob-api-schema")}
-    assert images == {"210987654321.dkr.ecr.eu-west-1.amazonaws.com"}
-    assert "123456789012" not in str(rendered)
+    assert images == {"210987654321.dkr.ecr.eu-north-1.amazonaws.com"}
+    assert not [example for example in ("123456789012", "eu-west-1", "10.20.") if example in str(rendered)]
 
 
 @pytest.mark.parametrize("names", [[], ["operators"], ["operators", "on-call"]])
 def test_alarm_topics_are_written(manifests, names):
-    topics = [f"arn:aws:sns:eu-west-1:210987654321:{name}" for name in names]
+    topics = [{"topic_arn": f"arn:aws:sns:eu-north-1:210987654321:{name}", "sigv4": {"region": "eu-north-1"}} for name in names]
     for again in topics, topics[::-1], topics:
-        done = write(manifests, output(*again))
+        done = write(manifests, output(alarm_topics=json.dumps(again, separators=(",", ":"))))
         assert done.returncode == 0, done.stderr
     [configuration] = [c["data"]["alertmanager.yml"] for c in of_kind(render(manifests.overlay), "ConfigMap") if "alertmanager.yml" in c["data"]]
     [receiver] = yaml.safe_load(configuration)["receivers"]
-    assert receiver["sns_configs"] == [{"topic_arn": topic, "sigv4": {"region": "eu-west-1"}} for topic in topics]
+    assert receiver["sns_configs"] == topics
 
 
-@pytest.mark.parametrize("output", ["{}", "", "No outputs found", json.dumps({"kubernetes": {"target_group_arn": ARN}})])
+@pytest.mark.parametrize("output", ["{}", "", "No outputs found", json.dumps({"kubernetes": {"cluster": "dob"}}), output(target_group_arn="unknown")])
 def test_without_an_output_nothing_is_written(manifests, output):
     before = (manifests.overlay / "region.yaml").read_text()
     done = write(manifests, output)

@@ -1,14 +1,26 @@
+locals {
+  # All of k8s/overlays/<side>/region.yaml; what there is one of in each zone ends in the zone's letter.
+  overlay = merge(
+    {
+      aws_region       = local.here.region
+      target_group_arn = module.edge.target_group_arn
+      # As Alertmanager's sns_configs.
+      alarm_topics = jsonencode([for topic in var.alarm_topics : { topic_arn = topic, sigv4 = { region = split(":", topic)[3] } }])
+    },
+    { for name, node in local.here.nodes : "database_host_${substr(node.zone, -1, 1)}" => node.address if node.role != "restore" },
+    { for name, node in local.here.nodes : "database_node_${substr(node.zone, -1, 1)}" => name if node.role != "restore" },
+    { for zone, cidr in local.here.subnets.public : "load_balancer_cidr_${substr(zone, -1, 1)}" => cidr },
+  )
+}
+
 output "kubernetes" {
-  description = "What k8s/ is given: cluster, VPC, target group, alarm topics, deploy group, network blocks."
+  description = "What k8s/ is given: cluster, VPC, deploy group, secret, and the settings that scripts/write-overlay writes."
   value = {
-    cluster          = module.eks.name
-    region           = local.here.region
-    vpc_id           = module.network.vpc_id
-    target_group_arn = module.edge.target_group_arn
-    alarm_topics     = var.alarm_topics
-    deployers_group  = module.eks.deployers_group
-    blocks           = local.here.blocks
-    secret           = module.topology.secrets.api
+    cluster         = module.eks.name
+    vpc_id          = module.network.vpc_id
+    deployers_group = module.eks.deployers_group
+    secret          = module.topology.secrets.api
+    overlay         = local.overlay
   }
 }
 

@@ -10,7 +10,7 @@ variables {
 run "the_region" {
   command = plan
   assert {
-    condition     = output.region.kubernetes.region == "eu-west-1" && output.region.hostname == "primary.dob.example.com"
+    condition     = output.region.kubernetes.overlay.aws_region == "eu-west-1" && output.region.hostname == "primary.dob.example.com"
     error_message = "This is not the primary region."
   }
   assert {

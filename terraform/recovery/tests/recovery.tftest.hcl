@@ -13,7 +13,7 @@ variables {
 run "the_region" {
   command = plan
   assert {
-    condition     = output.region.kubernetes.region == "eu-central-1" && output.region.hostname == "recovery.dob.example.com"
+    condition     = output.region.kubernetes.overlay.aws_region == "eu-central-1" && output.region.hostname == "recovery.dob.example.com"
     error_message = "This is not the recovery region."
   }
   assert {

@@ -37,6 +37,13 @@ run "primary" {
     condition     = length(output.database.public_addresses) == 0
     error_message = "A database node has a public address."
   }
+  assert {
+    # But for what each account has its own of.
+    condition = merge(output.kubernetes.overlay, { target_group_arn = "", alarm_topics = "" }) == merge(
+      yamldecode(file("../../../k8s/overlays/primary/region.yaml")).data, { target_group_arn = "", alarm_topics = "" },
+    ) && contains(keys(output.kubernetes.overlay), "target_group_arn")
+    error_message = "k8s/overlays/primary/region.yaml has other settings than the plan."
+  }
 }
 
 run "sizes" {
@@ -89,6 +96,26 @@ run "recovery_has_the_same_shape" {
   assert {
     condition     = keys(output.kubernetes) == keys(run.primary.kubernetes)
     error_message = "The recovery region gives Kubernetes other things."
+  }
+  assert {
+    # But for what each account has its own of.
+    condition = merge(output.kubernetes.overlay, { target_group_arn = "", alarm_topics = "" }) == merge(
+      yamldecode(file("../../../k8s/overlays/recovery/region.yaml")).data, { target_group_arn = "", alarm_topics = "" },
+    ) && contains(keys(output.kubernetes.overlay), "target_group_arn")
+    error_message = "k8s/overlays/recovery/region.yaml has other settings than the plan."
+  }
+}
+
+run "alarm_topics" {
+  command = plan
+  variables {
+    alarm_topics = ["arn:aws:sns:eu-west-1:123456789012:operators"]
+  }
+  assert {
+    condition = jsondecode(output.kubernetes.overlay.alarm_topics) == [
+      { topic_arn = "arn:aws:sns:eu-west-1:123456789012:operators", sigv4 = { region = "eu-west-1" } }
+    ]
+    error_message = "Alertmanager is not told the topics."
   }
 }
 

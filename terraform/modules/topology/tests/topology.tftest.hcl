@@ -27,21 +27,6 @@ run "the_plan" {
   }
 }
 
-run "the_overlays_of_k8s_have_these_addresses" {
-  command = plan
-  assert {
-    condition = alltrue([for side, place in output.sides : alltrue([
-      for region in [yamldecode(file("../../../k8s/overlays/${side}/region.yaml")).data] :
-      region.aws_region == place.region
-      && [region.database_host_a, region.database_host_b] == [for node in values(place.nodes) : node.address if node.role == "data"]
-      && [region.database_host_c] == [for node in values(place.nodes) : node.address if node.role == "witness"]
-      && [region.database_node_a, region.database_node_b, region.database_node_c] == [for name, node in place.nodes : name if node.role != "restore"]
-      && [region.load_balancer_cidr_a, region.load_balancer_cidr_b, region.load_balancer_cidr_c] == values(place.subnets.public)
-    ])])
-    error_message = "k8s/overlays/*/region.yaml has other addresses or names than the plan."
-  }
-}
-
 run "no_subnet_overlaps_another" {
   command = plan
   assert {
