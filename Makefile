@@ -1,8 +1,8 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks everything, `make drill` breaks two regions; all install what they need.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test setup-terraform setup-aws setup-lab setup-observability setup-kubectl setup-k8s setup-workflows component \
-	reproducible sbom run test checks terraform emulator k8s observability workflows operations supply-chain rollout documents lab drill bench fuzz clean
+.PHONY: help setup setup-test setup-terraform setup-aws setup-lab setup-observability setup-kubectl setup-overlays setup-k8s setup-workflows component \
+	reproducible sbom run test checks terraform emulator overlays k8s observability workflows operations supply-chain rollout documents lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
 # A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
@@ -64,10 +64,13 @@ setup-observability:
 setup-kubectl:
 	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools/#kubectl"; exit 1; }
 
-setup-k8s: setup-kubectl setup-observability ## Install what the checks of the manifests need
-	@command -v amtool >/dev/null || scripts/install-packages prometheus-alertmanager
-	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev python3 python3-venv shellcheck
+setup-overlays: setup-kubectl
+	@scripts/install-packages python3 python3-venv
 	$(call venv,.venv-k8s,k8s/checks/requirements.txt)
+
+setup-k8s: setup-overlays setup-observability ## Install what the checks of the manifests need
+	@command -v amtool >/dev/null || scripts/install-packages prometheus-alertmanager
+	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev shellcheck
 
 setup-workflows:
 	@scripts/install-packages curl git jq openssl python3 python3-venv shellcheck
@@ -118,8 +121,11 @@ emulator: setup-aws ## Plan and apply both regions and the global root against a
 observability: setup-observability ## Check alert rules, their tests, dashboards and the collector's configuration
 	observability/check
 
-k8s: setup-k8s ## Render the Kubernetes overlays and check them
-	.venv-k8s/bin/python k8s/checks/check.py $(notdir $(wildcard k8s/overlays/*))
+overlays: O := $(notdir $(wildcard k8s/overlays/*))
+overlays: setup-overlays ## Refuse Kubernetes overlays that can't work; one overlay: make overlays O=primary
+	.venv-k8s/bin/python k8s/checks/check.py $(O)
+
+k8s: setup-k8s overlays ## Check the Kubernetes overlays, and the checks themselves
 	.venv-k8s/bin/python -m pytest --quiet -p no:cacheprovider k8s/checks
 
 documents: ## Check the architecture diagram against the code and its picture, and the names in the documents
