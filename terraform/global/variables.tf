@@ -47,7 +47,7 @@ variable "alarm_topics" {
   type        = list(string)
   default     = []
   validation {
-    condition     = alltrue([for topic in var.alarm_topics : startswith(topic, "arn:aws:sns:us-east-1:")])
+    condition     = alltrue([for topic in var.alarm_topics : can(regex("^arn:aws:sns:us-east-1:[0-9]{12}:[A-Za-z0-9_-]+$", topic))])
     error_message = "alarm_topics must be ARNs of SNS topics in us-east-1: Route 53's figures are there only."
   }
 }

@@ -16,17 +16,18 @@ provider "aws" {
 module "region" {
   source = "../modules/region"
 
-  side              = local.side
-  cluster_role      = local.cluster_role
-  default_size      = local.default_size
-  domain            = var.domain
-  regions           = var.regions
-  size              = var.size
-  replication_mode  = var.replication_mode
-  peering           = var.peering
-  restore_node      = var.restore_node
-  ssh               = var.ssh
-  api_allowed_cidrs = var.api_allowed_cidrs
-  admin_arns        = var.admin_arns
-  alarm_topics      = var.alarm_topics
+  side               = local.side
+  cluster_role       = local.cluster_role
+  default_size       = local.default_size
+  domain             = var.domain
+  regions            = var.regions
+  size               = var.size
+  single_nat_gateway = var.single_nat_gateway
+  replication_mode   = var.replication_mode
+  peering            = var.peering
+  restore_node       = var.restore_node
+  ssh                = var.ssh
+  api_allowed_cidrs  = var.api_allowed_cidrs
+  admin_arns         = var.admin_arns
+  alarm_topics       = var.alarm_topics
 }

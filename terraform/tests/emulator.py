@@ -76,9 +76,9 @@ class Root:
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in {**self.variables, **variables}.items()}
         return self.run("plan", "-input=false", "-out=plan", *(f"-var={name}={value}" for name, value in values.items()), *options, fails=fails)
 
-    def planned(self):
+    def planned(self, plan="plan"):
         """The planned resources by address."""
-        return {resource["address"]: resource for resource in resources(json.loads(self.run("show", "-json", "plan"))["planned_values"]["root_module"])}
+        return {resource["address"]: resource for resource in resources(json.loads(self.run("show", "-json", plan))["planned_values"]["root_module"])}
 
     def apply(self, *options, **variables):
         self.plan(*options, **variables)
@@ -108,7 +108,8 @@ def setUpModule():
     global tree, emulator, roots, plans
     tree = Path(tempfile.mkdtemp(prefix="dob-emulator-")) / "terraform"
     shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars"))
-    shutil.copytree(TERRAFORM.parent / "k8s" / "base", tree.parent / "k8s" / "base")
+    for folder in ("base", "aws"):
+        shutil.copytree(TERRAFORM.parent / "k8s" / folder, tree.parent / "k8s" / folder)
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
     variables = {
@@ -196,6 +197,25 @@ class Plans(unittest.TestCase):
             encrypted = {address.rsplit(".", 2)[0] for address in of_type("aws_s3_bucket_server_side_encryption_configuration", plan)}
             self.assertEqual(buckets, encrypted)
             self.assertEqual(len(of_type("aws_kms_key", plan)), 5)
+
+    def test_everything_says_whose_it_is(self):
+        for name, plan in plans.items():
+            tagged = {address: resource["values"]["tags_all"] for address, resource in plan.items() if resource.get("values", {}).get("tags_all")}
+            self.assertGreater(len(tagged), 10)
+            for address, tags in tagged.items():
+                self.assertLessEqual({"Service": "dob", "Side": name, "ManagedBy": "terraform"}.items(), tags.items(), address)
+
+    def test_states_are_locked_and_encrypted(self):
+        for root in roots.values():
+            backend = json.loads((root.folder / ".terraform" / "terraform.tfstate").read_text())["backend"]["config"]
+            self.assertEqual((backend["use_lockfile"], backend["encrypt"]), (True, True), root.name)
+
+    def test_the_demonstration_s_copies_have_a_place(self):
+        [section] = re.findall(r"## Smallest demonstration\n(.*?)\n## ", (TERRAFORM / "README.md").read_text(), re.S)
+        roots["recovery"].plan(*re.findall(r"-target=[\w.]+", section), "-out=demonstration")
+        made = roots["recovery"].planned("demonstration")
+        self.assertLessEqual({"alias/dob-backups", "alias/dob-secrets"}, {alias["name"] for alias in of_type("aws_kms_alias", made).values()})
+        self.assertEqual([bucket["bucket"] for bucket in of_type("aws_s3_bucket", made).values()], ["dob-backups-123456789012-eu-central-1"])
 
     def test_add_ons_and_pod_roles_are_planned(self):
         for side in SIDES:

@@ -61,6 +61,14 @@ run "a_topic_elsewhere" {
   expect_failures = [var.alarm_topics]
 }
 
+run "a_topic_without_account" {
+  command = plan
+  variables {
+    alarm_topics = ["arn:aws:sns:us-east-1:operators"]
+  }
+  expect_failures = [var.alarm_topics]
+}
+
 run "no_such_side" {
   command = plan
   variables {

@@ -28,6 +28,10 @@ variable "replication_mode" {
 variable "peer" {
   description = "The other region: its name, its data nodes' addresses and the CIDR block of its data subnets."
   type        = object({ region = string, addresses = list(string), data_cidr = string })
+  validation {
+    condition     = can(cidrhost(var.peer.data_cidr, 0))
+    error_message = "peer.data_cidr must be an IPv4 CIDR block, such as 10.21.68.0/22."
+  }
 }
 
 variable "network" {
@@ -38,6 +42,10 @@ variable "network" {
 variable "clients" {
   description = "The API's pods: their security group and the CIDR block of their subnets."
   type        = object({ security_group_id = string, cidr = string })
+  validation {
+    condition     = can(cidrhost(var.clients.cidr, 0))
+    error_message = "clients.cidr must be an IPv4 CIDR block, such as 10.20.0.0/18."
+  }
 }
 
 variable "ports" {

@@ -7,6 +7,8 @@ locals {
   # Where k8s/aws/shim.yaml has Spin installed. Said to the kubelet, too: with an image of one's own EKS passes nothing on to it.
   labels      = { spin = "true" }
   node_labels = join(",", [for name, value in local.labels : "${name}=${value}"])
+  # The runtime-class-manager leaves a node alone that has a shim: a newer one takes new nodes, which this tag's change makes.
+  shim = one(yamldecode(file("${path.module}/../../../k8s/aws/shim.yaml")).spec.fetchStrategy.platforms).location
 }
 
 # A newer image waits until a person asks for it (terraform apply -replace=…eks.terraform_data.image) or Kubernetes' version changes; then it
@@ -31,10 +33,28 @@ resource "aws_iam_role" "node" {
 }
 
 resource "aws_iam_role_policy_attachment" "node" {
-  for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonSSMManagedInstanceCore"])
+  for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly"])
 
   role       = aws_iam_role.node.name
   policy_arn = "arn:aws:iam::aws:policy/${each.key}"
+}
+
+# What the agent of Session Manager asks, for sessions only: AWS's own policy reads every parameter, too. AWS takes no narrower resource.
+resource "aws_iam_role_policy" "node" {
+  name = "session-manager"
+  role = aws_iam_role.node.id
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect = "Allow"
+      Action = concat(
+        ["ssm:UpdateInstanceInformation"],
+        [for channel in ["Control", "Data"] : "ssmmessages:Create${channel}Channel"],
+        [for channel in ["Control", "Data"] : "ssmmessages:Open${channel}Channel"],
+      )
+      Resource = "*"
+    }]
+  })
 }
 
 resource "aws_launch_template" "node" {
@@ -76,7 +96,7 @@ resource "aws_launch_template" "node" {
     for_each = ["instance", "volume"]
     content {
       resource_type = tag_specifications.value
-      tags          = merge(data.aws_default_tags.this.tags, { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes" })
+      tags          = merge(data.aws_default_tags.this.tags, { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes", Shim = local.shim })
     }
   }
 }
@@ -109,5 +129,5 @@ resource "aws_eks_node_group" "this" {
   }
 
   # Without the CNI no node gets ready.
-  depends_on = [aws_iam_role_policy_attachment.node, aws_eks_addon.before_nodes]
+  depends_on = [aws_iam_role_policy.node, aws_iam_role_policy_attachment.node, aws_eks_addon.before_nodes]
 }

@@ -64,12 +64,20 @@ variable "admin_arns" {
   description = "IAM roles of the people who administer the cluster."
   type        = list(string)
   default     = []
+  validation {
+    condition     = alltrue([for arn in var.admin_arns : can(regex("^arn:aws:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$", arn))])
+    error_message = "admin_arns must be ARNs of IAM roles, such as arn:aws:iam::123456789012:role/admins: the role itself, not a session of it."
+  }
 }
 
 variable "deployer_arn" {
   description = "IAM role of the deploy workflow: it gets the Kubernetes group <name>-deployers, whose rights k8s/ grants. null is none."
   type        = string
   default     = null
+  validation {
+    condition     = var.deployer_arn == null ? true : can(regex("^arn:aws:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$", var.deployer_arn))
+    error_message = "deployer_arn must be the ARN of an IAM role, such as arn:aws:iam::123456789012:role/dob-deploy."
+  }
 }
 
 variable "target_group_arn" {
@@ -86,6 +94,10 @@ variable "alarm_topics" {
   description = "SNS topics that Alertmanager tells of alerts; empty tells nobody."
   type        = list(string)
   default     = []
+  validation {
+    condition     = alltrue([for topic in var.alarm_topics : can(regex("^arn:aws:sns:${local.region}:[0-9]{12}:[A-Za-z0-9_-]+$", topic))])
+    error_message = "alarm_topics must be ARNs of SNS topics in ${local.region}, such as arn:aws:sns:${local.region}:123456789012:operators."
+  }
 }
 
 variable "logs" {

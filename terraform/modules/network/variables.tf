@@ -15,6 +15,10 @@ variable "cidr" {
 variable "blocks" {
   description = "CIDR block of each tier (public, private, data), which its subnets divide."
   type        = object({ public = string, private = string, data = string })
+  validation {
+    condition     = alltrue([for cidr in values(var.blocks) : can(cidrhost(cidr, 0))])
+    error_message = "Each of blocks must be an IPv4 CIDR block, such as 10.20.0.0/18."
+  }
 }
 
 variable "subnets" {
@@ -23,6 +27,10 @@ variable "subnets" {
   validation {
     condition     = length(var.subnets.data) == 3 && keys(var.subnets.public) == keys(var.subnets.data) && keys(var.subnets.private) == keys(var.subnets.data)
     error_message = "Each tier needs a subnet in the same three zones."
+  }
+  validation {
+    condition     = alltrue(flatten([for zones in values(var.subnets) : [for cidr in values(zones) : can(cidrhost(cidr, 0))]]))
+    error_message = "Each of subnets must be an IPv4 CIDR block, such as 10.20.64.0/24."
   }
 }
 
@@ -46,6 +54,10 @@ variable "interface_endpoints" {
 variable "peer" {
   description = "The other region: its name and the CIDR block of its data subnets."
   type        = object({ region = string, data_cidr = string })
+  validation {
+    condition     = can(cidrhost(var.peer.data_cidr, 0))
+    error_message = "peer.data_cidr must be an IPv4 CIDR block, such as 10.21.68.0/22."
+  }
 }
 
 variable "peering" {

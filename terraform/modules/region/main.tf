@@ -49,7 +49,7 @@ module "network" {
   blocks              = local.here.blocks
   subnets             = local.here.subnets
   ports               = module.topology.ports
-  single_nat_gateway  = local.size.single_nat_gateway
+  single_nat_gateway  = coalesce(var.single_nat_gateway, local.size.single_nat_gateway)
   interface_endpoints = local.size.interface_endpoints
   peer                = { region = local.there.region, data_cidr = local.there.blocks.data }
   peering             = var.peering

@@ -21,6 +21,12 @@ variable "size" {
   }
 }
 
+variable "single_nat_gateway" {
+  description = "One NAT gateway for all zones instead of one in each: cheap, and its zone's loss cuts the others off the Internet; null is what the size has."
+  type        = bool
+  default     = null
+}
+
 variable "replication_mode" {
   description = "asynchronous: a saved date may be lost with the leader. synchronous: none is, and saving waits. Used when the cluster is made."
   type        = string

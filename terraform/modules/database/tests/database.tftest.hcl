@@ -215,3 +215,19 @@ run "a_volume_too_small" {
   }
   expect_failures = [var.data_volume_gb]
 }
+
+run "a_peer_that_is_no_block" {
+  command = plan
+  variables {
+    peer = { region = "eu-central-1", addresses = ["10.21.68.11", "10.21.69.11"], data_cidr = "10.21.68.0" }
+  }
+  expect_failures = [var.peer]
+}
+
+run "clients_that_are_no_block" {
+  command = plan
+  variables {
+    clients = { security_group_id = "sg-pods", cidr = "private" }
+  }
+  expect_failures = [var.clients]
+}

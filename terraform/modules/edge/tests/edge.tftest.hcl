@@ -73,3 +73,35 @@ run "two_zones" {
   }
   expect_failures = [var.network]
 }
+
+run "too_long_a_name" {
+  command = plan
+  variables {
+    name = "a-birthday-service-in-one-region"
+  }
+  expect_failures = [var.name]
+}
+
+run "a_zone_by_name" {
+  command = plan
+  variables {
+    zone_id = "example.com"
+  }
+  expect_failures = [var.zone_id]
+}
+
+run "a_url_as_hostname" {
+  command = plan
+  variables {
+    hostnames = { service = "https://dob.example.com", region = "primary.dob.example.com" }
+  }
+  expect_failures = [var.hostnames]
+}
+
+run "a_topic_by_name" {
+  command = plan
+  variables {
+    alarm_topics = ["operators"]
+  }
+  expect_failures = [var.alarm_topics]
+}

@@ -77,9 +77,13 @@ run "the_nodes" {
   }
   assert {
     condition = alltrue([for made in aws_launch_template.node.tag_specifications :
-      made.tags == tomap({ Service = "dob", Name = "dob-eks-node", Role = "dob-kubernetes" })
+      made.tags == tomap({ Service = "dob", Name = "dob-eks-node", Role = "dob-kubernetes", Shim = local.shim })
     ]) && length(aws_launch_template.node.tag_specifications) == 2
     error_message = "Nodes or their disks lack the provider's tags."
+  }
+  assert {
+    condition     = can(regex("^https://github.com/spinframework/containerd-shim-spin/releases/download/v[0-9.]+/", aws_launch_template.node.tag_specifications[0].tags.Shim))
+    error_message = "A newer Spin never reaches nodes that have one."
   }
 }
 
@@ -104,6 +108,16 @@ run "least_privilege" {
   assert {
     condition     = jsondecode(aws_iam_role_policy.pod["external-secrets"].policy).Statement[0].Resource == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:dob/api-??????"
     error_message = "External Secrets reads other secrets than the API's."
+  }
+  assert {
+    condition     = keys(aws_iam_role_policy_attachment.node) == ["AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodePolicy"]
+    error_message = "Nodes have another policy of AWS's than those of a node."
+  }
+  assert {
+    condition = toset(flatten(jsondecode(aws_iam_role_policy.node.policy).Statement[*].Action)) == toset([
+      "ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
+    ])
+    error_message = "There is no tunnel through a node, or a node may ask Systems Manager for more than that."
   }
   assert {
     condition     = jsondecode(aws_iam_role.pod["external-secrets"].assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "external-secrets"
@@ -166,6 +180,30 @@ run "the_api_for_everybody" {
     api_allowed_cidrs = ["0.0.0.0/0"]
   }
   expect_failures = [var.api_allowed_cidrs]
+}
+
+run "an_administrator_who_is_a_session" {
+  command = plan
+  variables {
+    admin_arns = ["arn:aws:sts::123456789012:assumed-role/admins/somebody"]
+  }
+  expect_failures = [var.admin_arns]
+}
+
+run "a_deployer_by_name" {
+  command = plan
+  variables {
+    deployer_arn = "dob-deploy"
+  }
+  expect_failures = [var.deployer_arn]
+}
+
+run "a_topic_elsewhere" {
+  command = plan
+  variables {
+    alarm_topics = ["arn:aws:sns:us-east-1:123456789012:operators"]
+  }
+  expect_failures = [var.alarm_topics]
 }
 
 run "too_few_nodes" {

@@ -22,3 +22,19 @@ run "rotates_and_is_for_this_account_only" {
     error_message = "Anybody may use the key."
   }
 }
+
+run "a_name_with_alias" {
+  command = plan
+  variables {
+    name = "alias/dob-logs"
+  }
+  expect_failures = [var.name]
+}
+
+run "nothing_is_said" {
+  command = plan
+  variables {
+    description = " "
+  }
+  expect_failures = [var.description]
+}

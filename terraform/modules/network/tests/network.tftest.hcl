@@ -45,6 +45,17 @@ run "ways_out" {
     condition     = length(aws_vpc_endpoint.s3.route_table_ids) == 6
     error_message = "S3 is not reached by the gateway endpoint from every private and data subnet."
   }
+  assert {
+    condition     = keys(aws_vpc_endpoint.interface) == ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
+    error_message = "A lost NAT gateway costs images, secrets, logs or Session Manager."
+  }
+  assert {
+    condition = alltrue([for endpoint in aws_vpc_endpoint.interface :
+      endpoint.private_dns_enabled && endpoint.security_group_ids == toset([aws_security_group.endpoints.id])
+      && endpoint.subnet_ids == toset([for zone in local.zones : aws_subnet.this["private-${zone}"].id])
+    ])
+    error_message = "An endpoint is not used by name, not in every zone, or not behind its security group."
+  }
 }
 
 run "ways_in" {
@@ -89,6 +100,13 @@ run "flow_logs" {
   assert {
     condition     = aws_flow_log.this.traffic_type == "ALL" && aws_cloudwatch_log_group.flow.kms_key_id == var.logs_key_arn
     error_message = "Flow logs are incomplete or not encrypted."
+  }
+  assert {
+    # What AWS says a flow log takes, but for making the group.
+    condition = toset(flatten(jsondecode(aws_iam_role_policy.flow.policy).Statement[*].Action)) == toset([
+      for action in ["CreateLogStream", "DescribeLogGroups", "DescribeLogStreams", "PutLogEvents"] : "logs:${action}"
+    ])
+    error_message = "The flow log can't write, or may do more than that."
   }
 }
 
@@ -153,6 +171,42 @@ run "ssh_from_everywhere" {
     ssh_from = "0.0.0.0/0"
   }
   expect_failures = [var.ssh_from]
+}
+
+run "a_peer_that_is_no_block" {
+  command = plan
+  variables {
+    peer = { region = "eu-central-1", data_cidr = "10.21.68.0" }
+  }
+  expect_failures = [var.peer]
+}
+
+run "a_tier_that_is_no_block" {
+  command = plan
+  variables {
+    blocks = { public = "10.20.64.0/22", private = "private", data = "10.20.68.0/22" }
+  }
+  expect_failures = [var.blocks]
+}
+
+run "a_subnet_that_is_no_block" {
+  command = plan
+  variables {
+    subnets = {
+      public  = { eu-west-1a = "10.20.64.0/24", eu-west-1b = "10.20.65.0/24", eu-west-1c = "10.20.66.0/24" }
+      private = { eu-west-1a = "10.20.0.0/20", eu-west-1b = "10.20.16.0/20", eu-west-1c = "10.20.32.0/20" }
+      data    = { eu-west-1a = "10.20.68.0/24", eu-west-1b = "10.20.69.0/24", eu-west-1c = "10.20.70" }
+    }
+  }
+  expect_failures = [var.subnets]
+}
+
+run "a_vpc_that_is_no_block" {
+  command = plan
+  variables {
+    cidr = "10.20.0.0"
+  }
+  expect_failures = [var.cidr]
 }
 
 run "logs_kept_for_a_time_that_cloudwatch_does_not_have" {

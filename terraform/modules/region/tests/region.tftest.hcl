@@ -71,6 +71,17 @@ run "the_demonstration_is_cheap" {
   }
 }
 
+run "one_nat_gateway" {
+  command = plan
+  variables {
+    single_nat_gateway = true
+  }
+  assert {
+    condition     = length(output.network.nat_addresses) == 1
+    error_message = "A region of standard size can't have the one cheap NAT gateway."
+  }
+}
+
 run "a_restore_node_on_demand" {
   command = plan
   variables {
