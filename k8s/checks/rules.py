@@ -14,6 +14,7 @@ from rendering import ROOT, find, of_kind
 POOL, SPARE_CONNECTIONS = 64, 40
 ADMINISTRATOR = {"pg_admin_user", "pg_admin_password"}
 ZONE = "topology.kubernetes.io/zone"
+ENFORCE = "pod-security.kubernetes.io/enforce"
 INJECT = "elbv2.k8s.aws/pod-readiness-gate-inject"
 
 
@@ -35,22 +36,59 @@ def variables(cluster: Cluster) -> Iterator[str]:
             yield f"SpinApp {name}: dob-api-schema, and no pod that serves, has the administrator's password."
 
 
+def tls(cluster: Cluster) -> Iterator[str]:
+    """On AWS the database's certificate is checked."""
+    for app in cluster.apps if of_kind(cluster.resources, "TargetGroupBinding") else []:
+        if [variable["value"] for variable in app["spec"].get("variables", []) if variable["name"] == "pg_sslmode"] != ["require"]:
+            yield f"SpinApp {app['metadata']['name']} must set pg_sslmode to require: else nobody checks the database's certificate."
+
+
 def hosts(cluster: Cluster) -> Iterator[str]:
-    """Databases are named by the address that their certificates carry, and only they can be reached."""
-    addresses = set()
-    for app in cluster.apps:
-        for variable in app["spec"].get("variables", []):
-            if "_host_" in variable["name"]:
-                addresses.add(variable.get("value", ""))
-    for address in sorted(addresses):
+    """Databases are named by the address that their certificates carry."""
+    for address in sorted(addresses(cluster)):
         try:
             ipaddress.IPv4Address(address)
         except ValueError:
             yield f"A database host is {address or 'empty'}: region.yaml must have its IPv4 address."
-    policy = find(cluster.resources, "NetworkPolicy", "to-database")
-    reachable = {block["ipBlock"]["cidr"] for rule in policy["spec"]["egress"] for block in rule["to"]}
-    if reachable != {f"{address}/32" for address in addresses}:
-        yield f"NetworkPolicy to-database lets pods reach {sorted(reachable)}, and the variables name {sorted(addresses)}."
+
+
+def addresses(cluster: Cluster) -> set[str]:
+    """The database hosts that the SpinApps name."""
+    variables = [variable for app in cluster.apps for variable in app["spec"].get("variables", [])]
+    return {variable.get("value", "") for variable in variables if "_host_" in variable["name"]}
+
+
+def namespaces(cluster: Cluster) -> Iterator[str]:
+    """A namespace takes pods without rights only, and nothing goes in or out of it but by a policy that says so."""
+    for namespace in of_kind(cluster.resources, "Namespace"):
+        name = namespace["metadata"]["name"]
+        if namespace["metadata"].get("labels", {}).get(ENFORCE) != "restricted":
+            yield f"Namespace {name} must have the label {ENFORCE}: restricted."
+        if {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} not in policies(cluster, name):
+            yield f"Namespace {name} must have a NetworkPolicy that lets nothing in or out of any pod."
+
+
+def policies(cluster: Cluster, namespace: str) -> list[dict]:
+    """What the network policies of a namespace say."""
+    return [policy["spec"] for policy in of_kind(cluster.resources, "NetworkPolicy") if policy["metadata"]["namespace"] == namespace]
+
+
+def ways_out(cluster: Cluster) -> Iterator[str]:
+    """The API's pods reach their databases, names and the collector of telemetry, and nothing else."""
+    wanted = {f"TCP 5432 to {address}/32" for address in addresses(cluster)}
+    wanted |= {"UDP 53 to kube-dns in kube-system", "TCP 53 to kube-dns in kube-system", "TCP 4318 to otel-collector in observability"}
+    found = {way for policy in policies(cluster, "dob-api") for rule in policy.get("egress", []) for way in ways(rule)}
+    for way in sorted(wanted ^ found):
+        yield f"NetworkPolicies of dob-api: {way} must {'not be open' if way in found else 'be open'}."
+
+
+def ways(rule: dict) -> Iterator[str]:
+    """What a rule of a network policy opens; all where it names nothing."""
+    for port in rule.get("ports", [{}]):
+        for peer in rule.get("to", [{}]):
+            labels = [label for selector in ("podSelector", "namespaceSelector") for label in peer.get(selector, {}).get("matchLabels", {}).values()]
+            place = peer.get("ipBlock", {}).get("cidr") or " in ".join(labels) or "anywhere"
+            yield f"{port.get('protocol', 'any')} {port.get('port', 'port')} to {place}"
 
 
 def secrets(cluster: Cluster) -> Iterator[str]:
@@ -208,4 +246,4 @@ def ports(cluster: Cluster) -> Iterator[str]:
             yield "NetworkPolicy from-load-balancer must open the port that Spin listens on, and nothing else."
 
 
-ALL = (variables, hosts, secrets, images, replicas, spread, drain, ownership, selectors, readiness_gate, bindings, ports)
+ALL = (variables, tls, hosts, namespaces, ways_out, secrets, images, replicas, spread, drain, ownership, selectors, readiness_gate, bindings, ports)

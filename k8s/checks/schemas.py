@@ -1,13 +1,16 @@
 """Every resource against a schema that refuses fields it does not know: Kubernetes' own, or the one in schemas/."""
 
+import re
 from pathlib import Path
 
 import jsonschema
 import kubernetes_validate
 import yaml
 
-# The version of the clusters; terraform names the same.
-KUBERNETES = "1.35"
+from rendering import ROOT
+
+# The version of the clusters.
+KUBERNETES = re.search(r'^ +kubernetes += "([0-9.]+)"$', (ROOT / "terraform/modules/eks/variables.tf").read_text(), re.MULTILINE)[1]
 
 # Other people's kinds, by what serves them.
 CUSTOM = {
