@@ -5,7 +5,7 @@ locals {
       aws_region       = local.here.region
       target_group_arn = module.edge.target_group_arn
       # As Alertmanager's sns_configs.
-      alarm_topics = jsonencode([for topic in var.alarm_topics : { topic_arn = topic, sigv4 = { region = split(":", topic)[3] } }])
+      alarm_topics = jsonencode([for topic in var.alarm_topics : { topic_arn = topic, sigv4 = { region = local.here.region } }])
     },
     { for name, node in local.here.nodes : "database_host_${substr(node.zone, -1, 1)}" => node.address if node.role != "restore" },
     { for name, node in local.here.nodes : "database_node_${substr(node.zone, -1, 1)}" => name if node.role != "restore" },
