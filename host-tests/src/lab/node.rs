@@ -168,16 +168,16 @@ impl Node {
 
     /// Drops every packet from this machine to the node's PostgreSQL; other nodes reach it.
     pub fn drop_packets_of_clients(&self) -> Result<()> {
-        let rules = dropping(&format!("ip daddr {} tcp dport {}", self.address, self.ports.postgresql));
+        let rules = filtering(&format!("ip daddr {} tcp dport {} drop", self.address, self.ports.postgresql));
         run(Command::new("nft").arg(rules)).map(drop)
     }
 
-    /// Drops every packet that the node sends and that a condition of nftables holds for, until the power goes.
-    pub fn drop_packets(&self, condition: &str) -> Result<()> {
-        self.nft(&[&dropping(condition)])
+    /// Adds a rule of nftables for what the node sends, until the power goes.
+    pub fn filter(&self, rule: &str) -> Result<()> {
+        self.nft(&[&filtering(rule)])
     }
 
-    /// Ends `drop_packets`.
+    /// Ends `filter`.
     pub fn pass_packets(&self) -> Result<()> {
         self.nft(&["delete", "table", "ip", "lab"])
     }
@@ -340,11 +340,11 @@ impl Node {
     }
 }
 
-/// Rules that drop the packets to be sent that this condition holds for.
-fn dropping(condition: &str) -> String {
+/// A rule for the packets that are sent, and the table for it.
+fn filtering(rule: &str) -> String {
     format!(
-        "add table ip lab; add chain ip lab dropped {{ type filter hook output priority 0; }};
-         add rule ip lab dropped {condition} drop"
+        "add table ip lab; add chain ip lab sent {{ type filter hook output priority 0; }};
+         add rule ip lab sent {rule}"
     )
 }
 

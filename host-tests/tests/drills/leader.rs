@@ -1,6 +1,5 @@
 //! The leader crashes, goes, hangs, is cut off, or hands over.
 
-use crate::alerts;
 use crate::load::Load;
 use crate::world::{CENTRAL, PATIENCE, Row, WEST, World, saves_again_within};
 use anyhow::{Context, Result, ensure};
@@ -117,7 +116,8 @@ pub async fn power_off_lagging(world: &mut World) -> Result<Row> {
     let (leader, replica, _) = world.roles().await?;
     let load = world.load().await;
     load.mark("replication in the region stopped");
-    stop_replication(world, &leader, &replica)?;
+    let (from, to) = (&world.lab.nodes[&leader], &world.lab.nodes[&replica]);
+    from.filter(&format!("ip daddr {} tcp sport {} drop", to.address, from.ports.postgresql))?;
     load.go_on(LAG).await;
     load.mark("leader's power cut");
     world.lab.node(&leader).power_off()?;
@@ -134,44 +134,6 @@ pub async fn power_off_lagging(world: &mut World) -> Result<Row> {
     let note =
         format!("{:.1} s of dates lost; both regions' other nodes, which had them, rewound", figures.lost_seconds);
     Ok(Row::measured("leader-power-off-lagging", figures, note))
-}
-
-/// The same with more missing on the replica than Patroni lets a new leader miss: nobody leads until a person says so.
-pub async fn power_off_far_behind(world: &mut World) -> Result<Row> {
-    let (leader, replica, _) = world.roles().await?;
-    let load = world.load().await;
-    load.mark("replication in the region stopped, 32 MiB written");
-    stop_replication(world, &leader, &replica)?;
-    for _ in 0..2 {
-        world.lab.nodes[&leader].sql("postgres", "SELECT pg_create_restore_point('behind'), pg_switch_wal()").await?;
-    }
-    load.go_on(LAG).await;
-    load.mark("leader's power cut");
-    world.lab.node(&leader).power_off()?;
-    let refused = "journalctl --boot --no-pager --unit=patroni | grep -q 'exceeds maximum replication lag\\|not the healthiest node'";
-    world.lab.nodes[&replica].until("the replica does not promote itself", &["bash", "-c", refused]).await?;
-    alerts::fired(&world.prometheus, load.started, &["NoLeader".to_owned()].into()).await?;
-    let decided = Instant::now();
-    load.mark("patronictl failover");
-    let failover =
-        ["patronictl", "--config-file", "/etc/dob/patroni", "failover", "dob", "--candidate", &replica, "--force"];
-    world.lab.nodes[&replica].run(&failover).await?;
-    load.until_saved(PATIENCE).await?;
-    let recovery_time = decided.elapsed().as_secs();
-    load.mark("saving again");
-    load.go_on(AFTER).await;
-    power_on_again(world, &leader, &load).await?;
-    let (figures, _) = world.judge("leader-power-off-far-behind", load, WEST).await?;
-    ensure!(figures.failed_greetings == 0, "{figures:?}");
-    let note =
-        format!("{:.1} s of dates lost, saving {recovery_time} s after patronictl failover", figures.lost_seconds);
-    Ok(Row::measured("leader-power-off-far-behind", figures, note))
-}
-
-/// Nothing of the leader's WAL reaches the replica until the leader's power goes.
-fn stop_replication(world: &World, leader: &str, replica: &str) -> Result<()> {
-    let (leader, replica) = (&world.lab.nodes[leader], &world.lab.nodes[replica]);
-    leader.drop_packets(&format!("ip daddr {} tcp sport {}", replica.address, leader.ports.postgresql))
 }
 
 /// The leader's zone is cut off from all others, and healed.

@@ -91,7 +91,7 @@ pub async fn both_lead(world: &mut World) -> Result<Row> {
     let other: Vec<String> =
         world.lab.cluster(CENTRAL).iter().map(|name| world.lab.nodes[name].address.to_string()).collect();
     for node in world.lab.cluster(WEST) {
-        world.lab.nodes[&node].drop_packets(&format!("ip daddr {{ {} }}", other.join(", ")))?;
+        world.lab.nodes[&node].filter(&format!("ip daddr {{ {} }} drop", other.join(", ")))?;
     }
     load.mark("dob-promote --other-region-is-gone, though it is not");
     world.lab.nodes[&standby].run(&["dob-promote", "--other-region-is-gone"]).await?;

@@ -10,8 +10,9 @@ locals {
   max_connections = 560
 
   postgresql_parameters = {
-    archive_mode    = "on"
-    archive_command = "/usr/local/sbin/dob-archive %p"
+    archive_mode = "on"
+    # pgBackRest makes no backup where its name is not in here.
+    archive_command = "/usr/local/sbin/dob-archive %p # pgbackrest"
     # The most that a restore from S3 alone can lose, in seconds.
     archive_timeout = 60
 

@@ -22,8 +22,8 @@ locals {
       "compress-type=zst",
       "start-fast=y",
       "process-max=2",
-      # A repository that does not answer costs a try 10 s, not a minute.
-      "io-timeout=10",
+      # A repository that does not answer is waited for some six times as long at each try.
+      "io-timeout=5",
       # Rather a hole in the archive than a full disk that stops the service; dob-status shows it.
       "archive-push-queue-max=${floor(var.data_volume_mb / 4)}MB",
       "log-level-console=warn",
