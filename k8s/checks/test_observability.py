@@ -252,7 +252,7 @@ def topic(aws) -> tuple[str, callable]:
 def alertmanager(manifests: Copy, topic, aws, tmp_path):
     """The address of an Alertmanager that runs with the overlay's configuration and tells the emulator's topic."""
     sns_configs = json.dumps([{"topic_arn": topic[0], "sigv4": {"region": "eu-west-1"}}])
-    manifests.replace("overlays/primary/region.yaml", 'alarm_topics: "[]"', f"alarm_topics: '{sns_configs}'")
+    manifests.replace("overlays/primary/region.yaml", "alarm_topics: '[]'", f"alarm_topics: '{sns_configs}'")
     configuration = laid_out(Cluster("primary", render(manifests.overlay)), "alertmanager", tmp_path / "pod")
     settings = yaml.safe_load(configuration.read_text())
     for sns_config in settings["receivers"][0]["sns_configs"]:
