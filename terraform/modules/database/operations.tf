@@ -12,15 +12,15 @@ resource "aws_ssm_document" "operation" {
         type        = "String"
         description = "The command"
         allowedValues = [
-          "dob-backup", "dob-checksum", "dob-promote", "dob-rejoin", "dob-renew", "dob-replication", "dob-restore", "dob-retire-role",
+          "dob-backup", "dob-checksum", "dob-copy-back", "dob-promote", "dob-rejoin", "dob-renew", "dob-replication", "dob-restore", "dob-retire-role",
           "dob-status", "dob-switchover",
         ]
       }
       arguments = {
         type           = "String"
-        description    = "Its arguments, separated by spaces; a time is written '2026-05-20 12:00:00+00', with the quotes"
+        description    = "Its arguments, separated by spaces; a time or an address is written '2026-05-20 12:00:00+00', with the quotes"
         default        = ""
-        allowedPattern = "^('[0-9: +.-]+'|[A-Za-z0-9_-]*)( [A-Za-z0-9_-]+)?$"
+        allowedPattern = "^('[0-9: +.-]+'|[A-Za-z0-9_-]*)( [A-Za-z0-9_-]+){0,2}$"
       }
     }
     mainSteps = [{

@@ -151,7 +151,7 @@ run "no_shell_through_the_operations_document" {
     error_message = "The arguments of an operation can hold a shell's characters."
   }
   assert {
-    condition = alltrue([for text in ["", "'2026-05-20 12:00:00+00' 2", "--hand-over", "dob_api_a"] :
+    condition = alltrue([for text in ["", "'2026-05-20 12:00:00+00' 2", "'10.20.68.14'", "expire 1 20261124-020000F", "--hand-over", "dob_api_a"] :
       can(regex(jsondecode(aws_ssm_document.operation.content).parameters.arguments.allowedPattern, text))
     ])
     error_message = "The arguments that operations take are refused."
