@@ -134,7 +134,7 @@ pub async fn damaged(world: &mut World) -> Result<Row> {
          printf 'tampered' | dd of=/tmp/damaged bs=1 seek=1000 conv=notrunc status=none
          aws s3 cp --quiet /tmp/damaged $bucket/$object
          echo \"damaged: $(cut -d / -f 4 <<<$object)\"
-         dob-backup verify && echo 'not noticed'"
+         ! dob-backup verify || echo 'not noticed'"
     );
     let said = node.run(&["bash", "-c", &format!("exec 2>&1; {tamper}")]).await?;
     ensure!(said.contains("damaged or can't be read in repository 1 (") && !said.contains("not noticed"), "{said}");

@@ -63,18 +63,34 @@ dashboard](dashboard.svg).
     show(rows)
 }
 
-/// Puts the figures into the README's rows that lead to the drills' pictures.
+/// Puts the figures into the rows of other documents that lead to the drills' pictures.
 fn show(rows: &[Row]) -> Result<()> {
-    let file = directory().join("../../README.md");
-    let shown = |line: &str| {
-        rows.iter().find_map(|row| {
-            let picture = format!("](docs/drills/{}.svg) |", row.drill);
-            let (title, figures) = (line.split_once(&picture)?.0, row.figures.as_ref()?);
-            let gap = seconds(figures.longest_without_save);
-            Some(format!("{title}{picture} {} | {gap} s | {} |", figures.lost.len(), figures.failed_greetings))
-        })
-    };
+    rewrite("../../README.md", |line| rows.iter().find_map(|row| overview(line, row)))?;
+    rewrite("../promises.md", |line| rows.iter().find_map(|row| promise(line, row)))
+}
+
+/// `| [title](picture) | lost | without a save | failed greetings |`
+fn overview(line: &str, row: &Row) -> Option<String> {
+    let picture = format!("](docs/drills/{}.svg) |", row.drill);
+    let (title, figures) = (line.split_once(&picture)?.0, row.figures.as_ref()?);
+    let gap = seconds(figures.longest_without_save);
+    Some(format!("{title}{picture} {} | {gap} s | {} |", figures.lost.len(), figures.failed_greetings))
+}
+
+/// `| fault | promised RPO | lost | promised RTO | without a save | [drill](picture) |`
+fn promise(line: &str, row: &Row) -> Option<String> {
+    let picture = format!("[{0}](drills/{0}.svg) |", row.drill);
+    let (cells, figures) = (line.strip_suffix(&picture)?, row.figures.as_ref()?);
+    let [_, fault, rpo, _, rto, _, _] = cells.split('|').collect::<Vec<_>>().try_into().ok()?;
+    let lost = if figures.lost.is_empty() { "0".to_owned() } else { format!("{:.1} s", figures.lost_seconds) };
+    let gap = seconds(figures.longest_without_save);
+    Some(format!("|{fault}|{rpo}| {lost} |{rto}| {gap} s | {picture}"))
+}
+
+/// Replaces the lines of a document that this has another text for.
+fn rewrite(document: &str, line: impl Fn(&str) -> Option<String>) -> Result<()> {
+    let file = directory().join(document);
     let text = std::fs::read_to_string(&file)?;
-    let lines: Vec<String> = text.lines().map(|line| shown(line).unwrap_or_else(|| line.to_owned())).collect();
+    let lines: Vec<String> = text.lines().map(|old| line(old).unwrap_or_else(|| old.to_owned())).collect();
     Ok(std::fs::write(file, lines.join("\n") + "\n")?)
 }
