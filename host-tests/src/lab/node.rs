@@ -190,15 +190,6 @@ impl Node {
         run(&mut nsenter).map(drop)
     }
 
-    /// Grows the volume under the running node, as AWS does; its file system stays as it is.
-    pub fn grow_volume(&self) -> Result<()> {
-        let file = fs::File::options().write(true).open(self.volume())?;
-        file.set_len(2 * self.seed.data_volume_mb * 1024 * 1024)?;
-        let device =
-            run(Command::new("losetup").args(["--noheadings", "--output", "NAME", "--associated"]).arg(self.volume()))?;
-        run(Command::new("losetup").args(["--set-capacity", &device])).map(drop)
-    }
-
     /// Ends `drop_packets_of_clients`.
     pub fn pass_packets_of_clients(&self) -> Result<()> {
         run(Command::new("nft").args(["delete", "table", "ip", "lab"])).map(drop)

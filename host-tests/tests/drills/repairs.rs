@@ -111,7 +111,7 @@ pub async fn connections_raised(world: &mut World) -> Result<Row> {
     }
     load.mark("all well");
     let (figures, _) = world.judge("connections-raised", load, WEST).await?;
-    saves_again_within(&figures, 3)?;
+    saves_again_within(&figures, 5)?;
     ensure!(figures.failed_greetings == 0 && figures.lost.is_empty(), "{figures:?}");
     Ok(Row::measured("connections-raised", figures, "the switchover in it is all that was noticed"))
 }
