@@ -16,6 +16,7 @@ import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import patch
 
 HERE = Path(__file__).resolve().parent
 TERRAFORM = HERE.parent
@@ -30,6 +31,7 @@ os.environ.update(
     MOTO_ACM_VALIDATION_WAIT="1", MOTO_IAM_LOAD_MANAGED_POLICIES="true", MOTO_AMIS_PATH=str(HERE / "emulator" / "images.json"))
 
 import boto3  # noqa: E402
+from moto.ec2.models.instances import Instance  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 
 
@@ -307,6 +309,35 @@ class Region(unittest.TestCase):
             state = emulator.client("s3", REGIONS[root]).get_object(Bucket=f"state-{root}", Key="terraform.tfstate")["Body"].read().decode()
             self.assertNotIn("aws_secretsmanager_secret_version", state)
             self.assertNotIn("PRIVATE KEY", state)
+
+
+def terminate(instance, terminate=Instance.terminate):
+    """What moto leaves out: an instance that is gone holds no network interface."""
+    before = terminate(instance)
+    for interface in instance.nics.values():
+        interface.instance, interface.attachment_id, interface.status = None, None, "available"
+    return before
+
+
+@patch.object(Instance, "terminate", terminate)
+class TearDown(unittest.TestCase):
+    """The commands of README.md, as they stand, on what Region has applied."""
+
+    def test_what_was_made_goes_but_for_the_data(self):
+        [commands] = re.findall(r"## Tearing down\n.*?```sh\n(.*?)```", (TERRAFORM / "README.md").read_text(), re.S)
+        # moto copies no images.
+        emulator.client("ecr", REGIONS["primary"]).create_repository(repositoryName="dob-api")
+        for name, root in roots.items():
+            (root.folder / "terraform.tfvars.json").write_text(json.dumps(root.variables))
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tree.parent, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "TF_CLI_ARGS_destroy": "-auto-approve -input=false -no-color"})
+        self.assertEqual(done.returncode, 0, done.stdout[-6000:])
+        for root in REGIONS:
+            self.assertNotIn("values", json.loads(roots[root].run("show", "-json")))
+        for side in SIDES:
+            volumes = emulator.client("ec2", REGIONS[side]).describe_volumes(Filters=[{"Name": "tag:Name", "Values": ["dob-*-data"]}])["Volumes"]
+            self.assertEqual(len(volumes), 2)
+            self.assertEqual(emulator.client("ecr", REGIONS[side]).describe_repositories()["repositories"], [])
 
 
 if __name__ == "__main__":
