@@ -51,7 +51,8 @@ pub async fn slot_lost(world: &mut World) -> Result<Row> {
         let write =
             "SELECT pg_logical_emit_message(false, 'drill', repeat(md5(random()::text), 250000)), pg_switch_wal()";
         world.lab.nodes[&leader].sql("postgres", write).await?;
-        world.lab.nodes[&leader].sql("postgres", "CHECKPOINT").await?;
+        // As long as it takes: the disk may be slow.
+        world.lab.nodes[&leader].run(&["runuser", "--user", "postgres", "--", "psql", "--command=CHECKPOINT"]).await?;
     }
     load.mark("its slot is lost; power on");
     world.lab.node(&replica).power_on().await?;
