@@ -77,14 +77,14 @@ fn overview(line: &str, row: &Row) -> Option<String> {
     Some(format!("{title}{picture} {} | {gap} s | {} |", figures.lost.len(), figures.failed_greetings))
 }
 
-/// `| fault | promised RPO | lost | promised RTO | without a save | [drill](picture) |`
+/// `| fault | promised RPO | lost | promised RTO | without a save | [drill](picture) |`; a row of several drills stays.
 fn promise(line: &str, row: &Row) -> Option<String> {
-    let picture = format!("[{0}](drills/{0}.svg) |", row.drill);
+    let picture = format!("| [{0}](drills/{0}.svg) |", row.drill);
     let (cells, figures) = (line.strip_suffix(&picture)?, row.figures.as_ref()?);
-    let [_, fault, rpo, _, rto, _, _] = cells.split('|').collect::<Vec<_>>().try_into().ok()?;
+    let [_, fault, rpo, _, rto, _] = cells.split('|').collect::<Vec<_>>().try_into().ok()?;
     let lost = if figures.lost.is_empty() { "0".to_owned() } else { format!("{:.1} s", figures.lost_seconds) };
     let gap = seconds(figures.longest_without_save);
-    Some(format!("|{fault}|{rpo}| {lost} |{rto}| {gap} s | {picture}"))
+    Some(format!("|{fault}|{rpo}| {lost} |{rto}| {gap} s {picture}"))
 }
 
 /// Replaces the lines of a document that this has another text for.
