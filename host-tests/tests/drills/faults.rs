@@ -153,6 +153,9 @@ pub async fn secrets_renewed(world: &mut World) -> Result<Row> {
     unnoticed(world, "secrets-renewed", load).await
 }
 
+/// Tells a node's data from data that was fetched anew.
+pub const IDENTITY: [&str; 3] = ["stat", "--format=%W", "/var/lib/postgresql/17/dob/PG_VERSION"];
+
 const SERIAL: [&str; 6] = ["openssl", "x509", "-noout", "-serial", "-in", "/run/dob/tls/node.crt"];
 
 /// New passwords for all roles, in both regions' Secrets Managers; gives the one of dob_admin.
@@ -187,8 +190,7 @@ pub async fn node_replaced(world: &mut World) -> Result<Row> {
 
 /// Replaces the replica; its data must be the same, not fetched anew, exactly when the volume was kept.
 async fn replace(world: &mut World, load: &Load, replica: &str, boot: Boot, keeps: bool) -> Result<u64> {
-    let identity = ["stat", "--format=%W", "/var/lib/postgresql/17/dob/PG_VERSION"];
-    let before = world.lab.nodes[replica].run(&identity).await?;
+    let before = world.lab.nodes[replica].run(&IDENTITY).await?;
     load.mark(&format!("{replica} replaced, {}", if keeps { "volume kept" } else { "volume lost" }));
     let started = Instant::now();
     world.lab.node(replica).replace(boot)?;
@@ -196,7 +198,7 @@ async fn replace(world: &mut World, load: &Load, replica: &str, boot: Boot, keep
     let (_, follows) = world.lab.healthy(WEST, "primary").await?;
     ensure!(follows == replica, "{follows} follows");
     load.mark("it follows");
-    let after = world.lab.nodes[replica].run(&identity).await.context("its data")?;
+    let after = world.lab.nodes[replica].run(&IDENTITY).await.context("its data")?;
     ensure!((before == after) == keeps, "files made at {before} before, {after} after");
     Ok(started.elapsed().as_secs())
 }

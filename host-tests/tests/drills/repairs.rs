@@ -1,6 +1,6 @@
 //! What does not come back by itself: a person repairs it with the runbooks' commands.
 
-use crate::faults::{refuses, unnoticed};
+use crate::faults::{IDENTITY, refuses, unnoticed};
 use crate::regions::refusal;
 use crate::world::{CENTRAL, PATIENCE, Row, WEST, World, saves_again_within};
 use anyhow::{Result, ensure};
@@ -66,16 +66,13 @@ pub async fn slot_lost(world: &mut World) -> Result<Row> {
 /// The replica's data is fetched anew.
 pub async fn replica_rebuilt(world: &mut World) -> Result<Row> {
     let (leader, replica, _) = world.roles().await?;
-    let identity = ["stat", "--format=%W", "/var/lib/postgresql/17/dob/PG_VERSION"];
-    let before = world.lab.nodes[&replica].run(&identity).await?;
+    let before = world.lab.nodes[&replica].run(&IDENTITY).await?;
     let load = world.load().await;
     load.mark("patronictl reinit");
-    world.lab.nodes[&leader]
-        .run(&["patronictl", "--config-file", PATRONI, "reinit", "dob", &replica, "--force", "--wait"])
-        .await?;
+    patronictl(world, &leader, &["reinit", "dob", &replica, "--force", "--wait"]).await?;
     world.lab.healthy(WEST, "primary").await?;
     load.mark("it streams");
-    let after = world.lab.nodes[&replica].run(&identity).await?;
+    let after = world.lab.nodes[&replica].run(&IDENTITY).await?;
     ensure!(before != after, "its data is the same");
     unnoticed(world, "replica-rebuilt", load).await
 }
@@ -88,26 +85,14 @@ pub async fn connections_raised(world: &mut World) -> Result<Row> {
     for (region, nodes) in [(CENTRAL, [&standby, &standby_leader]), (WEST, [&replica, &leader])] {
         load.mark(&format!("max_connections raised in {region}"));
         let set = "postgresql.parameters.max_connections=600";
-        world.lab.nodes[nodes[0]]
-            .run(&["patronictl", "--config-file", PATRONI, "edit-config", "dob", "--set", set, "--force"])
-            .await?;
+        patronictl(world, nodes[0], &["edit-config", "dob", "--set", set, "--force"]).await?;
         for node in nodes {
             if *node == leader {
                 load.mark("dob-switchover");
                 world.lab.nodes[node].run(&["dob-switchover"]).await?;
                 world.lab.healthy(WEST, "primary").await?;
             }
-            let pending = format!(
-                "patronictl --config-file {PATRONI} list --format=json | jq -e '.[] | select(.Member == \"{node}\") | .\"Pending restart\"'"
-            );
-            world.lab.nodes[node].until("it asks for a restart", &["bash", "-c", &pending]).await?;
-            world.lab.nodes[node]
-                .run(&["patronictl", "--config-file", PATRONI, "restart", "dob", node, "--force"])
-                .await?;
-            let raised = "psql --no-psqlrc --tuples-only --no-align --username=postgres --command='SHOW max_connections' | grep -qx 600";
-            world.lab.nodes[node]
-                .until("600 connections", &["runuser", "--user", "postgres", "--", "bash", "-c", raised])
-                .await?;
+            restart_with_600_connections(world, node).await?;
         }
     }
     load.mark("all well");
@@ -115,4 +100,20 @@ pub async fn connections_raised(world: &mut World) -> Result<Row> {
     saves_again_within(&figures, 5)?;
     ensure!(figures.failed_greetings == 0 && figures.lost.is_empty(), "{figures:?}");
     Ok(Row::measured("connections-raised", figures, "the switchover in it is all that was noticed"))
+}
+
+async fn restart_with_600_connections(world: &World, node: &str) -> Result<()> {
+    let pending = format!(
+        "patronictl --config-file {PATRONI} list --format=json | jq -e '.[] | select(.Member == \"{node}\") | .\"Pending restart\"'"
+    );
+    world.lab.nodes[node].until("it asks for a restart", &["bash", "-c", &pending]).await?;
+    patronictl(world, node, &["restart", "dob", node, "--force"]).await?;
+    let raised =
+        "psql --no-psqlrc --tuples-only --no-align --username=postgres --command='SHOW max_connections' | grep -qx 600";
+    let as_postgres = ["runuser", "--user", "postgres", "--", "bash", "-c", raised];
+    world.lab.nodes[node].until("600 connections", &as_postgres).await.map(drop)
+}
+
+async fn patronictl(world: &World, node: &str, arguments: &[&str]) -> Result<String> {
+    world.lab.nodes[node].run(&[&["patronictl", "--config-file", PATRONI][..], arguments].concat()).await
 }
