@@ -1,20 +1,19 @@
-//! Serves the component without Spin.
+//! The command line: `dob-host` serves, drills and measures the component without Spin; it is what make calls.
 
-mod playground;
-mod quickstart;
+mod drill;
+mod lab;
+mod run;
 
 use anyhow::Result;
 use clap::Parser;
-use dob_host::spin::{App, Manifest, Options, Server};
-use std::collections::BTreeMap;
+use dob_benchmark::Settings;
+use dob_spin::{App, Manifest, Options, Server, Variables};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
 
-/// The prefix of the environment variables that set the application's variables, as in Spin.
-const VARIABLE_PREFIX: &str = "SPIN_VARIABLE_";
-
-/// Serves a Spin application that has one HTTP component, the way Spin does.
+/// Serves, drills and measures the component without Spin.
 #[derive(Parser)]
 enum Command {
     /// Serve with the variables in SPIN_VARIABLE_<NAME>, until a signal ends it at once
@@ -41,30 +40,59 @@ enum Command {
         #[arg(long)]
         both: bool,
     },
+    /// Break the lab's nodes under load, and measure (root on Linux only)
+    Drill {
+        /// Which drills; `all` of them, or without a name those that run on every change
+        names: Vec<String>,
+    },
+    /// Measure the component beside its floors and a native server, and print the report
+    Report {
+        /// A minute instead of six, to see whether it works
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Serve as the native server that the report compares with
+    #[command(hide = true)]
+    Native,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let result = match Command::parse() {
-        Command::Serve { manifest, listen } => serve(&manifest, listen).await.map(|()| ExitCode::SUCCESS),
-        Command::Run { listen, data } => quickstart::run(listen, &data).await.map(|()| ExitCode::SUCCESS),
-        Command::Lab { both } => playground::run(both).await,
+    let done = match Command::parse() {
+        Command::Serve { manifest, listen } => serve(&manifest, listen).await,
+        Command::Run { listen, data } => run::run(listen, &data).await,
+        Command::Lab { both } => return exit_code(lab::run(both).await),
+        Command::Drill { names } => return exit_code(drill::run(&names).await),
+        Command::Report { quick } => {
+            let settings = if quick { Settings::QUICK } else { Settings::FULL };
+            until_signal(dob_benchmark::run(settings)).await
+        }
+        Command::Native => dob_benchmark::serve_native().await,
     };
-    result.unwrap_or_else(|error| {
+    exit_code(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn exit_code(done: Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
         eprintln!("{error:#}");
         ExitCode::FAILURE
     })
 }
 
 /// Ends like Spin: a signal stops the process, and requests in flight with it.
-async fn serve(manifest: &std::path::Path, listen: SocketAddr) -> Result<()> {
-    let options = Options { variables: variables(), ..Options::default() };
+async fn serve(manifest: &Path, listen: SocketAddr) -> Result<()> {
+    let options = Options { variables: Variables::from_environment(), ..Options::default() };
     let server = Server::start(App::load(&Manifest::read(manifest)?, options)?, listen).await?;
     println!("Serving {}", server.url());
     std::future::pending().await
 }
 
-fn variables() -> BTreeMap<String, String> {
-    let ours = |(name, value): (String, String)| Some((name.strip_prefix(VARIABLE_PREFIX)?.to_lowercase(), value));
-    std::env::vars().filter_map(ours).collect()
+/// Does some work to its end, or drops it with all that it has started on Ctrl-C or SIGTERM.
+async fn until_signal(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        done = work => done,
+        _ = interrupt.recv() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
+    }
 }

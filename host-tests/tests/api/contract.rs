@@ -1,10 +1,14 @@
 //! The rows of the HTTP contract: one test a row.
 
 use crate::helpers::*;
+use dob_clients::calendar::days_since_1970;
 use serde_json::json;
 
+/// The day that the clock shows where a story needs one.
+const TODAY: (i64, u32, u32) = (2026, 5, 20);
+
 /// A story about one service and its database.
-fn story<F: AsyncFnOnce(&Service, &dob_host::database::Database)>(tell: F) {
+fn story<F: AsyncFnOnce(&Service, &dob_postgresql::Database)>(tell: F) {
     let world = World::new();
     world.runtime.block_on(tell(&world.service, &world.database));
 }
@@ -12,7 +16,7 @@ fn story<F: AsyncFnOnce(&Service, &dob_host::database::Database)>(tell: F) {
 #[test]
 fn a_saved_date_is_greeted_until_it_is_changed() {
     story(async |service, _| {
-        service.clock.set_day(20_593); // 2026-05-20
+        service.clock.set_day(days_since_1970(TODAY));
         let saved = service.put("John", "1990-05-20").await;
         assert_eq!((saved.status, saved.body.as_str()), (204, ""));
         let greeted = service.get("/hello/John").await;
@@ -49,7 +53,7 @@ fn saving_the_same_date_again_writes_no_row_version() {
 #[test]
 fn a_username_is_one_identity_whatever_its_case() {
     story(async |service, _| {
-        service.clock.set_day(20_593);
+        service.clock.set_day(days_since_1970(TODAY));
         service.put("jOHN", "1990-05-21").await;
         for name in ["John", "JOHN", "john"] {
             let expected = format!(r#"{{"message":"Hello, {name}! Your birthday is in 1 day(s)"}}"#);
@@ -173,7 +177,7 @@ fn a_date_is_exactly_year_month_day_and_exists() {
 #[test]
 fn a_date_of_today_or_later_is_refused() {
     story(async |service, _| {
-        service.clock.set_seconds(20_593 * 86_400 + 86_399); // 2026-05-20, 23:59:59
+        service.clock.set_seconds((days_since_1970(TODAY) + 1) * 86_400 - 1);
         for date in ["2026-05-20", "2026-05-21", "9999-12-31"] {
             assert!(service.put("john", date).await.problem(400).contains("before today"), "{date}");
         }

@@ -1,19 +1,20 @@
 //! The description of the API: served as it is, and true.
 
 use crate::helpers::*;
+use dob_clients::calendar::days_since_1970;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// 1 January 10000: every date that the description admits is in the past, so each refusal of one is a failure.
-const AFTER_EVERY_DATE: i64 = 2_932_897;
+/// Every date that the description admits is in the past then, so each refusal of one is a failure.
+const AFTER_EVERY_DATE: (i64, u32, u32) = (10_000, 1, 1);
 
 /// The file that the component is built with.
 const DESCRIPTION: &str = include_str!("../../../openapi.json");
 
 #[tokio::test]
 async fn the_description_is_served_as_it_is_in_the_project() {
-    let scratch = Scratch::new();
+    let scratch = directory();
     let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
     let service = Service::start(database.variables("dob_api")).await;
     let answer = service.get("/openapi.json").await;
@@ -24,16 +25,16 @@ async fn the_description_is_served_as_it_is_in_the_project() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_does_what_the_description_says() {
-    let scratch = Scratch::new();
+    let scratch = directory();
     let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
     let service = Service::ready(database.variables("dob_api")).await;
-    service.clock.set_day(AFTER_EVERY_DATE);
+    service.clock.set_day(days_since_1970(AFTER_EVERY_DATE));
     let mut schemathesis = Command::new(schemathesis());
     schemathesis.arg("run").arg(format!("{}/openapi.json", service.server.url()));
     schemathesis.args(["--no-color", "--seed=1", "--generation-database=none"]);
     schemathesis.args(["--checks=all", "--mode=all", "--max-examples=100", "--continue-on-failure"]);
     // It keeps its notes in the directory that it runs in.
-    schemathesis.current_dir(&scratch.0);
+    schemathesis.current_dir(scratch.path());
     let output = tokio::task::block_in_place(|| schemathesis.output()).expect("schemathesis is executable");
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}\n{}\n{}", String::from_utf8_lossy(&output.stderr), service.log());

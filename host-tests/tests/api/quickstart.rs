@@ -1,11 +1,11 @@
 //! `make run`, from the first start to the second, and every way it can be refused.
 
 use crate::helpers::*;
-use dob_host::database::free_port;
+use dob_support::{Process, end_within, eventually, free_port};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// `make run`'s program on a free port, with its data in `data`.
 fn run(data: &Path, port: u16) -> Command {
@@ -16,19 +16,9 @@ fn run(data: &Path, port: u16) -> Command {
     command
 }
 
-/// The running program, killed when a test leaves it behind.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Starts it and gives all that it prints until it is ready.
-fn ready(mut command: Command) -> (Running, String) {
-    let mut child = Running(command.spawn().unwrap());
+fn ready(mut command: Command) -> (Process, String) {
+    let mut child = Process::spawn(&mut command, "cargo builds it").unwrap();
     let mut printed = String::new();
     let mut output = BufReader::new(child.0.stdout.as_mut().unwrap());
     while !printed.contains("Ctrl-C stops everything") {
@@ -38,9 +28,9 @@ fn ready(mut command: Command) -> (Running, String) {
 }
 
 /// Ends it as Ctrl-C does.
-fn interrupt(mut child: Running) {
+fn interrupt(mut child: Process) {
     Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
-    assert!(child.0.wait().unwrap().success());
+    assert!(end_within(HANGS_AFTER, "make run", &mut child.0).unwrap().success());
 }
 
 /// The one sentence with which it refuses to start.
@@ -54,16 +44,16 @@ fn refused(mut command: Command) -> String {
 
 #[tokio::test]
 async fn the_data_stays_between_runs_and_nothing_goes_on_running() {
-    let (scratch, port) = (Scratch::new(), free_port().unwrap());
+    let (scratch, port) = (directory(), free_port().unwrap());
     let url = format!("http://127.0.0.1:{port}/hello/John");
-    let (first, printed) = ready(run(&scratch.0, port));
+    let (first, printed) = ready(run(scratch.path(), port));
     assert!(printed.contains(&format!("curl -i {url}")), "{printed}");
     let saved = reqwest::Client::new().put(&url).body(r#"{"dateOfBirth":"1990-05-20"}"#).send().await.unwrap();
     assert_eq!(saved.status(), 204);
     interrupt(first);
-    assert!(!scratch.join("postgres/data/postmaster.pid").exists(), "PostgreSQL is stopped");
+    assert!(!scratch.path().join("postgres/data/postmaster.pid").exists(), "PostgreSQL is stopped");
 
-    let (second, printed) = ready(run(&scratch.0, port));
+    let (second, printed) = ready(run(scratch.path(), port));
     assert!(!printed.contains("Making a database"), "{printed}");
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
     interrupt(second);
@@ -71,45 +61,45 @@ async fn the_data_stays_between_runs_and_nothing_goes_on_running() {
 
 #[tokio::test]
 async fn a_database_url_is_used_instead() {
-    let scratch = Scratch::new();
+    let scratch = directory();
     let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
-    let mut command = run(&scratch.join("unused"), free_port().unwrap());
+    let mut command = run(&scratch.path().join("unused"), free_port().unwrap());
     command.env("DATABASE_URL", format!("postgres://postgres:super-secret@{}/mine", database.address));
     let (child, _) = ready(command);
     interrupt(child);
-    assert!(!scratch.join("unused").exists());
+    assert!(!scratch.path().join("unused").exists());
     database.client("mine").await.unwrap().query("SELECT FROM dob_api.birthday", &[]).await.unwrap();
 }
 
 #[test]
 fn a_port_in_use_is_said_before_anything_is_started() {
-    let scratch = Scratch::new();
+    let scratch = directory();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let words = refused(run(&scratch.join("data"), port));
+    let words = refused(run(&scratch.path().join("data"), port));
     assert!(words.contains(&format!("can't listen on 127.0.0.1:{port}: stop what listens there")), "{words}");
-    assert!(!scratch.join("data").exists());
+    assert!(!scratch.path().join("data").exists());
 }
 
 #[test]
 fn a_broken_data_directory_is_one_sentence() {
-    let scratch = Scratch::new();
-    let (child, _) = ready(run(&scratch.0, free_port().unwrap()));
+    let scratch = directory();
+    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
     interrupt(child);
-    std::fs::remove_file(scratch.join("postgres/data/global/pg_control")).unwrap();
-    let words = refused(run(&scratch.0, free_port().unwrap()));
+    std::fs::remove_file(scratch.path().join("postgres/data/global/pg_control")).unwrap();
+    let words = refused(run(scratch.path(), free_port().unwrap()));
     assert!(words.contains("to start with an empty database") && words.contains("pg_control"), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");
 }
 
 #[test]
 fn a_database_url_that_leads_nowhere_is_one_sentence() {
-    let scratch = Scratch::new();
+    let scratch = directory();
     for (url, expected) in [
         ("nonsense", "DATABASE_URL must look like postgres://user:password@host:5432/database"),
         ("postgres://user:secret@127.0.0.1:1/x", "the database can't be prepared"),
     ] {
-        let mut command = run(&scratch.0, free_port().unwrap());
+        let mut command = run(scratch.path(), free_port().unwrap());
         let words = refused({
             command.env("DATABASE_URL", url);
             command
@@ -119,13 +109,14 @@ fn a_database_url_that_leads_nowhere_is_one_sentence() {
     }
 }
 
-#[test]
-fn a_process_that_is_killed_leaves_no_server_behind() {
-    let scratch = Scratch::new();
-    let (child, _) = ready(run(&scratch.0, free_port().unwrap()));
+#[tokio::test]
+async fn a_process_that_is_killed_leaves_no_server_behind() {
+    let scratch = directory();
+    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
     drop(child);
-    let started = std::time::Instant::now();
-    while scratch.join("postgres/data/postmaster.pid").exists() {
-        assert!(started.elapsed() < ANSWER_WITHIN, "PostgreSQL goes on running");
-    }
+    let stopped = eventually("PostgreSQL is stopped", ANSWER_WITHIN, async || {
+        anyhow::ensure!(!scratch.path().join("postgres/data/postmaster.pid").exists(), "it has its pid file");
+        Ok(())
+    });
+    stopped.await.unwrap();
 }

@@ -1,13 +1,14 @@
 //! `/readyz` as the place where role, database and table come from.
 
 use crate::helpers::*;
-use dob_host::database::Database;
+use dob_postgresql::Database;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use tempfile::TempDir;
 
 /// A story about a server without any schema.
-async fn empty_server() -> (Database, Scratch) {
-    let scratch = Scratch::new();
+async fn empty_server() -> (Database, TempDir) {
+    let scratch = directory();
     (database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap(), scratch)
 }
 

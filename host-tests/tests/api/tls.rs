@@ -1,25 +1,21 @@
 //! TLS to PostgreSQL: `require` checks the chain and the host name against the process's trust store.
 
 use crate::helpers::*;
-use dob_host::database::{Database, free_port, give_to_system_user};
+use dob_postgresql::{Database, give_to_system_user};
+use dob_support::free_port;
+use rcgen::CertifiedKey;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// A certificate for 127.0.0.1, signed by itself, with its key beside it (`.crt` and `.key`).
 fn certificate(directory: &Path, name: &str) -> PathBuf {
+    let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
-        .arg("-out")
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
-        .expect("openssl: `make setup-test`");
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    std::fs::write(&certificate, cert.pem()).unwrap();
+    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     give_to_system_user(&key).unwrap();
     certificate
 }
@@ -35,13 +31,13 @@ async fn readyz(variables: &BTreeMap<String, String>, trusted: &Path) -> u16 {
 
 #[tokio::test]
 async fn a_server_is_trusted_by_its_certificate_and_refused_without_one() {
-    let scratch = Scratch::new();
-    let (own, other) = (certificate(&scratch.0, "own"), certificate(&scratch.0, "other"));
+    let scratch = directory();
+    let (own, other) = (certificate(scratch.path(), "own"), certificate(scratch.path(), "other"));
     let tls =
         [format!("ssl_cert_file={}", own.display()), format!("ssl_key_file={}", own.with_extension("key").display())];
     let settings: Vec<&str> = [&["ssl=on", &tls[0], &tls[1]], FAST].concat();
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
-    let mut database = Database::create(&scratch.join("tls"), address, "super-secret", &settings).unwrap();
+    let mut database = Database::create(&scratch.path().join("tls"), address, "super-secret", &settings).unwrap();
     database.start().await.unwrap();
     assert_eq!(readyz(&database.variables("dob_api"), &own).await, 200, "the server's own certificate is trusted");
     assert_eq!(readyz(&database.variables("dob_api"), &other).await, 503, "another certificate is trusted");

@@ -1,8 +1,9 @@
 //! One server that is stopped, killed, frozen, full, locked, misconfigured.
 
 use crate::helpers::*;
-use dob_host::database::{Shutdown, give_to_system_user};
-use dob_host::spin::{Call, Faults};
+use dob_postgresql::{Shutdown, give_to_system_user};
+use dob_spin::{Call, Faults};
+use dob_support::eventually;
 use futures_util::future::join_all;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -52,11 +53,10 @@ fn a_connection_that_is_killed_during_its_statement_is_replaced_once() {
         superuser.batch_execute("BEGIN; SELECT FROM dob_api.birthday FOR UPDATE").await.unwrap();
         let kill = async {
             let waiting = "SELECT pid FROM pg_stat_activity WHERE usename = 'dob_api' AND wait_event_type = 'Lock'";
-            let pid: i32 = loop {
-                if let Some(row) = observer.query_opt(waiting, &[]).await.unwrap() {
-                    break row.get(0);
-                }
-            };
+            let pid = eventually("the save waits for the lock", PATIENCE, async || {
+                Ok(observer.query_one(waiting, &[]).await?.get::<_, i32>(0))
+            });
+            let pid = pid.await.unwrap();
             superuser.batch_execute(&format!("SELECT pg_terminate_backend({pid}); COMMIT")).await.unwrap();
         };
         let (saved, ()) = tokio::join!(service.put("john", "1991-06-21"), kill);
@@ -77,7 +77,12 @@ fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_ba
         let blocked = join_all((0..192).map(|_| service.timely("PUT", "/hello/locked")));
         let another = async {
             let taken = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api'";
-            while observer.query_one(taken, &[]).await.unwrap().get::<_, i64>(0) < 64 {}
+            let all_taken = eventually("64 connections are taken", PATIENCE, async || {
+                let taken: i64 = observer.query_one(taken, &[]).await?.get(0);
+                anyhow::ensure!(taken >= 64, "{taken} are");
+                Ok(())
+            });
+            all_taken.await.unwrap();
             service.timely("GET", "/hello/locked").await
         };
         let (blocked, another) =
@@ -163,8 +168,8 @@ fn a_full_disk_is_503_and_back_by_itself() {
     // Mounted for this thread and the server that it starts, and gone with them.
     unshare(CloneFlags::CLONE_NEWNS).expect("mounting a small disk takes root");
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-    let disk = Scratch::new();
-    let small = disk.join("small");
+    let disk = directory();
+    let small = disk.path().join("small");
     std::fs::create_dir_all(&small).unwrap();
     mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=256k")).unwrap();
     give_to_system_user(&small).unwrap();
@@ -222,7 +227,7 @@ fn frozen_server_processes_hold_requests_until_they_go_on() {
 
 #[test]
 fn every_statement_passes_with_the_fault_of_spin_4_0_2() {
-    let scratch = Scratch::new();
+    let scratch = directory();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let database = database(&scratch, std::net::Ipv4Addr::LOCALHOST).await.unwrap();

@@ -7,6 +7,7 @@
 mod helpers;
 
 mod fault;
+mod network;
 mod packets;
 mod replication;
 mod restarts;

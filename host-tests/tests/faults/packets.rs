@@ -2,8 +2,8 @@
 
 use crate::helpers::*;
 use crate::replication::{PRIMARY, Pair, REPLICA};
-use dob_host::database::Database;
-use dob_host::network::Network;
+use dob_postgresql::Database;
+use crate::network::Network;
 use futures_util::future::join_all;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -1,9 +1,11 @@
 //! A primary and a streaming replica on this machine: the one goes, the other stays.
 
 use crate::helpers::*;
-use dob_host::database::{Database, Shutdown};
+use dob_postgresql::{Database, Shutdown};
+use dob_support::eventually;
 use std::net::Ipv4Addr;
 use std::time::Instant;
+use tempfile::TempDir;
 
 pub const PRIMARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 pub const REPLICA: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -13,7 +15,7 @@ pub struct Pair {
     pub service: Service,
     pub primary: Database,
     replica: Database,
-    _scratch: Scratch,
+    _directory: TempDir,
 }
 
 impl Pair {
@@ -24,7 +26,7 @@ impl Pair {
     /// The same with the replica list in this order.
     pub async fn with_replica_list(replica_hosts: [Ipv4Addr; 2]) -> Self {
         let [a, b] = replica_hosts;
-        let scratch = Scratch::new();
+        let scratch = directory();
         let primary = database(&scratch, PRIMARY).await.unwrap();
         let mut variables = primary.variables("dob_api");
         for (name, host) in [("pg_host_b", REPLICA), ("pg_replica_host_a", a), ("pg_replica_host_b", b)] {
@@ -34,19 +36,21 @@ impl Pair {
         // Prepared on the primary alone; a base backup then carries it over.
         assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
         assert_eq!(service.put("john", "1990-05-20").await.status, 204);
-        let mut replica = primary.replica(&scratch.join("replica"), REPLICA, "replica").unwrap();
+        let mut replica = primary.replica(&scratch.path().join("replica"), REPLICA, "replica").unwrap();
         replica.start().await.unwrap();
-        Self { service, primary, replica, _scratch: scratch }
+        Self { service, primary, replica, _directory: scratch }
     }
 
     /// Waits until the replica has replayed all that the primary has written.
     pub async fn caught_up(&self) {
         let superuser = self.primary.client("dob_api").await.unwrap();
         let lag = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
-        let started = Instant::now();
-        while superuser.query_one(lag, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-            assert!(started.elapsed() < ANSWER_WITHIN, "the replica does not stream");
-        }
+        let caught_up = eventually("the replica has replayed everything", ANSWER_WITHIN, async || {
+            let streaming: i64 = superuser.query_one(lag, &[]).await?.get(0);
+            anyhow::ensure!(streaming > 0, "it lags or does not stream");
+            Ok(())
+        });
+        caught_up.await.unwrap();
     }
 }
 

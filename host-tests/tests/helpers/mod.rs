@@ -1,8 +1,9 @@
 //! What the tests share: the built component, served as Spin serves it, on a real PostgreSQL.
 
 use anyhow::Result;
-use dob_host::database::{Database, free_port};
-use dob_host::spin::{App, Clock, Faults, Manifest, Options, Server};
+use dob_postgresql::Database;
+use dob_spin::{App, Clock, Faults, Manifest, Options, Server, VARIABLE_PREFIX};
+use dob_support::{Process, eventually, free_port};
 use futures_util::future::join_all;
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -10,9 +11,11 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 use wasmtime_wasi::p2::OutputStream;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
@@ -28,32 +31,17 @@ const QUIET_FOR: Duration = Duration::from_secs(1);
 /// Settings that make a throwaway server fast; what a test stops or kills is a process, never the machine.
 pub const FAST: &[&str] = &["fsync=off", "max_connections=250", "shared_buffers=32MB"];
 
-/// A directory that is removed with all it holds.
-pub struct Scratch(pub PathBuf);
-
-impl Scratch {
-    pub fn new() -> Self {
-        let unique = format!("dob-test-{}-{:?}", std::process::id(), std::thread::current().id());
-        let path = std::env::temp_dir().join(unique.replace(['(', ')'], "-"));
-        std::fs::create_dir_all(&path).expect("a directory for temporary files");
-        Self(path)
-    }
-
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// A directory that is removed with all it holds, and that PostgreSQL's own user may enter.
+pub fn directory() -> TempDir {
+    let directory = tempfile::Builder::new().prefix("dob-test-").tempdir().expect("a directory for temporary files");
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    directory
 }
 
 /// A new, running server on `host`.
-pub async fn database(scratch: &Scratch, host: Ipv4Addr) -> Result<Database> {
+pub async fn database(directory: &TempDir, host: Ipv4Addr) -> Result<Database> {
     let address = SocketAddr::new(host.into(), free_port()?);
-    let mut database = Database::create(&scratch.join("primary"), address, "super-secret", FAST)?;
+    let mut database = Database::create(&directory.path().join("primary"), address, "super-secret", FAST)?;
     database.start().await?;
     Ok(database)
 }
@@ -142,10 +130,13 @@ impl Service {
 
     /// Repeats a request until it is answered with this status.
     pub async fn until(&self, method: &str, path: &str, status: u16) {
-        let started = Instant::now();
-        while self.timely(method, path).await.status != status {
-            assert!(started.elapsed() < ANSWER_WITHIN, "no {status} from {method} {path}: {}", self.log());
-        }
+        let what = format!("{method} {path} is answered with {status}");
+        let answered = eventually(&what, ANSWER_WITHIN, async || {
+            let answer = self.timely(method, path).await;
+            anyhow::ensure!(answer.status == status, "{answer:?} {}", self.log());
+            Ok(())
+        });
+        answered.await.expect("in time");
     }
 
     /// Checks that saving and greeting work, on all that the pool holds.
@@ -208,7 +199,7 @@ impl Answer {
 
 /// The test host as a process of its own, ended when this is dropped.
 pub struct HostProcess {
-    pub process: Child,
+    pub process: Process,
     /// Where it listens.
     pub address: String,
 }
@@ -230,24 +221,17 @@ impl HostProcess {
 
     fn command(listen: &str, variables: BTreeMap<String, String>) -> Command {
         let mut host = Command::new(env!("CARGO_BIN_EXE_dob-host"));
-        host.envs(variables.into_iter().map(|(name, value)| (format!("SPIN_VARIABLE_{}", name.to_uppercase()), value)));
+        host.envs(variables.into_iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)));
         host.args(["serve", "--listen", listen, "--manifest", "../spin.toml"]).stdout(Stdio::piped());
         host
     }
 
     fn spawn(mut host: Command) -> Self {
-        let mut process = host.spawn().expect("the host");
+        let mut process = Process::spawn(&mut host, "cargo builds it").expect("the host");
         let mut line = String::new();
-        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        BufReader::new(process.0.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
         let address = line.trim().strip_prefix("Serving http://").expect("the address").to_owned();
         Self { process, address }
-    }
-}
-
-impl Drop for HostProcess {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -256,18 +240,18 @@ pub struct World {
     pub runtime: tokio::runtime::Runtime,
     pub service: Service,
     pub database: Database,
-    _scratch: Scratch,
+    _directory: TempDir,
 }
 
 impl World {
     /// Everything on a runtime of its own, so that it outlives the test that happens to come first.
     pub fn new() -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let scratch = Scratch::new();
+        let directory = directory();
         let (service, database) = runtime.block_on(async {
-            let database = database(&scratch, Ipv4Addr::LOCALHOST).await.expect("a server");
+            let database = database(&directory, Ipv4Addr::LOCALHOST).await.expect("a server");
             (Service::ready(database.variables("dob_api")).await, database)
         });
-        Self { runtime, service, database, _scratch: scratch }
+        Self { runtime, service, database, _directory: directory }
     }
 }

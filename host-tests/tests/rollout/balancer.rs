@@ -1,16 +1,16 @@
 //! The load balancer: haproxy balances connections, checks its targets' health and drains them, as an NLB does.
 
-use crate::helpers::Scratch;
 use crate::manifests::Manifests;
-use anyhow::{Context, Result, bail};
-use dob_host::database::free_port;
+use anyhow::Result;
+use dob_support::{Process, eventually, free_port};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tempfile::TempDir;
 
 /// Targets at a time, those that are leaving included.
 const SLOTS: usize = 16;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Balancer {
     /// Where clients connect.
     pub address: SocketAddr,
-    process: Child,
+    _process: Process,
     socket: PathBuf,
     free: Mutex<Vec<usize>>,
 }
@@ -32,9 +32,9 @@ pub struct Slot(usize);
 
 impl Balancer {
     /// Starts with the target group's health check.
-    pub async fn start(scratch: &Scratch, manifests: &Manifests) -> Result<Self> {
+    pub async fn start(scratch: &TempDir, manifests: &Manifests) -> Result<Self> {
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
-        let (socket, file) = (scratch.join("haproxy.sock"), scratch.join("haproxy.cfg"));
+        let (socket, file) = (scratch.path().join("haproxy.sock"), scratch.path().join("haproxy.cfg"));
         let check = &manifests.health_check;
         let configuration = format!(
             "global
@@ -63,16 +63,9 @@ listen api
         );
         std::fs::write(&file, configuration)?;
         let mut haproxy = Command::new("haproxy");
-        let process =
-            haproxy.args(["-db", "-q", "-f"]).arg(&file).spawn().context("haproxy is missing: `make rollout`")?;
-        let balancer = Self { address, process, socket, free: Mutex::new((0..SLOTS).collect()) };
-        let started = Instant::now();
-        while balancer.ask("show info").is_err() {
-            if started.elapsed() > PATIENCE {
-                bail!("haproxy does not start");
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let process = Process::spawn(haproxy.args(["-db", "-q", "-f"]).arg(&file), "`make test` installs it")?;
+        let balancer = Self { address, _process: process, socket, free: Mutex::new((0..SLOTS).collect()) };
+        eventually("haproxy answers", PATIENCE, async || balancer.ask("show info")).await?;
         Ok(balancer)
     }
 
@@ -120,12 +113,5 @@ listen api
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
-    }
-}
-
-impl Drop for Balancer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

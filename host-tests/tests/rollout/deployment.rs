@@ -3,7 +3,7 @@
 use crate::balancer::Balancer;
 use crate::manifests::Manifests;
 use crate::pod::Pod;
-use dob_host::database::free_port;
+use dob_support::{eventually, free_port};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,6 +14,8 @@ use tokio::time::sleep;
 
 /// How often the controller looks.
 const TICK: Duration = Duration::from_millis(20);
+/// What a slow machine may take besides.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pods of some versions, of which one is wanted.
 pub struct Deployment {
@@ -85,9 +87,14 @@ impl Deployment {
 
     /// Waits until the pods that were told to end are gone.
     pub async fn settle(&self) {
-        while self.pods.iter().any(|pod| pod.is_terminating() && !pod.has_ended()) {
-            sleep(TICK).await;
-        }
+        // Those that the balancer has to hear of take longest.
+        let deadline = 2 * (self.manifests.grace_period + self.manifests.deregistration_delay) + PATIENCE;
+        let gone = eventually("the pods that were told to end are gone", deadline, async || {
+            let left = self.pods.iter().filter(|pod| pod.is_terminating() && !pod.has_ended()).count();
+            anyhow::ensure!(left == 0, "{left} are left");
+            Ok(())
+        });
+        gone.await.expect("in time");
     }
 
     fn count(&self, version: usize) -> Count {

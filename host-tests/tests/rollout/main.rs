@@ -8,19 +8,23 @@ mod helpers;
 
 mod balancer;
 mod deployment;
-mod load;
 mod manifests;
 mod pod;
 
 use balancer::Balancer;
 use deployment::Deployment;
-use dob_host::database::Database;
-use helpers::{HostProcess, Scratch, database};
-use load::Load;
+use dob_postgresql::Database;
+use dob_clients::history::{Findings, stored, stored_query};
+use dob_clients::load::{Load, Plan, Workload};
+use helpers::{HostProcess, database, directory};
 use manifests::Manifests;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tempfile::TempDir;
 
 /// The versions that are rolled out: what tells them apart is what their pods are started with.
 const FIRST: usize = 0;
@@ -33,12 +37,12 @@ struct World {
     deployment: Deployment,
     balancer: Arc<Balancer>,
     database: Database,
-    _scratch: Scratch,
+    _directory: TempDir,
 }
 
 impl World {
     async fn start(manifests: Manifests) -> Self {
-        let scratch = Scratch::new();
+        let scratch = directory();
         let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
         let mut variables = database.variables("dob_api");
         make_schema(variables.clone()).await;
@@ -48,17 +52,33 @@ impl World {
         let broken: BTreeMap<_, _> = variables.clone().into_iter().chain(broken).collect();
         let versions = vec![variables.clone(), variables.clone(), broken, variables];
         let balancer = Arc::new(Balancer::start(&scratch, &manifests).await.unwrap());
-        let mut deployment = Deployment::new(manifests, versions, balancer.clone(), scratch.join("pods.log"));
+        let mut deployment = Deployment::new(manifests, versions, balancer.clone(), scratch.path().join("pods.log"));
         deployment.roll_out(FIRST).await.expect("the first version gets ready");
-        Self { deployment, balancer, database, _scratch: scratch }
+        Self { deployment, balancer, database, _directory: scratch }
     }
 
     /// Loads the service while `story` is told, and judges what the clients saw.
-    async fn under_load(&mut self, story: impl AsyncFnOnce(&mut Deployment)) -> load::Outcome {
-        let load = Load::start(self.balancer.address, self.deployment.manifests.deregistration_delay);
+    async fn under_load(&mut self, story: impl AsyncFnOnce(&mut Deployment)) -> Findings {
+        let (route, _) = watch::channel(self.balancer.address);
+        let plan = Plan {
+            clients: 32,
+            first: 0,
+            pace: Duration::from_millis(100),
+            pace_after_failure: Duration::from_millis(100),
+            gives_up_after: Duration::from_secs(10),
+            // As long as a balancer keeps the connections of a target that is leaving.
+            keeps_connection: Some(self.deployment.manifests.deregistration_delay),
+            workload: Workload::SaveAndGreet,
+        };
+        let load = Load::start(&plan, &route);
         story(&mut self.deployment).await;
         self.deployment.settle().await;
-        load.stop(&self.database.client("dob_api").await.unwrap()).await
+        let history = load.stop().await;
+        let rows = self.database.client("dob_api").await.unwrap().query(&stored_query(), &[]).await.unwrap();
+        let findings = Findings::of(&history, &stored(rows.iter().map(|row| row.get(0))).unwrap());
+        println!("{} calls, failed: {:?}", history.len(), findings.errors);
+        assert!(findings.lost.is_empty() && findings.backwards == 0, "{findings:?}");
+        findings
     }
 }
 
@@ -72,7 +92,7 @@ async fn make_schema(variables: BTreeMap<String, String>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_rollouts_one_of_them_broken_fail_no_request() {
     let mut world = World::start(Manifests::of("primary")).await;
-    let outcome = world
+    let findings = world
         .under_load(async |deployment| {
             deployment.roll_out(SECOND).await.expect("the second version gets ready");
             deployment.roll_out(BROKEN).await.expect_err("a version that can't reach its database never gets ready");
@@ -80,17 +100,15 @@ async fn three_rollouts_one_of_them_broken_fail_no_request() {
             deployment.roll_out(THIRD).await.expect("the third version gets ready");
         })
         .await;
-    println!("{outcome}");
-    assert!(outcome.failures.is_empty(), "{outcome}");
+    assert!(findings.errors.is_empty(), "{findings:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_pre_stop_sleep_a_rollout_fails_requests() {
     let manifests = Manifests { pre_stop: None, ..Manifests::of("primary") };
     let mut world = World::start(manifests).await;
-    let outcome = world
+    let findings = world
         .under_load(async |deployment| deployment.roll_out(SECOND).await.expect("the second version gets ready"))
         .await;
-    println!("{outcome}");
-    assert!(!outcome.failures.is_empty(), "{outcome}");
+    assert!(!findings.errors.is_empty(), "{findings:?}");
 }

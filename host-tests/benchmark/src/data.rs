@@ -1,0 +1,110 @@
+//! The PostgreSQL that all servers share, and its users.
+
+use crate::load::{Load, SAME};
+use crate::servers::{Server, Subject};
+use crate::sizes::{LARGE, SMALL, Size};
+use anyhow::{Context, Result, bail};
+use dob_api::config::Config;
+use dob_clients::history::date;
+use dob_postgresql::Database;
+use dob_spin::{Manifest, Variables};
+use dob_support::free_port;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+
+/// Durable as in production (`fsync` is on). No vacuum and no checkpoint falls into one server's turn only: the
+/// benchmark vacuums between turns.
+const SETTINGS: &[&str] =
+    &["max_connections=600", "shared_buffers=512MB", "max_wal_size=8GB", "checkpoint_timeout=1h", "autovacuum=off"];
+
+/// User n is called by n's seven digits, written as letters, as the load generator does it.
+const LOAD: &str = "\
+    INSERT INTO dob_api.birthday (username, date_of_birth) \
+    SELECT translate(lpad(n::text, 7, '0'), '0123456789', 'abcdefghij'), DATE '1950-01-01' + n % 20000 \
+    FROM generate_series(0, $1::int - 1) n";
+
+/// Gives every user one date.
+const RESET: &str = "UPDATE dob_api.birthday SET date_of_birth = $1 WHERE date_of_birth <> $1";
+
+/// A running PostgreSQL with both databases; dropping it stops the server and removes all data.
+pub struct Data {
+    /// The server.
+    pub database: Database,
+    _directory: TempDir,
+}
+
+impl Data {
+    /// Makes both databases in a directory for temporary files.
+    pub async fn create() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("dob-bench-").tempdir()?;
+        // PostgreSQL's own user must get through.
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755))?;
+        let address = (Ipv4Addr::LOCALHOST, free_port()?).into();
+        let mut database = Database::create(&directory.path().join("postgresql"), address, "bench", SETTINGS)?;
+        database.start().await?;
+        let data = Self { database, _directory: directory };
+        for size in [SMALL, LARGE] {
+            eprintln!("loading {} users", size.users);
+            data.fill(&size).await?;
+        }
+        Ok(data)
+    }
+
+    /// What a server needs to know to serve the database with so many users.
+    pub fn variables(&self, users: u32) -> Result<BTreeMap<String, String>> {
+        self.variables_through(users, self.database.address.port())
+    }
+
+    /// The same, through something that listens on another port.
+    pub fn variables_through(&self, users: u32, port: u16) -> Result<BTreeMap<String, String>> {
+        let mut variables = self.database.variables(name(users));
+        variables.insert("pg_port".to_owned(), port.to_string());
+        let address = address(&variables)?;
+        variables.insert("pg_address".to_owned(), address);
+        Ok(variables)
+    }
+
+    /// Brings a database into the state that a load expects.
+    pub async fn prepare(&self, load: Load, users: u32) -> Result<()> {
+        if load == Load::Greeting {
+            return Ok(());
+        }
+        let client = self.database.client(name(users)).await?;
+        if load == Load::SavingSame {
+            client.execute(RESET, &[&date(SAME)]).await?;
+        }
+        Ok(client.batch_execute("VACUUM dob_api.birthday").await?)
+    }
+
+    /// The process under which all of PostgreSQL's run.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.database.pid().context("PostgreSQL has ended")?.as_raw() as u32)
+    }
+
+    async fn fill(&self, size: &Size) -> Result<()> {
+        let server = Server::start(Subject::Component, &self.variables(size.users)?)?;
+        let readyz = server.client.get(server.url("/readyz")).send().await?;
+        if !readyz.status().is_success() {
+            bail!("the component can't make its schema: {}", readyz.text().await?);
+        }
+        let client = self.database.client(size.name).await?;
+        client.execute(LOAD, &[&(size.users as i32)]).await?;
+        client.batch_execute("VACUUM ANALYZE").await?;
+        Ok(client.batch_execute("CHECKPOINT").await?)
+    }
+}
+
+fn name(users: u32) -> &'static str {
+    if users == SMALL.users { SMALL.name } else { LARGE.name }
+}
+
+/// The address that the component builds from these variables: all servers connect with the same.
+fn address(variables: &BTreeMap<String, String>) -> Result<String> {
+    let manifest = Manifest::of_project()?;
+    let values = Variables::new(&manifest, variables);
+    let lookup = |name: &str| values.fill(manifest.component_variables.get(name)?).ok();
+    let address = Config::new(&lookup).primary().map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(address.expose().to_owned())
+}

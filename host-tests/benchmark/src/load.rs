@@ -1,0 +1,102 @@
+//! One turn of one server under load.
+
+use crate::{cpu, data::Data, servers::Server, statistics::percentile};
+use anyhow::{Result, ensure};
+use dob_clients::history::Call;
+use dob_clients::load::{Plan, Workload, run_for};
+use std::time::Duration;
+
+/// Connections of a run with [`Run::on`].
+pub const CONNECTIONS: usize = 32;
+/// The version of the date that [`Load::SavingSame`] sends, and that every user has then.
+pub const SAME: u16 = 1;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Load {
+    /// A greeting for a random user.
+    Greeting,
+    /// Another date for a random user.
+    Saving,
+    /// The date that a random user has already.
+    SavingSame,
+}
+
+/// A load for some seconds.
+pub struct Run {
+    /// What is asked for.
+    pub load: Load,
+    /// How many users there are.
+    pub users: u32,
+    /// Makes the random users and dates of two runs differ.
+    pub seed: u32,
+    /// How long to ask.
+    pub seconds: u32,
+}
+
+/// What one run showed.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// Answers a second.
+    pub per_second: f64,
+    /// Half of the answers took at most this many microseconds.
+    pub p50_us: f64,
+    /// All but a hundredth of the answers took at most this many microseconds.
+    pub p99_us: f64,
+    /// The server's CPU time a request, in microseconds.
+    pub server_us: f64,
+    /// PostgreSQL's CPU time a request, in microseconds.
+    pub postgres_us: f64,
+}
+
+impl Run {
+    /// Asks a server over [`CONNECTIONS`] connections.
+    pub async fn on(&self, server: &Server, data: &Data) -> Result<Measured> {
+        let (users, seed) = (self.users, self.seed.into());
+        let workload = match self.load {
+            Load::Greeting => Workload::GreetNumbered { users, seed },
+            Load::Saving => Workload::SaveNumbered { users, seed, version: None },
+            Load::SavingSame => Workload::SaveNumbered { users, seed, version: Some(SAME) },
+        };
+        measure(server, data, CONNECTIONS, self.seconds, workload).await
+    }
+}
+
+/// Asks for one path, one request after the other.
+pub async fn sequential(server: &Server, data: &Data, seconds: u32, path: &str) -> Result<Measured> {
+    measure(server, data, 1, seconds, Workload::Get { path: path.to_owned() }).await
+}
+
+async fn measure(server: &Server, data: &Data, clients: usize, seconds: u32, workload: Workload) -> Result<Measured> {
+    let plan = Plan {
+        clients,
+        first: 0,
+        pace: Duration::ZERO,
+        pace_after_failure: Duration::ZERO,
+        gives_up_after: Duration::from_secs(10),
+        keeps_connection: None,
+        workload,
+    };
+    let (server_pid, postgres_pid) = (server.pid(), data.pid()?);
+    let before = (cpu::of_process(server_pid)?, cpu::of_family(postgres_pid)?);
+    let calls = run_for(&plan, server.address, Duration::from_secs(seconds.into())).await;
+    let after = (cpu::of_process(server_pid)?, cpu::of_family(postgres_pid)?);
+    let failed = calls.iter().find_map(|call| call.error.as_ref());
+    ensure!(failed.is_none() && !calls.is_empty(), "a request failed: {failed:?}");
+    Ok(summary(&calls, after.0.saturating_sub(before.0), after.1.saturating_sub(before.1)))
+}
+
+fn summary(calls: &[Call], server: Duration, postgres: Duration) -> Measured {
+    let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
+    let mut latencies: Vec<f64> = calls.iter().map(|call| micros(call.ended - call.started)).collect();
+    latencies.sort_by(f64::total_cmp);
+    let count = calls.len() as f64;
+    let took = calls.iter().map(|call| call.ended).max().unwrap_or_default().as_secs_f64();
+    Measured {
+        per_second: count / took,
+        p50_us: percentile(&latencies, 0.5),
+        p99_us: percentile(&latencies, 0.99),
+        server_us: micros(server) / count,
+        postgres_us: micros(postgres) / count,
+    }
+}

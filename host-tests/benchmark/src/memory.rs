@@ -1,0 +1,44 @@
+//! What one more instance costs in memory.
+
+use crate::data::Data;
+use crate::servers::{Server, Subject};
+use crate::sizes::SMALL;
+use anyhow::{Context, Result, bail};
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Instances that live at the same time.
+const INSTANCES: u64 = 200;
+/// How long the server may take to reach a quiet state.
+const SETTLE: Duration = Duration::from_secs(1);
+/// A save whose body never ends: the instance waits for the rest.
+const UNFINISHED: &[u8] = b"PUT /hello/a HTTP/1.1\r\nhost: bench\r\ncontent-length: 30\r\n\r\n{\"dateOf";
+
+/// Resident bytes for each request of this component that is in progress, its connection's buffers included.
+pub async fn per_instance(data: &Data) -> Result<u64> {
+    let server = Server::start(Subject::Component, &data.variables(SMALL.users)?)?;
+    server.client.get(server.url("/hello/aaaaaaa")).send().await?.error_for_status()?;
+    let mut clients = (0..INSTANCES).map(|_| TcpStream::connect(server.address)).collect::<Result<Vec<_>, _>>()?;
+    tokio::time::sleep(SETTLE).await;
+    let before = resident(server.pid())?;
+    for client in &mut clients {
+        client.write_all(UNFINISHED)?;
+    }
+    tokio::time::sleep(SETTLE).await;
+    let after = resident(server.pid())?;
+    for client in &clients {
+        client.set_nonblocking(true)?;
+        if client.peek(&mut [0]).map_err(|error| error.kind()) != Err(ErrorKind::WouldBlock) {
+            bail!("an instance did not wait for the rest of its body, so that its memory can't be told");
+        }
+    }
+    Ok(after.saturating_sub(before) / INSTANCES)
+}
+
+fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kibibytes * 1024)
+}

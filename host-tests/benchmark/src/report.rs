@@ -1,0 +1,188 @@
+//! The result as Markdown, for the README.
+
+use crate::cases::{self, Case, Rounds};
+use crate::load::{Load, Measured};
+use crate::relay::Counted;
+use crate::servers::Subject;
+use crate::sizes::{LARGE, SMALL};
+use crate::startup::Startup;
+use crate::statistics::median;
+use anyhow::{Context, Result};
+
+/// At least this share of what the smallest component with one statement reaches.
+const SHARE_OF_FLOOR: f64 = 0.95;
+/// CPU time a request that the component itself may take, in microseconds.
+const GUEST_US: f64 = 40.0;
+/// Size of the component, in bytes.
+const WASM_BYTES: f64 = 300.0 * 1024.0;
+/// Times that a request may wait for PostgreSQL.
+const ROUND_TRIPS: f64 = 3.0;
+/// At least this share of the greetings that a database of 10,000 users gives.
+const SHARE_OF_SMALL: f64 = 0.9;
+
+/// Everything that was measured.
+pub struct Report {
+    /// Where and with what.
+    pub machine: String,
+    /// Under load.
+    pub rounds: Rounds,
+    /// On the way to PostgreSQL.
+    pub counted: Counted,
+    /// Memory of an instance, in bytes.
+    pub per_instance: u64,
+    /// Start of an instance.
+    pub startup: Startup,
+}
+
+/// Prints all tables.
+pub fn print(report: &Report) -> Result<()> {
+    println!("{}\n", report.machine);
+    print_load(report)?;
+    print_counted(report);
+    print_sizes(report)?;
+    print_targets(report)
+}
+
+fn print_load(report: &Report) -> Result<()> {
+    println!(
+        "| request | server | requests/s | p50 ms | p99 ms | CPU µs: server | PostgreSQL | × one query | × native |"
+    );
+    println!("|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    for case in in_order() {
+        let value = |of: fn(&Measured) -> f64| report.median(case, of);
+        println!(
+            "| {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {} | {} |",
+            case.request(),
+            case.subject.words(),
+            value(|measured| measured.per_second)?,
+            value(|measured| measured.p50_us / 1000.0)?,
+            value(|measured| measured.p99_us / 1000.0)?,
+            value(|measured| measured.server_us)?,
+            value(|measured| measured.postgres_us)?,
+            ratio(report.throughput(case, Case { subject: Subject::OneQuery, ..case })?),
+            ratio(report.throughput(case, Case { subject: Subject::Native, ..case })?),
+        );
+    }
+    println!();
+    Ok(())
+}
+
+fn print_counted(report: &Report) {
+    println!("| to PostgreSQL, counted | greeting: round trips | packets | saving: round trips | packets |");
+    println!("|---|--:|--:|--:|--:|");
+    for (subject, [greeting, saving]) in &report.counted {
+        println!(
+            "| {} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            subject.words(),
+            greeting.round_trips,
+            greeting.packets,
+            saving.round_trips,
+            saving.packets,
+        );
+    }
+    println!();
+}
+
+fn print_sizes(report: &Report) -> Result<()> {
+    println!("| | |\n|---|--:|");
+    for subject in [Subject::Component, Subject::OneQuery, Subject::Constant] {
+        let size = subject.wasm_size()?.context("a component")? as f64 / 1024.0;
+        println!("| wasm size, {} | {size:.0} KB |", subject.words());
+    }
+    println!("| memory per instance of this component | {:.0} KB |", report.per_instance as f64 / 1024.0);
+    println!("| starting an instance of it and calling it | {:.0} µs |", report.startup.time_us);
+    println!("| CPU time of that | {:.0} µs |\n", report.startup.cpu_us);
+    Ok(())
+}
+
+fn print_targets(report: &Report) -> Result<()> {
+    println!("| target | wanted | measured | |\n|---|--:|--:|---|");
+    for (name, load) in [("greeting", Load::Greeting), ("saving", Load::Saving), ("saving the same", Load::SavingSame)]
+    {
+        let case = Case { load, users: SMALL.users, subject: Subject::Component };
+        let floor = Case { subject: Subject::OneQuery, ..case };
+        at_least(&format!("{name} ÷ one query"), SHARE_OF_FLOOR, report.throughput(case, floor)?);
+        at_most(&format!("{name}: our guest code, µs"), GUEST_US, report.cpu_above(case, floor)?);
+    }
+    if let Some([greeting, saving]) = report.counted.get(&Subject::Component) {
+        at_most("greeting: round trips", ROUND_TRIPS, Some(greeting.round_trips));
+        at_most("saving: round trips", ROUND_TRIPS, Some(saving.round_trips));
+    }
+    let size = Subject::Component.wasm_size()?.map(|size| size as f64 / 1024.0);
+    at_most("wasm size, KB", WASM_BYTES / 1024.0, size);
+    let small = Case { load: Load::Greeting, users: SMALL.users, subject: Subject::Component };
+    let large = Case { users: LARGE.users, ..small };
+    at_least("greeting: 1,000,000 ÷ 10,000 users", SHARE_OF_SMALL, report.throughput(large, small)?);
+    Ok(())
+}
+
+fn at_least(name: &str, wanted: f64, measured: Option<f64>) {
+    let Some(measured) = measured else { return };
+    println!("| {name} | ≥ {wanted:.2} | {measured:.3} | {} |", verdict(measured >= wanted));
+}
+
+fn at_most(name: &str, wanted: f64, measured: Option<f64>) {
+    let Some(measured) = measured else { return };
+    println!("| {name} | ≤ {wanted:.0} | {measured:.1} | {} |", verdict(measured <= wanted));
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "**missed**" }
+}
+
+fn ratio(ratio: Option<f64>) -> String {
+    ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"))
+}
+
+impl Report {
+    fn of(&self, case: Case) -> Result<&[Measured]> {
+        self.rounds.get(&case).map(Vec::as_slice).with_context(|| format!("{case:?} was not measured"))
+    }
+
+    fn median(&self, case: Case, value: fn(&Measured) -> f64) -> Result<f64> {
+        Ok(median(self.of(case)?.iter().map(value)))
+    }
+
+    /// The median of the ratios within each round, which cancels what a whole round suffered from; none without `base`.
+    fn throughput(&self, case: Case, base: Case) -> Result<Option<f64>> {
+        self.paired(case, base, |case, base| case.per_second / base.per_second)
+    }
+
+    fn cpu_above(&self, case: Case, base: Case) -> Result<Option<f64>> {
+        self.paired(case, base, |case, base| case.server_us - base.server_us)
+    }
+
+    fn paired(&self, case: Case, base: Case, value: fn(&Measured, &Measured) -> f64) -> Result<Option<f64>> {
+        let Some(base) = self.rounds.get(&base) else { return Ok(None) };
+        Ok(Some(median(self.of(case)?.iter().zip(base).map(|(case, base)| value(case, base)))))
+    }
+}
+
+/// By request, then by server.
+fn in_order() -> Vec<Case> {
+    let mut cases = cases::all();
+    cases.sort();
+    cases
+}
+
+impl Case {
+    fn request(self) -> &'static str {
+        match (self.load, self.users == LARGE.users) {
+            (Load::Greeting, false) => "greeting, 10,000 users",
+            (Load::Greeting, true) => "greeting, 1,000,000 users",
+            (Load::Saving, _) => "saving another date",
+            (Load::SavingSame, _) => "saving the same date",
+        }
+    }
+}
+
+impl Subject {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Component => "this component",
+            Self::OneQuery => "one query and nothing else",
+            Self::Constant => "a constant",
+            Self::Native => "native (axum)",
+        }
+    }
+}

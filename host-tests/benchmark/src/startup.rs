@@ -1,0 +1,36 @@
+//! What it takes to start an instance: an answer of the component that needs no database, less one of the host itself.
+
+use crate::cases::Settings;
+use crate::data::Data;
+use crate::load::{Measured, sequential};
+use crate::servers::{Server, Subject};
+use crate::sizes::SMALL;
+use crate::statistics::median;
+use anyhow::Result;
+
+/// The host answers this without an instance.
+const HOST: &str = "/.well-known/spin/health";
+/// The component answers this without the database.
+const COMPONENT: &str = "/healthz";
+
+/// Time and CPU time of starting an instance and calling it, in microseconds.
+pub struct Startup {
+    /// What a single client waits longer for.
+    pub time_us: f64,
+    /// What the server's CPUs do.
+    pub cpu_us: f64,
+}
+
+/// Asks host and component in turn, one request after the other.
+pub async fn measure(data: &Data, settings: Settings) -> Result<Startup> {
+    let server = Server::start(Subject::Component, &data.variables(SMALL.users)?)?;
+    sequential(&server, data, 1, COMPONENT).await?;
+    let mut differences = Vec::new();
+    for _ in 0..3 {
+        let host = sequential(&server, data, settings.seconds, HOST).await?;
+        let component = sequential(&server, data, settings.seconds, COMPONENT).await?;
+        differences.push((host, component));
+    }
+    let more = |value: fn(&Measured) -> f64| median(differences.iter().map(|(a, b)| value(b) - value(a)));
+    Ok(Startup { time_us: more(|measured| measured.p50_us), cpu_us: more(|measured| measured.server_us) })
+}

@@ -1,0 +1,97 @@
+//! One client's connection: kept while it lasts, opened again when it is gone.
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::TokioIo;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub enum Failed {
+    /// Nobody accepted a connection.
+    NoConnection,
+    /// The connection broke before the answer was there.
+    BrokenConnection,
+    /// The client gave up.
+    NoAnswer,
+}
+
+/// A connection to where the route leads.
+pub struct Connection {
+    route: watch::Receiver<SocketAddr>,
+    keep: Option<Duration>,
+    open: Option<Open>,
+}
+
+struct Open {
+    sender: SendRequest<Full<Bytes>>,
+    server: SocketAddr,
+    since: Instant,
+}
+
+impl Connection {
+    /// A connection that is opened by the first call, and kept for `keep`, or for ever.
+    pub fn new(route: watch::Receiver<SocketAddr>, keep: Option<Duration>) -> Self {
+        Self { route, keep, open: None }
+    }
+
+    /// Closes it; the next call opens another.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Sends a request and reads its answer to the end: status and body.
+    pub async fn send(&mut self, method: &'static str, path: String, body: String) -> Result<(u16, String), Failed> {
+        let server = *self.route.borrow_and_update();
+        let request = Request::builder().method(method).uri(path).header("host", server.to_string());
+        let request = request.body(Full::from(body)).expect("a valid request");
+        let response = self.response(server, request).await?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.map_err(|_| Failed::BrokenConnection)?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    async fn response(
+        &mut self,
+        server: SocketAddr,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failed> {
+        let keep = self.keep;
+        let is_kept = |open: &Open| open.server == server && keep.is_none_or(|keep| open.since.elapsed() <= keep);
+        if let Some(open) = self.open.take().filter(is_kept) {
+            let open = self.open.insert(open);
+            match open.sender.try_send_request(request).await {
+                Ok(response) => return Ok(response),
+                // The server had closed it: the request never left, so that it is no repetition to send it now.
+                Err(mut error) => request = error.take_message().ok_or(Failed::BrokenConnection)?,
+            }
+        }
+        let open = self.open.insert(connect(server).await?);
+        open.sender.send_request(request).await.map_err(|_| Failed::BrokenConnection)
+    }
+}
+
+async fn connect(server: SocketAddr) -> Result<Open, Failed> {
+    let stream = TcpStream::connect(server).await.map_err(|_| Failed::NoConnection)?;
+    stream.set_nodelay(true).map_err(|_| Failed::NoConnection)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| Failed::NoConnection)?;
+    // It ends with its sender; what goes wrong with it is told to the call.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(Open { sender, server, since: Instant::now() })
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoConnection => "no connection",
+            Self::BrokenConnection => "broken connection",
+            Self::NoAnswer => "no answer",
+        })
+    }
+}

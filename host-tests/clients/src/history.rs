@@ -1,0 +1,265 @@
+//! The history checker: every call that clients made, and what all of them prove about the service.
+
+use anyhow::{Context, Result};
+use chrono::{Days, NaiveDate};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The day that the guest's clock shows during a history, so that a greeting tells which date it was made from.
+pub const TODAY: NaiveDate = NaiveDate::from_ymd_opt(2026, 5, 20).expect("a date");
+/// Dates that greetings tell apart.
+pub const VERSIONS: u16 = 364;
+
+/// What the names of all users of a history begin with.
+const PREFIX: &str = "client";
+
+/// One call and its outcome; times are from the start of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub client: usize,
+    pub started: Duration,
+    pub ended: Duration,
+    pub operation: Operation,
+    /// What went wrong, in a few words that are the same for the same fault.
+    pub error: Option<String>,
+}
+
+/// What a call asked for, and for a greeting what it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// Save the n-th date of a user. The first of a new user, or the next of the client's own.
+    Save { user: String, version: u16 },
+    /// Greet a user; the version of the date that the greeting was made from, none for a user who is not there.
+    Greet { user: String, version: Option<u16> },
+    /// Get a path that is no user's.
+    Get { path: String },
+}
+
+impl Call {
+    /// Whether this saved a date that was acknowledged.
+    pub fn saved(&self) -> bool {
+        self.error.is_none() && matches!(self.operation, Operation::Save { .. })
+    }
+
+    /// Whether this greeted, with an answer.
+    pub fn greeted(&self) -> bool {
+        self.error.is_none() && matches!(self.operation, Operation::Greet { .. })
+    }
+}
+
+/// What a history proves, given what the database holds at its end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Findings {
+    pub acknowledged: usize,
+    /// Acknowledged dates that are not there at the end, by user.
+    pub lost: BTreeMap<String, u16>,
+    /// When the last lost date was acknowledged before the first that was kept again: seconds of lost writes.
+    pub lost_seconds: f64,
+    /// Greetings made from an older date than the same client had had acknowledged or seen before.
+    pub backwards: usize,
+    /// The longest time without a successful save, and without a successful greeting.
+    pub longest_without_save: Duration,
+    pub longest_without_greeting: Duration,
+    /// The slowest call of all, failed ones included.
+    pub slowest: Duration,
+    pub failed_saves: usize,
+    pub failed_greetings: usize,
+    /// How often each error came.
+    pub errors: BTreeMap<String, usize>,
+}
+
+/// The query that reads what a history is judged by: one row for each user, which [`stored`] takes apart.
+pub fn stored_query() -> String {
+    let version = format!("(to_char(date_of_birth, '\"2026\"-MM-DD')::date - date '{TODAY}' + 365) % 365");
+    format!("SELECT username || ' ' || {version} FROM dob_api.birthday WHERE username LIKE '{PREFIX}%'")
+}
+
+/// The version that each user has, from the rows of [`stored_query`].
+pub fn stored<'a>(rows: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, u16>> {
+    let parse = |row: &str| {
+        let (user, version) = row.split_once(' ')?;
+        Some((user.to_owned(), version.parse().ok()?))
+    };
+    rows.map(|row| parse(row).with_context(|| format!("not a user and a version: {row}"))).collect()
+}
+
+/// The n-th date of a user: the birthday is in n days.
+pub fn date(version: u16) -> NaiveDate {
+    let birthday = TODAY + Days::new(version.into());
+    // 1992 has every day of the year; it was long ago.
+    NaiveDate::parse_from_str(&format!("1992-{}", birthday.format("%m-%d")), "%Y-%m-%d").expect("a day of a leap year")
+}
+
+/// Which date a greeting was made from; none when it is not one of ours.
+pub fn version(greeting: &str) -> Option<u16> {
+    greeting.split_whitespace().find_map(|word| word.parse().ok())
+}
+
+/// The n-th user of a client, letters only, as the contract wants it; no two of 676 clients share one.
+pub fn user(client: usize, n: usize) -> String {
+    let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
+    // A fixed width, or where one number ends and the next begins could not be told.
+    let digits = [client / 26, client, n / 26 / 26 / 26, n / 26 / 26, n / 26, n];
+    digits.map(letter).iter().fold(PREFIX.to_owned(), |name, letter| name + &letter.to_string())
+}
+
+/// User n of a database that was filled in advance: the seven digits of n, as letters.
+pub fn numbered_user(n: u32) -> String {
+    format!("{n:07}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
+}
+
+impl Findings {
+    /// Judges a history by the versions that the database holds at its end.
+    pub fn of(history: &[Call], stored: &BTreeMap<String, u16>) -> Self {
+        let mut findings = Self::default();
+        findings.judge_saves(history, stored);
+        findings.backwards = backwards(history);
+        findings.longest_without_save = longest_gap(history, Call::saved);
+        findings.longest_without_greeting = longest_gap(history, Call::greeted);
+        findings.slowest = history.iter().map(|call| call.ended - call.started).max().unwrap_or_default();
+        for call in history {
+            let Some(error) = &call.error else { continue };
+            *findings.errors.entry(error.clone()).or_default() += 1;
+            match call.operation {
+                Operation::Save { .. } => findings.failed_saves += 1,
+                Operation::Greet { .. } => findings.failed_greetings += 1,
+                Operation::Get { .. } => {}
+            }
+        }
+        findings
+    }
+
+    fn judge_saves(&mut self, history: &[Call], stored: &BTreeMap<String, u16>) {
+        let mut lost_at = Vec::new();
+        for call in history.iter().filter(|call| call.error.is_none()) {
+            let Operation::Save { user, version } = &call.operation else { continue };
+            self.acknowledged += 1;
+            // A later date, acknowledged or not, may stand in its place.
+            if stored.get(user).is_none_or(|stored| stored < version) {
+                self.lost.insert(user.clone(), *version);
+                lost_at.push(call.ended);
+            }
+        }
+        if let (Some(first), Some(last)) = (lost_at.iter().min(), lost_at.iter().max()) {
+            self.lost_seconds = (*last - *first).as_secs_f64();
+        }
+    }
+}
+
+/// Counts greetings that show less than their client knew when it asked.
+fn backwards(history: &[Call]) -> usize {
+    let mut calls: Vec<_> = history.iter().filter(|call| call.error.is_none()).collect();
+    calls.sort_by_key(|call| call.ended);
+    let mut known: BTreeMap<(usize, &str), u16> = BTreeMap::new();
+    let mut count = 0;
+    for call in calls {
+        let (user, seen) = match &call.operation {
+            Operation::Save { user, version } => (user, *version),
+            Operation::Greet { user, version } => (user, version.unwrap_or(0)),
+            Operation::Get { .. } => continue,
+        };
+        let known = known.entry((call.client, user)).or_default();
+        if seen < *known && matches!(call.operation, Operation::Greet { .. }) {
+            count += 1;
+        }
+        *known = seen.max(*known);
+    }
+    count
+}
+
+/// The longest time between two successes, or between one and an end of the history.
+fn longest_gap(history: &[Call], succeeded: impl Fn(&Call) -> bool) -> Duration {
+    let end = history.iter().map(|call| call.ended).max().unwrap_or_default();
+    let successes = history.iter().filter(|call| succeeded(call)).map(|call| call.ended);
+    let mut moments: Vec<_> = successes.chain([Duration::ZERO, end]).collect();
+    moments.sort();
+    moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(at_ms: u64, operation: Operation) -> Call {
+        let at = Duration::from_millis(at_ms);
+        Call { client: 0, started: at, ended: at + Duration::from_millis(1), operation, error: None }
+    }
+
+    fn save(at_ms: u64, user: &str, version: u16) -> Call {
+        call(at_ms, Operation::Save { user: user.to_owned(), version })
+    }
+
+    fn greet(at_ms: u64, user: &str, version: Option<u16>) -> Call {
+        call(at_ms, Operation::Greet { user: user.to_owned(), version })
+    }
+
+    fn failed(call: Call) -> Call {
+        Call { error: Some("503".to_owned()), ..call }
+    }
+
+    fn holds(users: &[(&str, u16)]) -> BTreeMap<String, u16> {
+        users.iter().map(|(user, version)| (user.to_string(), *version)).collect()
+    }
+
+    #[test]
+    fn a_planted_loss_is_found() {
+        let history = [save(0, "ann", 1), save(10, "bob", 1), save(20, "bob", 2), failed(save(30, "eve", 1))];
+        assert_eq!(Findings::of(&history, &holds(&[("ann", 1), ("bob", 2)])).lost, holds(&[]));
+        assert_eq!(Findings::of(&history, &holds(&[("bob", 2)])).lost, holds(&[("ann", 1)]));
+        assert_eq!(Findings::of(&history, &holds(&[("ann", 1), ("bob", 1)])).lost, holds(&[("bob", 2)]));
+        // The second may have been stored though its client was not told.
+        assert_eq!(
+            Findings::of(&[save(0, "ann", 1), failed(save(9, "ann", 2))], &holds(&[("ann", 2)])).lost,
+            holds(&[])
+        );
+    }
+
+    #[test]
+    fn the_lost_time_is_that_of_the_lost_dates() {
+        let history = [save(0, "ann", 1), save(1000, "bob", 1), save(3500, "eve", 1), save(9000, "joe", 1)];
+        assert_eq!(Findings::of(&history, &holds(&[("ann", 1), ("joe", 1)])).lost_seconds, 2.5);
+    }
+
+    #[test]
+    fn a_planted_stale_read_is_found() {
+        let after_save = [save(0, "ann", 1), save(10, "ann", 2), greet(20, "ann", Some(1))];
+        assert_eq!(Findings::of(&after_save, &holds(&[("ann", 2)])).backwards, 1);
+        let after_greeting = [greet(0, "ann", Some(5)), greet(10, "ann", Some(4)), greet(20, "ann", Some(5))];
+        assert_eq!(Findings::of(&after_greeting, &holds(&[])).backwards, 1);
+        let gone = [save(0, "ann", 1), greet(10, "ann", None)];
+        assert_eq!(Findings::of(&gone, &holds(&[("ann", 1)])).backwards, 1);
+        let fine = [save(0, "ann", 1), failed(save(5, "ann", 2)), greet(10, "ann", Some(1)), greet(20, "ann", Some(2))];
+        assert_eq!(Findings::of(&fine, &holds(&[("ann", 2)])).backwards, 0);
+    }
+
+    #[test]
+    fn gaps_and_errors_are_told_by_kind() {
+        let history = [
+            save(0, "ann", 1),
+            failed(save(500, "ann", 2)),
+            save(2000, "ann", 2),
+            greet(2500, "ann", Some(2)),
+            failed(greet(2600, "ann", None)),
+        ];
+        let findings = Findings::of(&history, &holds(&[("ann", 2)]));
+        assert_eq!(findings.longest_without_save, Duration::from_millis(2000));
+        assert_eq!(findings.longest_without_greeting, Duration::from_millis(2501));
+        assert_eq!((findings.failed_saves, findings.failed_greetings), (1, 1));
+        assert_eq!(findings.errors, [("503".to_owned(), 2)].into());
+    }
+
+    #[test]
+    fn a_greeting_tells_its_date_for_every_version() {
+        assert_eq!(date(1).to_string(), "1992-05-21");
+        assert_eq!(date(VERSIONS).to_string(), "1992-05-19");
+        assert_eq!(version("Hello, ann! Your birthday is in 17 day(s)"), Some(17));
+        assert_eq!(version("Hello, ann! Happy birthday!"), None);
+    }
+
+    #[test]
+    fn users_are_many_and_all_letters() {
+        let users: std::collections::BTreeSet<_> = (0..50).flat_map(|c| (0..1000).map(move |n| user(c, n))).collect();
+        assert_eq!(users.len(), 50 * 1000);
+        assert!(users.iter().all(|user| user.chars().all(|letter| letter.is_ascii_lowercase())));
+    }
+}

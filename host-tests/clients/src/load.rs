@@ -1,0 +1,227 @@
+//! The load generator: clients that save and greet, each on a connection of its own, and record every call.
+
+use crate::connection::{Connection, Failed};
+use crate::history::{Call, Operation, VERSIONS, date, numbered_user, user, version};
+use anyhow::{Result, ensure};
+use dob_support::eventually;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
+
+/// What the clients do, how many they are, and how fast.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// How many clients there are.
+    pub clients: usize,
+    /// The number of the first one: two loads on one database must not share a client.
+    pub first: usize,
+    /// From the start of a call to that of the client's next.
+    pub pace: Duration,
+    /// The same after a call that failed.
+    pub pace_after_failure: Duration,
+    /// A call that takes longer has failed.
+    pub gives_up_after: Duration,
+    /// How long a client keeps a connection; every other client makes one for each call where this is set.
+    pub keeps_connection: Option<Duration>,
+    /// What they ask for.
+    pub workload: Workload,
+}
+
+/// What clients ask for.
+#[derive(Debug, Clone)]
+pub enum Workload {
+    /// In turn: a new user saved and greeted, the client's own user saved anew and greeted.
+    SaveAndGreet,
+    /// Greetings for random ones of so many numbered users.
+    GreetNumbered { users: u32, seed: u64 },
+    /// Dates for random ones of so many numbered users: this version, or a random one.
+    SaveNumbered { users: u32, seed: u64, version: Option<u16> },
+    /// One path, again and again.
+    Get { path: String },
+}
+
+/// Where clients connect; whoever holds the sender can send them elsewhere.
+pub type Route = watch::Sender<SocketAddr>;
+
+/// Clients at work, and what they have recorded so far.
+pub struct Load {
+    /// When they started; the record's times count from here.
+    pub started: Instant,
+    record: Arc<Mutex<Vec<Call>>>,
+    clients: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Load {
+    /// Starts the clients.
+    pub fn start(plan: &Plan, route: &Route) -> Self {
+        let (started, record, (stop, stopped)) = (Instant::now(), Arc::default(), watch::channel(false));
+        let clients = (0..plan.clients).map(|n| {
+            let keep = plan.keeps_connection.map(|keep| if n % 2 == 0 { Duration::ZERO } else { keep });
+            let client = Client {
+                number: plan.first + n,
+                plan: plan.clone(),
+                started,
+                connection: Connection::new(route.subscribe(), keep),
+                record: Arc::clone(&record),
+            };
+            tokio::spawn(client.run(stopped.clone()))
+        });
+        Self { started, clients: clients.collect(), record, stop }
+    }
+
+    /// Waits until a save succeeds that was started after this call, and says how long that took.
+    pub async fn until_saved(&self, deadline: Duration) -> Result<Duration> {
+        let now = self.started.elapsed();
+        eventually("a date is saved", deadline, async || {
+            let record = lock(&self.record);
+            let saved = record.iter().rev().find(|call| call.started > now && call.saved());
+            let last = record.last().and_then(|call| call.error.as_deref()).unwrap_or("nothing");
+            ensure!(saved.is_some(), "the last call's error is {last}");
+            Ok(saved.map_or(Duration::ZERO, |call| call.ended - now))
+        })
+        .await
+    }
+
+    /// Lets this much time pass under load.
+    pub async fn run_for(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    /// Ends the clients after their last calls, and gives the history.
+    pub async fn stop(self) -> Vec<Call> {
+        self.stop.send_replace(true);
+        for client in self.clients {
+            client.await.expect("no client panics");
+        }
+        std::mem::take(&mut lock(&self.record))
+    }
+}
+
+/// A load for a fixed time, such as a benchmark's turn.
+pub async fn run_for(plan: &Plan, service: SocketAddr, time: Duration) -> Vec<Call> {
+    let (route, _) = watch::channel(service);
+    let load = Load::start(plan, &route);
+    load.run_for(time).await;
+    load.stop().await
+}
+
+struct Client {
+    number: usize,
+    plan: Plan,
+    started: Instant,
+    connection: Connection,
+    record: Arc<Mutex<Vec<Call>>>,
+}
+
+impl Client {
+    async fn run(mut self, stopped: watch::Receiver<bool>) {
+        // Not all save at once, then all greet.
+        tokio::time::sleep(self.plan.pace * (self.number % 4) as u32).await;
+        let mut random = Random::new(&self.plan.workload, self.number);
+        for n in 0.. {
+            if *stopped.borrow() {
+                return;
+            }
+            let started = tokio::time::Instant::now();
+            let operation = self.operation(n, &mut random);
+            let answered = self.call(operation).await;
+            let pace = if answered { self.plan.pace } else { self.plan.pace_after_failure };
+            if !pace.is_zero() {
+                sleep_until(started + pace).await;
+            }
+        }
+    }
+
+    /// The n-th call of this client.
+    fn operation(&self, n: usize, random: &mut Random) -> Operation {
+        match &self.plan.workload {
+            Workload::SaveAndGreet => {
+                let (round, is_new) = (n / 4 + 1, n % 4 < 2);
+                let name = user(self.number, if is_new { round } else { 0 });
+                let version = if is_new { 1 } else { u16::try_from(round).unwrap_or(VERSIONS).min(VERSIONS) };
+                match n % 2 {
+                    0 => Operation::Save { user: name, version },
+                    _ => Operation::Greet { user: name, version: None },
+                }
+            }
+            Workload::GreetNumbered { users, .. } => {
+                Operation::Greet { user: numbered_user(random.below(*users)), version: None }
+            }
+            Workload::SaveNumbered { users, version, .. } => Operation::Save {
+                user: numbered_user(random.below(*users)),
+                version: version.unwrap_or_else(|| random.below(VERSIONS.into()) as u16 + 1),
+            },
+            Workload::Get { path } => Operation::Get { path: path.clone() },
+        }
+    }
+
+    /// Makes a call and records it; whether it succeeded.
+    async fn call(&mut self, mut operation: Operation) -> bool {
+        let started = self.started.elapsed();
+        let sent = match &operation {
+            // The date stands in the query, too, for the server of the benchmark that reads no body; the API ignores it.
+            Operation::Save { user, version } => {
+                let date = date(*version);
+                let body = format!(r#"{{"dateOfBirth":"{date}"}}"#);
+                self.connection.send("PUT", format!("/hello/{user}?{date}"), body)
+            }
+            Operation::Greet { user, .. } => self.connection.send("GET", format!("/hello/{user}"), String::new()),
+            Operation::Get { path } => self.connection.send("GET", path.clone(), String::new()),
+        };
+        let answer = tokio::time::timeout(self.plan.gives_up_after, sent).await;
+        let error = judge(&mut operation, answer.unwrap_or(Err(Failed::NoAnswer)));
+        if error.is_some() {
+            self.connection.close();
+        }
+        let (ended, answered) = (self.started.elapsed(), error.is_none());
+        lock(&self.record).push(Call { client: self.number, started, ended, operation, error });
+        answered
+    }
+}
+
+/// What is wrong with an answer, in words that are the same for the same fault; notes what a greeting found.
+fn judge(operation: &mut Operation, answer: Result<(u16, String), Failed>) -> Option<String> {
+    let (status, body) = match answer {
+        Ok(answer) => answer,
+        Err(failed) => return Some(failed.to_string()),
+    };
+    let is_due = match operation {
+        Operation::Save { .. } => status == 204,
+        Operation::Greet { version: found, .. } => {
+            *found = version(&body);
+            // A user whose save failed may be unknown.
+            status == 200 || status == 404
+        }
+        Operation::Get { .. } => status == 200,
+    };
+    (!is_due).then(|| status.to_string())
+}
+
+fn lock(record: &Mutex<Vec<Call>>) -> MutexGuard<'_, Vec<Call>> {
+    record.lock().expect("no client panics while it holds this")
+}
+
+/// Random numbers that are the same in every run (xorshift64*): a benchmark's rounds must be comparable.
+struct Random(u64);
+
+impl Random {
+    fn new(workload: &Workload, client: usize) -> Self {
+        let (Workload::GreetNumbered { seed, .. } | Workload::SaveNumbered { seed, .. }) = workload else {
+            return Self(1);
+        };
+        // Never 0, from which nothing random follows.
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (client as u64 + 1))
+    }
+
+    fn below(&mut self, limit: u32) -> u32 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
+        (high % u64::from(limit)) as u32
+    }
+}

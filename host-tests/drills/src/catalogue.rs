@@ -1,0 +1,94 @@
+//! Which drills there are: `drills.toml`.
+
+use crate::promises::Promises;
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::time::Duration;
+
+const CATALOGUE: &str = include_str!("../drills.toml");
+/// Names all drills.
+const ALL: &str = "all";
+
+/// One thing that goes wrong, or is done, and what must hold.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// What it is called on the command line and in every document.
+    pub name: String,
+    /// Whether it runs on every change.
+    #[serde(default)]
+    pub each_change: bool,
+    deadline_s: u64,
+    /// What the clients' record must show.
+    #[serde(default)]
+    pub(crate) promises: Promises,
+}
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// In the order of a full run.
+    pub drills: Vec<Drill>,
+    /// Whether these are all that there are.
+    pub is_everything: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Catalogue {
+    drill: Vec<Drill>,
+}
+
+impl Drill {
+    /// All drills in the order of a full run.
+    pub fn all() -> Vec<Drill> {
+        let catalogue: Catalogue = toml::from_str(CATALOGUE).expect("drills.toml is tested");
+        catalogue.drill
+    }
+
+    /// A drill that takes longer has failed.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline_s)
+    }
+}
+
+impl Chosen {
+    /// The drills that are named, `all` of them, or without a name those of every change.
+    pub fn by(names: &[String]) -> Result<Self> {
+        let all = Drill::all();
+        let known = || all.iter().map(|drill| drill.name.as_str()).collect::<Vec<_>>().join(", ");
+        let is_known = |name: &String| name == ALL || all.iter().any(|drill| drill.name == *name);
+        let unknown = names.iter().find(|name| !is_known(name));
+        ensure!(unknown.is_none(), "there is no drill {}; there are: {}", unknown.context("a name")?, known());
+        let is_chosen = |drill: &&Drill| match names {
+            [] => drill.each_change,
+            _ => names.iter().any(|name| *name == ALL || *name == drill.name),
+        };
+        let drills: Vec<Drill> = all.iter().filter(is_chosen).cloned().collect();
+        Ok(Self { is_everything: drills.len() == all.len(), drills })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &[&str]) -> Result<Vec<String>> {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        Ok(Chosen::by(&names)?.drills.into_iter().map(|drill| drill.name).collect())
+    }
+
+    #[test]
+    fn drills_are_chosen_by_name_and_run_in_their_order() {
+        assert_eq!(chosen(&["switchover", "leader-crash"]).unwrap(), ["leader-crash", "switchover"]);
+        assert_eq!(chosen(&["all"]).unwrap().len(), Drill::all().len());
+        let each_change = chosen(&[]).unwrap();
+        assert!(each_change.len() > 3 && each_change.len() < Drill::all().len(), "{each_change:?}");
+    }
+
+    #[test]
+    fn a_drill_that_does_not_exist_is_one_sentence_with_those_that_do() {
+        let error = chosen(&["switchover", "typo"]).unwrap_err().to_string();
+        assert!(error.starts_with("there is no drill typo; there are: cold-start, leader-crash"), "{error}");
+    }
+}

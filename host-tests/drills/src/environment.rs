@@ -1,0 +1,195 @@
+//! What every drill has: the lab, and the component serving in a region.
+
+use crate::traffic::{Record, Traffic};
+use anyhow::{Context, Result, ensure};
+use dob_clients::history::{Findings, TODAY, stored, stored_query};
+use dob_clients::load::Route;
+use dob_lab::{Base, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
+use dob_spin::{App, Clock, Manifest, Options, Server};
+use dob_support::eventually;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+
+const SERVING_WITHIN: Duration = Duration::from_secs(120);
+/// How long the clients run before anything happens to them.
+const BEFORE: Duration = Duration::from_secs(5);
+/// How long a server that is replaced keeps its requests in flight.
+const DRAIN: Duration = Duration::from_secs(6);
+
+/// The lab with a service on it.
+pub(crate) struct Environment {
+    pub lab: Arc<Lab>,
+    pub prometheus: Prometheus,
+    /// Where clients go: what DNS and the load balancer decide on AWS.
+    route: Route,
+    service: Mutex<Service>,
+    drills: AtomicUsize,
+}
+
+/// The component's servers by region, and with what they serve.
+struct Service {
+    user: String,
+    password: String,
+    admin_password: String,
+    servers: BTreeMap<&'static str, Server>,
+}
+
+/// What a drill has shown.
+pub(crate) struct Outcome {
+    /// What the clients saw, if there were any.
+    pub figures: Option<Findings>,
+    /// What the timeline is drawn from.
+    pub record: Record,
+    /// What a reader should know besides, such as who led afterwards.
+    pub note: String,
+}
+
+impl Outcome {
+    /// Of a drill without clients.
+    pub fn noted(note: impl Into<String>) -> Self {
+        Self { figures: None, record: Record::default(), note: note.into() }
+    }
+
+    /// The same with another note.
+    pub fn with_note(self, note: impl Into<String>) -> Self {
+        Self { note: note.into(), ..self }
+    }
+
+    /// What the clients saw.
+    pub fn figures(&self) -> Result<&Findings> {
+        self.figures.as_ref().context("this drill has no clients")
+    }
+}
+
+impl Environment {
+    /// An empty lab that is watched: nothing is powered on.
+    pub async fn make(plan: Plan, base: &Base) -> Result<Self> {
+        let lab = Lab::make(plan, base)?;
+        let prometheus = lab.watch().await?;
+        let (route, _) = watch::channel((HERE, 0).into());
+        let service = Service {
+            user: "dob_api_a".to_owned(),
+            password: "first-password".to_owned(),
+            admin_password: lab.admin_password().to_owned(),
+            servers: BTreeMap::new(),
+        };
+        Ok(Self { lab: Arc::new(lab), prometheus, route, service: Mutex::new(service), drills: AtomicUsize::new(0) })
+    }
+
+    /// The primary region.
+    pub fn west(&self) -> Region<'_> {
+        self.lab.region(WEST)
+    }
+
+    /// The recovery region.
+    pub fn central(&self) -> Region<'_> {
+        self.lab.region(CENTRAL)
+    }
+
+    /// Powers on both regions, unless they are, and serves in the primary one; its nodes when all is well.
+    pub async fn ready(&self) -> Result<Roles<'_>> {
+        if !self.service.lock().await.servers.contains_key(WEST) {
+            self.west().power_on().await?;
+            self.west().until_leading().await?;
+            self.central().power_on().await?;
+            self.serve(WEST).await?;
+            self.central().until_following().await?;
+        }
+        self.west().until_leading().await
+    }
+
+    /// Starts the component in a region, and sends the clients there.
+    pub async fn serve(&self, region: &'static str) -> Result<()> {
+        let mut service = self.service.lock().await;
+        let Service { user, password, admin_password, .. } = &*service;
+        let variables = self.lab.region(region).variables(user, password, admin_password)?;
+        let clock = Clock::default();
+        clock.set_day(TODAY.to_epoch_days().into());
+        // What the component logs is the journals' business: a drill has hundreds of refused calls.
+        let options = Options { variables, clock, stderr: Some(Options::log()), ..Options::default() };
+        let server = Server::start(App::load(&Manifest::of_project()?, options)?, (HERE, 0).into()).await?;
+        until_ready(region, &server.url()).await?;
+        self.route.send_replace(server.address);
+        // The one before goes on with its requests in flight, as a pod does that is being replaced.
+        if let Some(old) = service.servers.insert(region, server) {
+            tokio::time::sleep(DRAIN).await;
+            drop(old);
+        }
+        Ok(())
+    }
+
+    /// Serves in the primary region as the other one of the API's two roles, and gives the one before.
+    pub async fn serve_as_other_role(&self) -> Result<String> {
+        let old = {
+            let mut service = self.service.lock().await;
+            let other = if service.user == "dob_api_a" { "dob_api_b" } else { "dob_api_a" };
+            service.password = format!("another-password-{}", std::process::id());
+            std::mem::replace(&mut service.user, other.to_owned())
+        };
+        self.serve(WEST).await?;
+        Ok(old)
+    }
+
+    /// The password of dob_admin from now on.
+    pub async fn set_admin_password(&self, password: String) {
+        self.service.lock().await.admin_password = password;
+    }
+
+    /// Starts the clients of the next drill, and lets them run for a while.
+    pub async fn traffic(&self) -> Traffic {
+        // Clients that no other drill of this run has had.
+        let drill = self.drills.fetch_add(1, Ordering::Relaxed) + 1;
+        let traffic = Traffic::start(drill, &self.route, &self.lab);
+        traffic.run_for(BEFORE).await;
+        traffic
+    }
+
+    /// Ends the clients, and judges their record by what the leader of the primary region holds; the other region must follow.
+    pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
+        let outcome = self.judge_in(self.west(), traffic).await?;
+        self.central().until_following().await?;
+        Ok(outcome)
+    }
+
+    /// The same by the leader of another region, that none follows.
+    pub async fn judge_in(&self, region: Region<'_>, traffic: Traffic) -> Result<Outcome> {
+        let record = traffic.stop().await;
+        let leader = region.until_leading().await?.leader;
+        let rows = leader.sql("dob_api", &stored_query()).await?;
+        let figures = Findings::of(&record.calls, &stored(rows.lines())?);
+        Ok(Outcome { figures: Some(figures), record, note: String::new() })
+    }
+
+    /// Keeps every node's journal, to find out why a drill failed; gives their directory.
+    pub async fn keep_journals(&self, drill: &str) -> Result<std::path::PathBuf> {
+        let directory = std::env::temp_dir().join("dob-drill-journals").join(drill);
+        std::fs::create_dir_all(&directory)?;
+        for node in self.lab.nodes.values().filter(|node| node.is_on()) {
+            keep_journal(node, &directory).await?;
+        }
+        for log in Lab::logs() {
+            std::fs::copy(&log, directory.join(log.file_name().context("a file")?))?;
+        }
+        Ok(directory)
+    }
+}
+
+async fn keep_journal(node: &Node, directory: &Path) -> Result<()> {
+    let journal = node.whole_journal().await.unwrap_or_else(|error| format!("{error:#}"));
+    Ok(std::fs::write(directory.join(&node.name), journal)?)
+}
+
+async fn until_ready(region: &str, url: &str) -> Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    eventually(&format!("the component in {region} is ready"), SERVING_WITHIN, async || {
+        let answer = client.get(format!("{url}/readyz")).send().await?;
+        let status = answer.status();
+        ensure!(status == 200, "{status}: {}", answer.text().await?);
+        Ok(())
+    })
+    .await
+}

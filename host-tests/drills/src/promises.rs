@@ -1,0 +1,71 @@
+//! What a drill promises, and whether the clients' record keeps it.
+
+use anyhow::{Result, ensure};
+use dob_clients::history::Findings;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Limits of what clients may see; what is not named is not limited.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Promises {
+    saves_again_within_s: Option<u64>,
+    slowest_call_s: Option<u64>,
+    failed_greetings: Option<usize>,
+    stale_greetings: Option<usize>,
+    lost: Option<usize>,
+    errors: Option<Vec<String>>,
+}
+
+impl Promises {
+    /// Checks the figures; the error says which promise is broken.
+    pub fn check(&self, figures: &Findings) -> Result<()> {
+        self.check_with_patience(figures, if std::env::var_os("CI").is_some() { 2 } else { 1 })
+    }
+
+    fn check_with_patience(&self, figures: &Findings, patience: u64) -> Result<()> {
+        let at_most = |what: &str, found: usize, limit: Option<usize>| {
+            ensure!(limit.is_none_or(|limit| found <= limit), "{found} {what}, at most {limit:?}: {figures:?}");
+            Ok(())
+        };
+        at_most("acknowledged dates lost", figures.lost.len(), self.lost)?;
+        at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
+        at_most("greetings older than what their client knew", figures.backwards, self.stale_greetings)?;
+        if let Some(kinds) = &self.errors {
+            let other = figures.errors.keys().find(|kind| !kinds.contains(kind));
+            ensure!(other.is_none(), "errors other than {kinds:?}: {figures:?}");
+        }
+        let within = |what: &str, took: Duration, limit_s: Option<u64>| {
+            let took = took.as_secs_f64();
+            ensure!(limit_s.is_none_or(|limit| took <= limit as f64), "{took:.2} s {what}, at most {limit_s:?} s: {figures:?}");
+            Ok(())
+        };
+        within("without a save", figures.longest_without_save, self.saves_again_within_s.map(|limit| patience * limit))?;
+        within("for the slowest call", figures.slowest, self.slowest_call_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken(promises: &str, figures: Findings) -> bool {
+        toml::from_str::<Promises>(promises).unwrap().check_with_patience(&figures, 1).is_err()
+    }
+
+    #[test]
+    fn every_promise_can_be_broken() {
+        let kept = "saves_again_within_s = 5\nslowest_call_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
+        let lost = [("ann".to_owned(), 1)].into();
+        let errors = |kind: &str| [(kind.to_owned(), 1)].into();
+        assert!(!broken(kept, Findings { acknowledged: 100, errors: errors("503"), failed_saves: 1, ..Findings::default() }));
+        assert!(broken(kept, Findings { longest_without_save: Duration::from_millis(5001), ..Findings::default() }));
+        assert!(broken(kept, Findings { slowest: Duration::from_millis(5001), ..Findings::default() }));
+        assert!(broken(kept, Findings { failed_greetings: 1, ..Findings::default() }));
+        assert!(broken(kept, Findings { backwards: 1, ..Findings::default() }));
+        assert!(broken(kept, Findings { lost, ..Findings::default() }));
+        assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
+        assert!(broken("errors = []", Findings { errors: errors("503"), ..Findings::default() }));
+        assert!(!broken("", Findings { backwards: 1, failed_greetings: 1, ..Findings::default() }), "nothing is promised");
+    }
+}

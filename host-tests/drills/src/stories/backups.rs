@@ -1,0 +1,135 @@
+//! A restore from S3 alone, and backups that are not what they were.
+
+use super::faults::judge_later;
+use crate::alerts;
+use crate::environment::{Environment, Outcome};
+use anyhow::{Result, ensure};
+use dob_lab::{Boot, CENTRAL, Checksum, Node};
+use std::time::{Duration, Instant};
+
+/// What the nodes' `archive_timeout` promises.
+const RECOVERY_POINT: Duration = Duration::from_secs(60);
+/// Segments of 16 MiB: more than the volume's 1 GiB.
+const SEGMENTS: usize = 70;
+/// Segments that may wait for S3: a quarter of the volume, and some on their way.
+const MAY_WAIT: usize = 20;
+/// What a segment takes on its way to S3.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
+/// Somebody deletes all; the moment before comes back on a fresh node of the recovery region.
+pub async fn restore(environment: &Environment) -> Result<Outcome> {
+    let leader = environment.ready().await?.leader;
+    leader.run(&["dob-backup"]).await?;
+    let (before, moment) = disaster(environment, leader).await?;
+    let deleted = Instant::now();
+    leader.until_archived().await?;
+    let archived = deleted.elapsed();
+    ensure!(archived < RECOVERY_POINT + ON_ITS_WAY, "the change was in S3 after {archived:?}");
+    let booted = Instant::now();
+    let fresh = fresh_node(environment).await?;
+    let (started, boot) = (Instant::now(), booted.elapsed().as_secs());
+    fresh.run(&["dob-restore", &moment]).await?;
+    let restore = started.elapsed().as_secs();
+    holds(fresh, &before).await?;
+    leader.run(&["dob-copy-back", &fresh.address.to_string()]).await?;
+    holds(leader, &before).await?;
+    fresh.power_off().await?;
+    Ok(Outcome::noted(format!(
+        "all {} rows are back: a fresh node in {boot} s, dob-restore in {restore} s, then dob-copy-back; RPO {} s by archive_timeout, {} s here",
+        before.rows,
+        RECOVERY_POINT.as_secs(),
+        archived.as_secs()
+    )))
+}
+
+/// The recovery region's bucket is lost; what is saved from then on is in the other one.
+pub async fn bucket_lost(environment: &Environment) -> Result<Outcome> {
+    let leader = environment.ready().await?.leader;
+    let lost = Instant::now();
+    leader.delete_bucket(CENTRAL).await?;
+    leader.finish_segment().await?;
+    alerts::until_fired(&environment.prometheus, lost, &["WalArchiveFailing".to_owned()].into()).await?;
+    leader.until_bucket_is_left_out().await?;
+    let refused = leader.refusal(&["dob-backup"]).await?;
+    ensure!(refused.contains("no backup in repository 2 ("), "{refused}");
+    let (before, moment) = disaster(environment, leader).await?;
+    leader.sql("postgres", "SELECT pg_switch_wal()").await?;
+    leader.until_archived().await?;
+    let fresh = fresh_node(environment).await?;
+    let refused = fresh.refusal(&["dob-restore", &moment, "1"]).await?;
+    ensure!(refused.contains("nothing could be restored"), "a restore from a bucket that is gone: {refused}");
+    fresh.run(&["dob-restore", &moment, "2"]).await?;
+    holds(fresh, &before).await?;
+    fresh.power_off().await?;
+    leader.make_bucket(CENTRAL).await?;
+    leader.run(&["dob-backup"]).await?;
+    ensure!(!leader.leaves_out_a_bucket().await, "the bucket is still left out");
+    let note =
+        "what was saved after the loss is restored from the other region's bucket; a backup into the new one is made";
+    Ok(Outcome::noted(note))
+}
+
+/// Nothing reaches S3, while more is written than the volume could hold: the archive rather has a hole than that saving ends.
+pub async fn archive_lost(environment: &Environment) -> Result<Outcome> {
+    let leader = environment.ready().await?.leader;
+    let traffic = environment.traffic().await;
+    traffic.mark("S3 out of reach");
+    leader.refuse_aws()?;
+    for _ in 0..SEGMENTS {
+        leader.finish_segment().await?;
+        leader.until_segments_wait(MAY_WAIT).await?;
+    }
+    traffic.mark("more written than the volume holds");
+    alerts::until_fired(&environment.prometheus, traffic.started(), &["WalArchiveFailing".to_owned()].into()).await?;
+    traffic.mark("S3 is back");
+    leader.pass_packets()?;
+    leader.run(&["dob-backup"]).await?;
+    traffic.mark("backed up");
+    judge_later(environment, traffic).await
+}
+
+/// A backup is tampered with, and a node has the wrong key.
+pub async fn damaged(environment: &Environment) -> Result<Outcome> {
+    let leader = environment.ready().await?.leader;
+    leader.run(&["dob-backup"]).await?;
+    leader.run(&["dob-backup", "verify"]).await?;
+    let label = leader.tamper_with_newest_backup().await?;
+    let refused = leader.refusal(&["dob-backup", "verify"]).await?;
+    ensure!(refused.contains("damaged or can't be read in repository 1 ("), "{refused}");
+    leader.run(&["dob-backup"]).await?;
+    leader.run(&["dob-backup", "expire", "1", &label]).await?;
+    leader.run(&["dob-backup", "verify"]).await?;
+
+    let fresh = fresh_node(environment).await?;
+    fresh.spoil_backup_key().await?;
+    let refused = fresh.refusal(&["dob-restore", "now"]).await?;
+    ensure!(refused.contains("nothing could be restored"), "{refused}");
+    fresh.power_off().await?;
+    let note = "a changed object is found by dob-backup verify; with a wrong key nothing is restored, and both say so";
+    Ok(Outcome::noted(note))
+}
+
+/// Rows, and a DELETE without WHERE: what was there before, and when that was.
+async fn disaster(environment: &Environment, leader: &Node) -> Result<(Checksum, String)> {
+    environment.traffic().await.stop().await;
+    let before = leader.checksum().await?;
+    let moment = leader.sql("postgres", "SELECT now()").await?;
+    leader.sql("dob_api", "DELETE FROM dob_api.birthday").await?;
+    Ok((before, moment))
+}
+
+/// The recovery region's node for a restore as it comes, with an empty volume.
+async fn fresh_node(environment: &Environment) -> Result<&Node> {
+    let node = environment.central().restore_node()?;
+    node.replace(Boot::NewInstanceAndVolume).await?;
+    node.until_active("dob-volume").await?;
+    node.until_active("dob-secrets").await?;
+    Ok(node)
+}
+
+/// The node's rows must be those of before.
+async fn holds(node: &Node, before: &Checksum) -> Result<()> {
+    let after = node.checksum().await?;
+    ensure!(after == *before, "{before:?} before, {after:?} on {}", node.name);
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! What the service must not notice, or must answer for in time.
+
+use super::AFTER;
+use crate::environment::{Environment, Outcome};
+use crate::traffic::Traffic;
+use anyhow::{Context, Result, ensure};
+use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};
+use std::time::{Duration, Instant};
+
+/// How long a fault lasts: longer than Patroni takes to act on anything.
+const FAULT: Duration = Duration::from_secs(15);
+
+/// The replica's power is cut.
+pub async fn replica_lost(environment: &Environment) -> Result<Outcome> {
+    let Roles { replica, .. } = environment.ready().await?;
+    node_lost(environment, replica).await
+}
+
+/// The witness's power is cut.
+pub async fn witness_lost(environment: &Environment) -> Result<Outcome> {
+    let Roles { witness, .. } = environment.ready().await?;
+    node_lost(environment, witness).await
+}
+
+async fn node_lost(environment: &Environment, node: &Node) -> Result<Outcome> {
+    let traffic = environment.traffic().await;
+    traffic.mark(&format!("power of {} cut", node.name));
+    node.power_off().await?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("power on");
+    node.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("all well");
+    judge_later(environment, traffic).await
+}
+
+/// The etcd of the leader's node is killed, and comes back without its data.
+pub async fn etcd_lost(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("etcd on the leader's node killed, its data gone");
+    leader.lose_etcd().await?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("etcd started");
+    leader.run(&["systemctl", "start", "etcd"]).await?;
+    traffic.mark("a member again");
+    let outcome = judge_later(environment, traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+/// The leader's data volume is full for a while.
+pub async fn disk_full(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's volume filled");
+    leader.fill_volume().await?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("space again");
+    leader.free_volume().await?;
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("all well");
+    environment.judge(traffic).await
+}
+
+/// The replica stops replaying.
+pub async fn replica_lagging(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replay on the replica stopped");
+    replica.stop_replay().await?;
+    traffic.run_for(FAULT).await;
+    let lag = "SELECT bool_or(pg_wal_lsn_diff(sent_lsn, replay_lsn) > 10000) FROM pg_stat_replication";
+    ensure!(leader.sql("postgres", lag).await? == "t", "no lag is seen on the leader");
+    replica.resume_replay().await?;
+    traffic.mark("replay resumed");
+    judge_later(environment, traffic).await
+}
+
+/// Every packet between the clients' side and the leader's PostgreSQL is dropped; Patroni sees nothing wrong.
+pub async fn packets_dropped(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("packets to the leader dropped");
+    leader.drop_packets_of_clients()?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("packets pass");
+    leader.pass_packets_of_clients()?;
+    traffic.until_saved().await?;
+    Ok(environment.judge(traffic).await?.with_note("greetings come from the replica"))
+}
+
+/// The API's password is rotated: pods come up as a new role, then the old one is retired.
+pub async fn password_rotated(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("pods with the new role roll out");
+    let old = environment.serve_as_other_role().await?;
+    traffic.mark("old role retired");
+    leader.run(&["dob-retire-role", &old]).await?;
+    traffic.run_for(AFTER).await;
+    let may_log_in = leader.sql("postgres", &format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{old}'")).await?;
+    ensure!(may_log_in == "f", "{old} may still log in");
+    judge_later(environment, traffic).await
+}
+
+/// The cluster's own passwords are changed in Secrets Manager, and every node of both regions takes them and a new certificate.
+pub async fn secrets_renewed(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let stored = "SELECT string_agg(rolpassword, ' ' ORDER BY rolname) FROM pg_authid
+        WHERE rolname IN ('replicator', 'rewinder', 'dob_admin')";
+    let before = leader.sql("postgres", stored).await?;
+    traffic.mark("new passwords in Secrets Manager");
+    environment.set_admin_password(leader.change_passwords(&[WEST, CENTRAL]).await?).await;
+    renew(leader).await?;
+    for node in environment.west().nodes().chain(environment.central().nodes()).filter(|node| node.name != leader.name) {
+        renew(node).await?;
+    }
+    traffic.mark("all nodes renewed, replication cut");
+    let after = leader.sql("postgres", stored).await?;
+    let mut roles = before.split(' ').zip(after.split(' '));
+    ensure!(roles.all(|(before, after)| before != after), "a role has its old password");
+    let cut = "SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE active";
+    ensure!(leader.sql("postgres", cut).await? == "2", "not two nodes streamed");
+    let now = environment.west().until_leading().await?.leader;
+    environment.central().until_following().await?;
+    traffic.mark("all stream with the new password");
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    judge_later(environment, traffic).await
+}
+
+async fn renew(node: &Node) -> Result<()> {
+    let before = node.certificate().await?;
+    node.run(&["dob-renew"]).await?;
+    ensure!(node.certificate().await? != before, "{} has the same certificate", node.name);
+    Ok(())
+}
+
+/// Each node of the region is replaced by a new instance: with its volume, without it, and the witness.
+pub async fn node_replaced(environment: &Environment) -> Result<Outcome> {
+    let Roles { replica, witness, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let kept = replace(environment, &traffic, replica, Boot::NewInstance).await?;
+    let lost = replace(environment, &traffic, replica, Boot::NewInstanceAndVolume).await?;
+    traffic.mark(&format!("{} replaced", witness.name));
+    witness.replace(Boot::NewInstance).await?;
+    witness.until_active("etcd").await?;
+    traffic.mark("its etcd is a member");
+    let note = format!("the new instance follows after {kept} s with its volume, after {lost} s with an empty one");
+    Ok(judge_later(environment, traffic).await?.with_note(note))
+}
+
+/// Replaces the replica; its data must be the same, not fetched anew, exactly when the volume was kept. Gives the seconds until it follows.
+async fn replace(environment: &Environment, traffic: &Traffic, replica: &Node, boot: Boot) -> Result<u64> {
+    let keeps = boot == Boot::NewInstance;
+    let before = replica.data_made_at().await?;
+    traffic.mark(&format!("{} replaced, {}", replica.name, if keeps { "volume kept" } else { "volume lost" }));
+    let started = Instant::now();
+    replica.replace(boot).await?;
+    let follows = environment.west().until_leading().await?.replica;
+    ensure!(follows.name == replica.name, "{} follows", follows.name);
+    traffic.mark("it follows");
+    let after = replica.data_made_at().await.context("its data")?;
+    ensure!((before == after) == keeps, "files made at {before} before, {after} after");
+    Ok(started.elapsed().as_secs())
+}
+
+/// A node whose secret is gone, and one whose volume holds something else: neither starts PostgreSQL, both say why, and the
+/// first starts by itself when the secret is there.
+pub async fn node_unfit(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replica replaced, its secret gone");
+    let secret = leader.delete_passwords().await?;
+    replica.replace(Boot::NewInstance).await?;
+    refuses(replica, "dob-secrets", "can't read the secret dob/passwords").await?;
+    traffic.mark("the secret is back");
+    leader.make_passwords(&secret).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("it follows");
+
+    traffic.mark("replica replaced, a stranger's volume attached");
+    replica.replace(Boot::NewInstanceAndStrangersVolume).await?;
+    refuses(replica, "dob-volume", "holds ext4 that is not a volume of this database").await?;
+    traffic.mark("a blank volume attached");
+    replica.replace(Boot::NewInstanceAndVolume).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("it follows");
+    judge_later(environment, traffic).await
+}
+
+/// The node's journal must say it, and PostgreSQL must not run.
+pub async fn refuses(node: &Node, unit: &str, sentence: &str) -> Result<()> {
+    node.until_logged(unit, sentence).await?;
+    ensure!(!node.runs_postgresql().await, "PostgreSQL runs on {}", node.name);
+    Ok(())
+}
+
+/// Lets the clients run on once all is well, and judges them.
+pub async fn judge_later(environment: &Environment, traffic: Traffic) -> Result<Outcome> {
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}

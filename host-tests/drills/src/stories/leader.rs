@@ -1,0 +1,205 @@
+//! The leader crashes, goes, hangs, is cut off, or hands over.
+
+use super::AFTER;
+use crate::environment::{Environment, Outcome};
+use crate::traffic::Traffic;
+use anyhow::{Context, Result, ensure};
+use dob_lab::{Node, Roles};
+use dob_support::eventually;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// How far behind the replica is when it matters.
+const LAG: Duration = Duration::from_secs(3);
+/// How long a leader that is cut off may go on taking writes, and the next one take to start.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Both regions from user data alone, and the component's own start.
+pub async fn cold_start(environment: &Environment) -> Result<Outcome> {
+    let started = Instant::now();
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let took = started.elapsed().as_secs();
+    for node in environment.west().nodes() {
+        node.run(&["cloud-init", "schema", "--system"]).await?;
+    }
+    let syn_retries = leader.run(&["cat", "/proc/sys/net/ipv4/tcp_syn_retries"]).await?;
+    ensure!(syn_retries == "1", "a host that is gone is tried for long: tcp_syn_retries is {syn_retries}");
+    says_that_it_leads(leader, replica).await?;
+    // A slot that nobody reads from would fill the volume.
+    let standby = environment.central().until_following().await?.leader;
+    let unread = standby.sql("postgres", "SELECT count(*) FROM pg_replication_slots WHERE NOT active").await?;
+    ensure!(unread == "0", "a slot on {} keeps WAL for nobody", standby.name);
+    leader.until_archiving().await?;
+    leader.until_observed().await?;
+    Ok(Outcome::noted(format!("two regions of three nodes, from power-on to all streaming and served: {took} s")))
+}
+
+/// dob-status shows the leader with a streaming replica and both slots in use.
+async fn says_that_it_leads(leader: &Node, replica: &Node) -> Result<()> {
+    let status = leader.status().await?;
+    let node = &status["node"];
+    let streams = |row: &Value| row["application_name"] == replica.name.as_str() && row["state"] == "streaming";
+    ensure!(node["in_recovery"] == false, "{status}");
+    ensure!(node["stat_replication"].as_array().is_some_and(|rows| rows.iter().any(streams)), "{status}");
+    let slots = node["replication_slots"].as_array().context("slots")?;
+    ensure!(slots.len() == 2 && slots.iter().all(|slot| slot["active"] == true), "{status}");
+    let text = leader.run(&["dob-status"]).await?;
+    ensure!(text.contains("streaming") && text.contains("active"), "{text}");
+    Ok(())
+}
+
+/// All of PostgreSQL's processes are killed.
+pub async fn crash(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("all of PostgreSQL's processes killed");
+    leader.kill_postgresql().await?;
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica streams");
+    traffic.run_for(AFTER).await;
+    judge_and_name_leader(environment, traffic).await
+}
+
+/// The leader's node is shut down in order.
+pub async fn shutdown(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("node shut down in order");
+    leader.shut_down().await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    let rejoined = power_on_again(environment, leader, &traffic).await?;
+    Ok(environment.judge(traffic).await?.with_note(rejoined))
+}
+
+/// The leader's node loses its power.
+pub async fn power_off(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's power cut");
+    leader.power_off().await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    let rejoined = power_on_again(environment, leader, &traffic).await?;
+    Ok(environment.judge(traffic).await?.with_note(rejoined))
+}
+
+/// The same, with every acknowledged date on both nodes.
+pub async fn power_off_synchronous(environment: &Environment) -> Result<Outcome> {
+    synchronously(environment, power_off).await
+}
+
+/// The same while nothing reaches the replica: it leads without the leader's last dates, which the recovery region has already.
+pub async fn power_off_lagging(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replication in the region stopped");
+    leader.drop_replication_to(replica)?;
+    traffic.run_for(LAG).await;
+    traffic.mark("leader's power cut");
+    leader.power_off().await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    power_on_again(environment, leader, &traffic).await?;
+    // What it wrote last stays out of the archive.
+    leader.until_logged("patroni", "goes on beyond that and is not archived").await?;
+    let outcome = environment.judge(traffic).await?;
+    let figures = outcome.figures()?;
+    ensure!(!figures.lost.is_empty(), "nothing was lost: the replica did not lag");
+    ensure!(figures.lost_seconds <= LAG.as_secs_f64(), "{} s were lost, not {LAG:?}", figures.lost_seconds);
+    let lost = figures.lost_seconds;
+    Ok(outcome.with_note(format!("{lost:.1} s of dates lost; both regions' other nodes, which had them, rewound")))
+}
+
+/// The leader's zone is cut off from all others, and reconnected.
+pub async fn zone_cut(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's zone cut off");
+    leader.cut_off()?;
+    let (closed, opened) = tokio::join!(until_takes_writes(leader, false), until_takes_writes(replica, true));
+    let (closed, opened) = (closed?, opened?);
+    ensure!(closed < opened, "the cut-off leader took writes until {closed:?}, the new one from {opened:?}");
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    traffic.mark("zone reconnected");
+    leader.reconnect()?;
+    environment.west().until_leading().await?;
+    traffic.mark("old leader follows");
+    traffic.run_for(AFTER).await;
+    let early = (opened - closed).as_secs_f64();
+    let note = format!("the old leader stopped taking writes {early:.1} s before the new one started");
+    Ok(environment.judge(traffic).await?.with_note(note))
+}
+
+/// The same, with every acknowledged date on both nodes.
+pub async fn zone_cut_synchronous(environment: &Environment) -> Result<Outcome> {
+    synchronously(environment, zone_cut).await
+}
+
+/// When a node's own PostgreSQL, asked on the node, takes writes or no longer does.
+async fn until_takes_writes(node: &Node, wanted: bool) -> Result<Instant> {
+    let what = format!("{} {} writes", node.name, if wanted { "takes" } else { "stops taking" });
+    eventually(&what, PATIENCE, async || {
+        ensure!(node.takes_writes().await == wanted, "it does not");
+        Ok(Instant::now())
+    })
+    .await
+}
+
+/// PostgreSQL's and Patroni's processes stop, while the node's kernel goes on answering for them.
+pub async fn frozen(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's processes frozen");
+    leader.freeze_postgresql().await?;
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    traffic.run_for(AFTER).await;
+    judge_and_name_leader(environment, traffic).await
+}
+
+/// The planned change of leader.
+pub async fn switchover(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("dob-switchover");
+    leader.run(&["dob-switchover"]).await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    let outcome = environment.judge(traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+async fn power_on_again(environment: &Environment, node: &Node, traffic: &Traffic) -> Result<String> {
+    traffic.mark("old leader's power on");
+    let on = Instant::now();
+    node.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("old leader follows");
+    Ok(format!("the old leader follows {} s after its power is back", on.elapsed().as_secs()))
+}
+
+/// A drill in synchronous mode, which is left again however the drill ends.
+async fn synchronously(
+    environment: &Environment,
+    drill: impl AsyncFnOnce(&Environment) -> Result<Outcome>,
+) -> Result<Outcome> {
+    replicate(environment, "synchronous").await?;
+    let outcome = drill(environment).await;
+    replicate(environment, "asynchronous").await?;
+    outcome
+}
+
+async fn replicate(environment: &Environment, mode: &str) -> Result<()> {
+    environment.ready().await?.leader.run(&["dob-replication", mode]).await.map(drop)
+}
+
+async fn judge_and_name_leader(environment: &Environment, traffic: Traffic) -> Result<Outcome> {
+    let outcome = environment.judge(traffic).await?;
+    let leader = environment.ready().await?.leader;
+    Ok(outcome.with_note(format!("{} leads afterwards", leader.name)))
+}

@@ -1,0 +1,75 @@
+//! What happens in each drill, told in the verbs of nodes, regions and clients.
+
+mod backups;
+mod faults;
+mod leader;
+mod regions;
+mod repairs;
+
+use crate::environment::{Environment, Outcome};
+use anyhow::{Context, Result};
+use std::pin::Pin;
+use std::time::Duration;
+
+/// How long the clients run on once all is well.
+const AFTER: Duration = Duration::from_secs(5);
+
+/// What happens in a drill; its promises are checked afterwards.
+pub(crate) type Story = for<'a> fn(&'a Environment) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
+
+macro_rules! stories {
+    ($($name:literal => $story:path,)*) => { [$(($name, (|it| Box::pin($story(it))) as Story)),*] };
+}
+
+/// The story of each drill of `drills.toml`.
+const STORIES: [(&str, Story); 31] = stories! {
+    "cold-start" => leader::cold_start,
+    "leader-crash" => leader::crash,
+    "leader-shutdown" => leader::shutdown,
+    "leader-power-off" => leader::power_off,
+    "leader-power-off-synchronous" => leader::power_off_synchronous,
+    "leader-power-off-lagging" => leader::power_off_lagging,
+    "zone-cut" => leader::zone_cut,
+    "zone-cut-synchronous" => leader::zone_cut_synchronous,
+    "leader-frozen" => leader::frozen,
+    "switchover" => leader::switchover,
+    "replica-lost" => faults::replica_lost,
+    "witness-lost" => faults::witness_lost,
+    "etcd-lost" => faults::etcd_lost,
+    "disk-full" => faults::disk_full,
+    "replica-lagging" => faults::replica_lagging,
+    "packets-dropped" => faults::packets_dropped,
+    "password-rotated" => faults::password_rotated,
+    "secrets-renewed" => faults::secrets_renewed,
+    "node-replaced" => faults::node_replaced,
+    "node-unfit" => faults::node_unfit,
+    "majority-lost" => repairs::majority_lost,
+    "slot-lost" => repairs::slot_lost,
+    "replica-rebuilt" => repairs::replica_rebuilt,
+    "connections-raised" => repairs::connections_raised,
+    "restore" => backups::restore,
+    "bucket-lost" => backups::bucket_lost,
+    "archive-lost" => backups::archive_lost,
+    "backups-damaged" => backups::damaged,
+    "region-gone" => regions::gone,
+    "fail-back" => regions::fail_back,
+    "both-regions-lead" => regions::both_lead,
+};
+
+/// The story of a drill.
+pub(crate) fn find(drill: &str) -> Result<Story> {
+    let found = STORIES.iter().find(|(name, _)| *name == drill);
+    found.map(|(_, story)| *story).with_context(|| format!("drills.toml names {drill}, of which no story is told"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Drill;
+
+    #[test]
+    fn every_drill_has_a_story_and_every_story_is_a_drill() {
+        let drills: Vec<String> = Drill::all().into_iter().map(|drill| drill.name).collect();
+        assert_eq!(drills, STORIES.map(|(name, _)| name));
+    }
+}

@@ -1,0 +1,88 @@
+//! What does not come back by itself: a person repairs it with the runbooks' commands.
+
+use super::faults::{judge_later, refuses};
+use crate::environment::{Environment, Outcome};
+use anyhow::{Result, ensure};
+use dob_lab::{Boot, Roles};
+
+/// The nodes of the leader and of the witness are lost for good: etcd has lost its majority, and nobody may lead until a person
+/// says so.
+pub async fn majority_lost(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, witness } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader and witness lost for good");
+    for node in [leader, witness] {
+        node.replace(Boot::NewInstanceAndVolume).await?;
+    }
+    for node in [leader, witness] {
+        refuses(node, "etcd", "etcd has lost its majority").await?;
+    }
+    let unsure = replica.refusal(&["dob-etcd-alone"]).await?;
+    ensure!(unsure.contains("make sure that the other two nodes are off"), "{unsure}");
+    ensure!(environment.west().primary().await.is_none(), "a node leads");
+    traffic.mark("dob-etcd-alone on the replica");
+    replica.run(&["dob-etcd-alone", "--others-are-gone"]).await?;
+    let recovery_time = traffic.until_saved().await?.as_secs();
+    let leads = environment.west().until_leading().await?.leader;
+    ensure!(leads.name == replica.name, "{} leads", leads.name);
+    replica.until_etcd_has(3).await?;
+    traffic.mark("the new nodes have joined");
+    let note = format!("saving {recovery_time} s after dob-etcd-alone");
+    Ok(environment.judge(traffic).await?.with_note(note))
+}
+
+/// The replica was away until its slot on the leader lost its WAL: it comes back by the archive.
+pub async fn slot_lost(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replica's power cut");
+    replica.power_off().await?;
+    traffic.mark("a quarter of the leader's volume written");
+    let lost = "SELECT 1 FROM pg_replication_slots WHERE wal_status = 'lost'";
+    while leader.sql("postgres", lost).await?.is_empty() {
+        leader.write_wal().await?;
+        leader.checkpoint().await?;
+    }
+    traffic.mark("its slot is lost; power on");
+    replica.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("it streams");
+    let outcome = judge_later(environment, traffic).await?;
+    ensure!(leader.sql("postgres", lost).await?.is_empty(), "the slot stays lost");
+    Ok(outcome)
+}
+
+/// The replica's data is fetched anew.
+pub async fn replica_rebuilt(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let before = replica.data_made_at().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("patronictl reinit");
+    leader.patronictl(&["reinit", "dob", &replica.name, "--force", "--wait"]).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("it streams");
+    ensure!(before != replica.data_made_at().await?, "its data is the same");
+    judge_later(environment, traffic).await
+}
+
+/// More connections for the pods: the recovery region first, whose replay would pause, then replica, switchover, old leader.
+pub async fn connections_raised(environment: &Environment) -> Result<Outcome> {
+    let west = environment.ready().await?;
+    let central = environment.central().until_following().await?;
+    let traffic = environment.traffic().await;
+    for Roles { leader, replica, .. } in [central, west] {
+        traffic.mark(&format!("max_connections raised in {}", leader.region));
+        let set = "postgresql.parameters.max_connections=600";
+        replica.patronictl(&["edit-config", "dob", "--set", set, "--force"]).await?;
+        replica.restart_for("max_connections", "600").await?;
+        if leader.name == west.leader.name {
+            traffic.mark("dob-switchover");
+            leader.run(&["dob-switchover"]).await?;
+            environment.west().until_leading().await?;
+        }
+        leader.restart_for("max_connections", "600").await?;
+    }
+    traffic.mark("all well");
+    let outcome = environment.judge(traffic).await?;
+    Ok(outcome.with_note("the switchover in it is all that was noticed"))
+}

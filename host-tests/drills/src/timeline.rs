@@ -1,0 +1,138 @@
+//! The timeline of a drill: what was saved, greeted and refused in each half second, who led, and what was done when.
+
+use crate::legend;
+use crate::traffic::Record;
+use anyhow::{Result, anyhow};
+use dob_clients::history::Call;
+use dob_support::project_file;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Of the whole picture without the lanes of who leads, in pixels.
+const SIZE: (u32, u32) = (1120, 330);
+const LEGEND: u32 = 110;
+/// Room for the words at the marks, and for the heading.
+const HEAD: u32 = 84;
+/// What stands left of the curves.
+const LEFT: u32 = 56;
+const LANE: u32 = 16;
+/// Seconds that one point of a curve stands for.
+const BUCKET: f64 = 0.5;
+const ERRORS: RGBColor = RGBColor(220, 20, 60);
+const SAVES: RGBColor = RGBColor(65, 105, 225);
+const GREETINGS: RGBColor = RGBColor(46, 139, 87);
+const LEADS: RGBColor = RGBColor(255, 140, 0);
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+
+/// Where the pictures stand.
+pub(crate) fn directory() -> PathBuf {
+    project_file("docs/drills")
+}
+
+/// Draws a record into `docs/drills/<drill>.svg`; a drill without clients has none.
+pub(crate) fn write(drill: &str, record: &Record) -> Result<()> {
+    if record.calls.is_empty() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(directory())?;
+    let file = directory().join(format!("{drill}.svg"));
+    let leaders: BTreeSet<&String> = record.leaders.iter().flat_map(|(_, names)| names).collect();
+    let height = SIZE.1 + LANE * leaders.len() as u32;
+    let root = SVGBackend::new(&file, (SIZE.0, height)).into_drawing_area();
+    draw(&root, drill, record, &leaders).map_err(|error| anyhow!("the timeline of {drill}: {error}"))?;
+    root.present().map_err(|error| anyhow!("the timeline of {drill}: {error}"))
+}
+
+fn draw<'a>(root: &Area<'a>, drill: &str, record: &Record, leaders: &BTreeSet<&String>) -> Drawn<'a> {
+    root.fill(&WHITE)?;
+    root.draw(&Text::new(drill.to_owned(), (LEFT as i32, 8), ("sans-serif", 18)))?;
+    let (pictures, names) = root.split_horizontally(SIZE.0 - LEGEND);
+    let (curves, lanes) = pictures.split_vertically(SIZE.1);
+    let end = record.calls.iter().map(|call| call.ended).max().unwrap_or_default().as_secs_f64().max(1.0);
+    draw_curves(&curves, record, end)?;
+    draw_marks(&curves, record, end)?;
+    draw_leaders(&lanes, record, leaders, end)?;
+    let entries = [("saves/s", SAVES), ("greetings/s", GREETINGS), ("errors/s", ERRORS), ("leads", LEADS)];
+    let entries = entries.map(|(name, colour)| (name.to_owned(), colour.to_rgba()));
+    legend::draw(&names.split_vertically(HEAD).1, &entries)
+}
+
+fn draw_curves<'a>(area: &Area<'a>, record: &Record, end: f64) -> Drawn<'a> {
+    let saves = rates(record, end, Call::saved);
+    let greetings = rates(record, end, Call::greeted);
+    let errors = rates(record, end, |call| call.error.is_some());
+    let most = [&saves, &greetings, &errors].iter().flat_map(|rates| rates.iter()).fold(1.0, |a: f64, b| a.max(*b));
+    let mut chart = ChartBuilder::on(area)
+        .margin_top(HEAD)
+        .x_label_area_size(24)
+        .y_label_area_size(LEFT)
+        .build_cartesian_2d(0.0..end, 0.0..most * 1.05)?;
+    chart.configure_mesh().light_line_style(TRANSPARENT).x_label_formatter(&|s| format!("{s:.0} s")).draw()?;
+    let bars = errors.iter().enumerate().filter(|(_, rate)| **rate > 0.0).map(|(n, rate)| {
+        let from = n as f64 * BUCKET;
+        Rectangle::new([(from, 0.0), ((from + BUCKET).min(end), *rate)], ERRORS.mix(0.6).filled())
+    });
+    chart.draw_series(bars)?;
+    for (rates, colour) in [(&greetings, GREETINGS), (&saves, SAVES)] {
+        let points = rates.iter().enumerate().map(|(n, rate)| (((n as f64 + 0.5) * BUCKET).min(end), *rate));
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(2)))?;
+    }
+    Ok(())
+}
+
+/// A line at each moment, with its words above the curves.
+fn draw_marks<'a>(area: &Area<'a>, record: &Record, end: f64) -> Drawn<'a> {
+    let (width, height) = area.dim_in_pixel();
+    let room = f64::from(width - LEFT);
+    for (n, (at, what)) in record.marks.iter().enumerate() {
+        let x = LEFT as i32 + (at.as_secs_f64() / end * room) as i32;
+        let y = 34 + 15 * (n as i32 % 3);
+        area.draw(&PathElement::new([(x, y), (x, height as i32 - 24)], BLACK.mix(0.5)))?;
+        let words = format!("{:.1} s {what}", at.as_secs_f64());
+        // About so wide; near the right edge the words stand to the left of their line.
+        let wide = words.len() as i32 * 6;
+        let x = if x + wide > width as i32 { x - wide - 3 } else { x + 3 };
+        area.draw(&Text::new(words, (x, y), ("sans-serif", 12)))?;
+    }
+    Ok(())
+}
+
+fn draw_leaders<'a>(area: &Area<'a>, record: &Record, leaders: &BTreeSet<&String>, end: f64) -> Drawn<'a> {
+    let room = f64::from(area.dim_in_pixel().0 - LEFT);
+    let x = |seconds: f64| LEFT as i32 + (seconds / end * room) as i32;
+    for (n, name) in leaders.iter().enumerate() {
+        let y = LANE as i32 * n as i32;
+        area.draw(&Text::new(name.to_string(), (2, y + 2), ("sans-serif", 10)))?;
+        for (from, to) in spans(record, name, end) {
+            area.draw(&Rectangle::new([(x(from), y), (x(to), y + 12)], LEADS.filled()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Calls per second in each bucket of time.
+fn rates(record: &Record, end: f64, which: impl Fn(&Call) -> bool) -> Vec<f64> {
+    let mut rates = vec![0.0; (end / BUCKET).ceil() as usize + 1];
+    for call in record.calls.iter().filter(|call| which(call)) {
+        rates[(call.ended.as_secs_f64() / BUCKET) as usize] += 1.0 / BUCKET;
+    }
+    rates
+}
+
+/// From when to when a node led.
+fn spans(record: &Record, name: &String, end: f64) -> Vec<(f64, f64)> {
+    let next = record.leaders.iter().skip(1).map(|(at, _)| at.as_secs_f64()).chain([end]);
+    let looks = record.leaders.iter().zip(next).filter(|((at, _), _)| at.as_secs_f64() < end);
+    let leads = looks.filter(|((_, names), _)| names.contains(name));
+    leads.map(|((at, _), next)| (at.as_secs_f64(), next.min(end))).collect()
+}
+
+/// Seconds with one decimal, for tables.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64())
+}

@@ -1,0 +1,101 @@
+//! What is done to a node's backups and to the buckets that hold them, and asked of them.
+
+use crate::node::Node;
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+/// What the name of a region's bucket begins with; the region follows.
+const BUCKET_PREFIX: &str = "dob-backups-";
+const ARCHIVE_STATUS: &str = "/var/lib/postgresql/17/dob/pg_wal/archive_status";
+/// There while the archive goes on without a bucket.
+const LEFT_OUT: &str = "/run/dob/postgres/bucket-left-out";
+/// The lab's S3 has the buckets in its paths.
+const AWS: &str =
+    "export AWS_CONFIG_FILE=/tmp/aws AWS_DEFAULT_REGION=eu-west-1; aws configure set default.s3.addressing_style path";
+
+/// What dob-checksum says of the birthdays.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+pub struct Checksum {
+    /// How many there are.
+    pub rows: u64,
+    checksum: String,
+}
+
+impl Node {
+    /// Rows and checksum of the birthdays.
+    pub async fn checksum(&self) -> Result<Checksum> {
+        serde_json::from_str(&self.run(&["dob-checksum"]).await?).context("dob-checksum")
+    }
+
+    /// Writes something into the WAL, and switches to the next segment.
+    pub async fn finish_segment(&self) -> Result<()> {
+        self.sql("postgres", "SELECT pg_create_restore_point('drill'), pg_switch_wal()").await.map(drop)
+    }
+
+    /// Waits until a first segment is archived.
+    pub async fn until_archiving(&self) -> Result<()> {
+        let archived = "dob-status --json | jq -e '.node.archiver.last_archived_wal != null'";
+        self.until("the first archived segment", archived).await.map(drop)
+    }
+
+    /// Waits until the WAL of now is archived.
+    pub async fn until_archived(&self) -> Result<()> {
+        let segment = self.sql("postgres", "SELECT pg_walfile_name(pg_current_wal_insert_lsn())").await?;
+        // Names of segments sort by time on one timeline.
+        let archived = format!("dob-status --json | jq -e '.node.archiver.last_archived_wal >= \"{segment}\"'");
+        self.until(&format!("segment {segment} in the archive"), &archived).await.map(drop)
+    }
+
+    /// Waits until at most so many segments wait for the archive. A try of the archiver takes minutes: it is ended, and the next one
+    /// finds that too much waits.
+    pub async fn until_segments_wait(&self, at_most: usize) -> Result<()> {
+        let waiting = format!(
+            "test $(find {ARCHIVE_STATUS} -name '*.ready' | wc -l) -le {at_most} ||
+             {{ pkill --full archive-push; false; }}"
+        );
+        self.until(&format!("at most {at_most} segments wait for the archive"), &waiting).await.map(drop)
+    }
+
+    /// Lets five minutes of waiting for a bucket pass at once, and waits until the archive goes on without it.
+    pub async fn until_bucket_is_left_out(&self) -> Result<()> {
+        let aged = format!(
+            "find {ARCHIVE_STATUS} -name '*.ready' -exec touch --date='6 minutes ago' {{}} +; test -e {LEFT_OUT}"
+        );
+        self.until("the archive goes on without the bucket", &aged).await.map(drop)
+    }
+
+    /// Whether the archive goes on without a bucket.
+    pub async fn leaves_out_a_bucket(&self) -> bool {
+        self.run(&["test", "-e", LEFT_OUT]).await.is_ok()
+    }
+
+    /// Deletes a region's bucket with all it holds.
+    pub async fn delete_bucket(&self, region: &str) -> Result<()> {
+        self.script(&format!("{AWS}; aws s3 --region {region} rb --force s3://{BUCKET_PREFIX}{region}")).await.map(drop)
+    }
+
+    /// Makes a region's bucket again, empty.
+    pub async fn make_bucket(&self, region: &str) -> Result<()> {
+        self.script(&format!("{AWS}; aws s3 --region {region} mb s3://{BUCKET_PREFIX}{region}")).await.map(drop)
+    }
+
+    /// Changes some bytes in the middle of the newest backup in the node's region, and gives that backup's label.
+    pub async fn tamper_with_newest_backup(&self) -> Result<String> {
+        let tamper = format!(
+            "{AWS}; bucket=s3://{BUCKET_PREFIX}{}
+             object=$(aws s3 ls --recursive $bucket/dob/backup/ | awk '/bundle\\// {{print $4}}' | tail -n 1)
+             aws s3 cp --quiet $bucket/$object /tmp/damaged
+             printf 'tampered' | dd of=/tmp/damaged bs=1 seek=1000 conv=notrunc status=none
+             aws s3 cp --quiet /tmp/damaged $bucket/$object
+             cut -d / -f 4 <<<$object",
+            self.region
+        );
+        self.script(&tamper).await
+    }
+
+    /// Gives a node a wrong key for its backups.
+    pub async fn spoil_backup_key(&self) -> Result<()> {
+        let spoil = "s/^\\(PGBACKREST_REPO[12]_CIPHER_PASS\\)=.*/\\1=wrong/";
+        self.run(&["sed", "-i", spoil, "/run/dob/secrets.env"]).await.map(drop)
+    }
+}

@@ -1,0 +1,153 @@
+//! AWS on the lab's network: moto behind haproxy's TLS, under AWS's own names, so that the nodes' clients need no setting.
+
+use crate::plan::Account;
+use anyhow::{Context, Result, bail};
+use dob_support::{Process, project_file, random_word};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, DnValue, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+};
+use serde_json::json;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The Python that has moto.
+const PYTHON: &str = ".venv-lab/bin/python";
+/// What fills moto and serves it.
+const PROGRAM: &str = "host-tests/lab/aws.py";
+const PORT: u16 = 5000;
+const SERVICES: [&str; 3] = ["s3", "secretsmanager", "logs"];
+
+/// Where the metadata service has the node's role.
+const ROLES: &str = "/latest/meta-data/iam/security-credentials";
+/// What the role's credentials look like; moto takes any.
+const CREDENTIALS: &str = r#"{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "lab", "SecretAccessKey": "lab", "Token": "lab",
+"LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "2099-01-01T00:00:00Z"}
+"#;
+
+/// The emulator; it ends with the lab.
+pub(crate) struct Aws {
+    pub admin_password: String,
+    /// Certificates that the nodes take for AWS's.
+    pub authority: PathBuf,
+    /// The host names that lead here.
+    pub names: Vec<String>,
+    _moto: Process,
+    _haproxy: Process,
+}
+
+/// A certificate authority with its key, both as PEM.
+struct Authority {
+    certificate: String,
+    key: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Aws {
+    pub fn start(directory: &Path, address: Ipv4Addr, account: &Account) -> Result<Self> {
+        let names: Vec<String> = account
+            .buckets
+            .keys()
+            .flat_map(|region| SERVICES.map(|service| format!("{service}.{region}.amazonaws.com")))
+            .collect();
+        let public = Authority::new("lab public authority")?;
+        let trusted = directory.join("public-authority.crt");
+        fs::write(&trusted, &public.certificate)?;
+        fs::write(directory.join("server.pem"), public.server(&names)?)?;
+        let cluster = Authority::new("lab authority")?;
+        fs::write(crate::namespaces::authority(), &cluster.certificate)?;
+        let admin_password = random_word()?;
+        let secrets = json!({
+            &account.secrets.certificate_authority: json!({
+                "certificate": cluster.certificate, "key": cluster.key,
+            }).to_string(),
+            &account.secrets.passwords: json!({
+                "replication": random_word()?, "rewind": random_word()?, "admin": admin_password, "backup_key": random_word()?,
+            }).to_string(),
+        });
+        let regions: Vec<_> = account.buckets.keys().collect();
+        let account = json!({ "regions": regions, "buckets": account.buckets, "secrets": secrets });
+        let moto = moto(directory, address, &account.to_string())?;
+        let haproxy = haproxy(directory, address)?;
+        Ok(Self { admin_password, authority: trusted, names, _moto: moto, _haproxy: haproxy })
+    }
+}
+
+impl Authority {
+    fn new(name: &str) -> Result<Self> {
+        let mut params = named(name, &[])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(Self { certificate, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
+    }
+
+    /// A server's certificate for these names with its key, as haproxy reads them.
+    fn server(&self, names: &[String]) -> Result<String> {
+        let key = KeyPair::generate()?;
+        let certificate = named("amazonaws.com", names)?.signed_by(&key, &self.issuer)?;
+        Ok(certificate.pem() + &key.serialize_pem())
+    }
+}
+
+fn named(name: &str, alternatives: &[String]) -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(alternatives)?;
+    // A text that OpenSSL's tools print as it is.
+    params.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(name.to_owned()));
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2099, 1, 1));
+    Ok(params)
+}
+
+fn moto(directory: &Path, address: Ipv4Addr, account: &str) -> Result<Process> {
+    let log = fs::File::create(directory.join("moto.log"))?;
+    let mut moto = Command::new(project_file(PYTHON));
+    moto.arg(project_file(PROGRAM)).args([address.to_string(), PORT.to_string()]);
+    moto.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+    let mut moto = Process::spawn(&mut moto, "`make drill` installs it")?;
+    writeln!(moto.0.stdin.as_mut().context("piped")?, "{account}")?;
+    let mut line = String::new();
+    BufReader::new(moto.0.stdout.take().context("piped")?).read_line(&mut line)?;
+    if line.trim() != "ready" {
+        let words = fs::read_to_string(directory.join("moto.log"))?;
+        bail!("the emulator of AWS does not start: {}", words.lines().last().unwrap_or("it said nothing"));
+    }
+    Ok(moto)
+}
+
+fn haproxy(directory: &Path, address: Ipv4Addr) -> Result<Process> {
+    let server = directory.join("server.pem");
+    let credentials = directory.join("credentials.json");
+    fs::write(&credentials, CREDENTIALS)?;
+    // The second version of the metadata service only, as the nodes ask for it; with and without the last slash, as AWS.
+    let configuration = format!(
+        "defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend aws
+  bind {address}:443 ssl crt {}
+  default_backend moto
+frontend metadata
+  bind 169.254.169.254:80
+  http-request return status 200 content-type text/plain string lab-token if {{ path /latest/api/token }} {{ method PUT }}
+  http-request deny deny_status 401 if !{{ req.hdr(x-aws-ec2-metadata-token) lab-token }}
+  http-request return status 200 content-type text/plain string lab-role if {{ path -m reg ^{ROLES}/?$ }}
+  http-request return status 200 content-type application/json file {} if {{ path {ROLES}/lab-role }}
+  http-request deny deny_status 404
+backend moto
+  server moto {address}:{PORT}
+",
+        server.display(),
+        credentials.display()
+    );
+    let file = directory.join("haproxy.cfg");
+    fs::write(&file, configuration)?;
+    let log = fs::File::create(directory.join("haproxy.log"))?;
+    let mut haproxy = Command::new("haproxy");
+    haproxy.arg("-db").arg("-f").arg(&file).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    Process::spawn(&mut haproxy, "`make drill` installs it")
+}

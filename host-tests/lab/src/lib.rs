@@ -1,0 +1,101 @@
+//! The region lab: the database nodes of two regions, booted from the user data that EC2 gets, with their network and AWS.
+//!
+//! All of it lives in namespaces of its own (processes, mounts, network), so the kernel removes it however a run ends. Each file
+//! knows only those above it:
+//!
+//! ```text
+//! plan                          what Terraform says of the lab
+//! base, namespaces, aws         the nodes' base system, the run's own view of the machine, AWS's stand-in
+//! node                          one machine: power, network, commands
+//! database, archive, secrets    what is done to a node's PostgreSQL, to its backups, to its secrets
+//! region                        the nodes of a region, and who leads
+//! prometheus                    who watches them
+//! ```
+
+mod archive;
+mod aws;
+mod base;
+mod database;
+mod namespaces;
+mod node;
+mod plan;
+mod prometheus;
+mod region;
+mod secrets;
+
+pub use archive::Checksum;
+pub use base::Base;
+pub use namespaces::{enter, is_inside};
+pub use node::{Boot, Node};
+pub use plan::Plan;
+pub use prometheus::{Prometheus, Series};
+pub use region::{Region, Roles};
+
+use anyhow::{Context, Result};
+use aws::Aws;
+use namespaces::DIRECTORY;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The primary region.
+pub const WEST: &str = "eu-west-1";
+/// The recovery region.
+pub const CENTRAL: &str = "eu-central-1";
+/// Where the clients are, and AWS.
+pub const HERE: Ipv4Addr = namespaces::HERE;
+/// How long the nodes may take to do what they do by themselves.
+pub const PATIENCE: Duration = node::PATIENCE;
+
+/// The nodes, AWS, and the network between them.
+pub struct Lab {
+    /// The nodes by name; those that take part are powered on.
+    pub nodes: BTreeMap<String, Node>,
+    admin_password: String,
+    _aws: Aws,
+}
+
+impl Lab {
+    /// Makes the network and AWS, and the nodes without powering them on. Call it inside the lab's namespaces only.
+    pub fn make(plan: Plan, base: &Base) -> Result<Self> {
+        namespaces::prepare()?;
+        let aws = Aws::start(Path::new(DIRECTORY), HERE, &plan.account)?;
+        let admin_password = aws.admin_password.clone();
+        let nodes = plan.nodes.into_iter().map(|(name, planned)| {
+            let node = Node::make(base, &name, planned, &plan.account, &aws)?;
+            Ok((name, node))
+        });
+        Ok(Self { nodes: nodes.collect::<Result<_>>()?, admin_password, _aws: aws })
+    }
+
+    /// A node that the plan has.
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        self.nodes.get(name).with_context(|| format!("the lab's plan has no node {name}"))
+    }
+
+    /// A region's nodes.
+    pub fn region(&self, name: &'static str) -> Region<'_> {
+        Region { name, all: &self.nodes }
+    }
+
+    /// The first password of dob_admin, with which `/readyz` makes role, database and schema.
+    pub fn admin_password(&self) -> &str {
+        &self.admin_password
+    }
+
+    /// Has Prometheus watch all nodes.
+    pub async fn watch(&self) -> Result<Prometheus> {
+        Prometheus::start(Path::new(DIRECTORY), &self.nodes).await
+    }
+
+    /// The certificate of the authority that signs the nodes' servers.
+    pub fn authority() -> PathBuf {
+        namespaces::authority()
+    }
+
+    /// Where the logs of AWS's stand-in are.
+    pub fn logs() -> [PathBuf; 2] {
+        ["moto.log", "haproxy.log"].map(|log| Path::new(DIRECTORY).join(log))
+    }
+}

@@ -1,0 +1,396 @@
+//! One machine of the lab: a Debian system of its own that cloud-init sets up from its user data.
+
+use crate::aws::Aws;
+use crate::base::Base;
+use crate::namespaces::{self, BRIDGE, DIRECTORY, HERE};
+use crate::plan::{Account, PlannedNode, Ports};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use dob_support::{cmd, end_within, eventually, random_word, read};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a node may take to do what it does by itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a command may run on a node; the longest ones restore a backup.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(180);
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A node, off or on.
+pub struct Node {
+    pub name: String,
+    pub address: Ipv4Addr,
+    pub ports: Ports,
+    pub region: String,
+    /// data, witness or restore
+    pub role: String,
+    directory: PathBuf,
+    base: Base,
+    seed: Seed,
+    http: reqwest::Client,
+    running: Mutex<Option<Running>>,
+}
+
+/// What a new instance of the node starts with.
+struct Seed {
+    user_data: String,
+    hosts: String,
+    certificates: PathBuf,
+    data_device: String,
+    data_volume_mb: u64,
+}
+
+struct Running {
+    nspawn: Child,
+    init: Pid,
+    /// Keeps the volume attached; it goes when this and the node's mount are gone.
+    _volume: OwnedFd,
+}
+
+/// What is new about a replaced node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// The system only; the data volume is attached again.
+    NewInstance,
+    /// The volume too.
+    NewInstanceAndVolume,
+    /// A volume that already holds a file system of somebody else's.
+    NewInstanceAndStrangersVolume,
+}
+
+impl Node {
+    pub(crate) fn make(
+        base: &Base,
+        name: &str,
+        planned: PlannedNode,
+        account: &Account,
+        aws: &Aws,
+    ) -> Result<Self> {
+        let hosts = format!("127.0.0.1 localhost {name}\n{HERE} {}\n", aws.names.join(" "));
+        let certificates = aws.authority.clone();
+        let data_device = account.data_device.clone();
+        let seed = Seed {
+            user_data: planned.user_data,
+            hosts,
+            certificates,
+            data_device,
+            data_volume_mb: account.data_volume_mb,
+        };
+        let node = Self {
+            name: name.to_owned(),
+            address: planned.address,
+            ports: planned.ports,
+            region: planned.region,
+            role: planned.role,
+            directory: Path::new(DIRECTORY).join(name),
+            base: base.clone(),
+            seed,
+            http: asking_patroni()?,
+            running: Mutex::default(),
+        };
+        node.new_instance()?;
+        node.new_volume()?;
+        Ok(node)
+    }
+
+    /// Whether it is powered on.
+    pub fn is_on(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// Boots it; returns when its systemd runs, long before its services do.
+    pub async fn power_on(&self) -> Result<()> {
+        let volume = self.attach_volume()?;
+        let group = namespaces::group(&self.name)?.join("cgroup.procs");
+        let console = fs::File::create(self.directory.join("console.log"))?;
+        // The shell moves itself into the node's control group, where systemd-nspawn stays.
+        let mut nspawn = Command::new("sh");
+        nspawn.args(["-c", r#"echo $$ > "$0" && exec "$@""#]).arg(group).arg("systemd-nspawn");
+        nspawn.args(["--quiet", "--register=no", "--keep-unit", "--boot"]).arg("-D").arg(self.root());
+        nspawn.arg(format!("--network-bridge={BRIDGE}")).arg(format!("--machine={}", self.name));
+        nspawn.arg(format!("--bind={}", volume.0)).env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+        nspawn.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console).process_group(0);
+        let nspawn = nspawn.spawn().context("systemd-nspawn is missing: `make drill` installs it")?;
+        let init = init_of(nspawn.id()).await.with_context(|| format!("{} does not boot", self.name))?;
+        *self.running() = Some(Running { nspawn, init, _volume: volume.1 });
+        Ok(())
+    }
+
+    /// As if its power was cut: its processes end at once and its connections are not closed.
+    pub async fn power_off(&self) -> Result<()> {
+        let Some(mut running) = self.running().take() else { return Ok(()) };
+        self.cut_off()?;
+        kill(running.init, Signal::SIGKILL)?;
+        end_within(PATIENCE, &self.name, &mut running.nspawn)?;
+        drop(running);
+        self.until_detached().await
+    }
+
+    /// Shut down in order, as EC2 does when an instance is stopped.
+    pub async fn shut_down(&self) -> Result<()> {
+        let Some(mut running) = self.running().take() else { return Ok(()) };
+        // SIGRTMIN+4 is systemd's power-off; nix has no name for it.
+        read(&cmd!("kill", "-s", "SIGRTMIN+4", running.init.to_string()))?;
+        let name = self.name.clone();
+        tokio::task::spawn_blocking(move || end_within(PATIENCE, &name, &mut running.nspawn)).await??;
+        self.until_detached().await
+    }
+
+    /// Terminates the instance, and boots a new one from the same user data.
+    pub async fn replace(&self, boot: Boot) -> Result<()> {
+        self.power_off().await?;
+        if boot != Boot::NewInstance {
+            self.new_volume()?;
+        }
+        if boot == Boot::NewInstanceAndStrangersVolume {
+            read(&cmd!("mkfs.ext4", "-q", "-L", "stranger", self.volume()))?;
+        }
+        self.new_instance()?;
+        self.power_on().await
+    }
+
+    /// Cuts it off from every network.
+    pub fn cut_off(&self) -> Result<()> {
+        read(&cmd!("ip", "link", "set", self.interface(), "down")).map(drop)
+    }
+
+    /// Ends `cut_off`.
+    pub fn reconnect(&self) -> Result<()> {
+        read(&cmd!("ip", "link", "set", self.interface(), "up")).map(drop)
+    }
+
+    /// Drops every packet from this machine to the node's PostgreSQL; other nodes reach it.
+    pub fn drop_packets_of_clients(&self) -> Result<()> {
+        let rules = filtering(&format!("ip daddr {} tcp dport {} drop", self.address, self.ports.postgresql));
+        read(&cmd!("nft", rules)).map(drop)
+    }
+
+    /// Ends `drop_packets_of_clients`.
+    pub fn pass_packets_of_clients(&self) -> Result<()> {
+        read(&cmd!("nft", "delete", "table", "ip", "lab")).map(drop)
+    }
+
+    /// Drops what the node sends to these nodes.
+    pub fn drop_packets_to<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) -> Result<()> {
+        let addresses: Vec<String> = nodes.into_iter().map(|node| node.address.to_string()).collect();
+        self.filter(&format!("ip daddr {{ {} }} drop", addresses.join(", ")))
+    }
+
+    /// Drops what the node's PostgreSQL sends to another node: replication stops without a word.
+    pub fn drop_replication_to(&self, node: &Node) -> Result<()> {
+        self.filter(&format!("ip daddr {} tcp sport {} drop", node.address, self.ports.postgresql))
+    }
+
+    /// Refuses the node's connections to AWS.
+    pub fn refuse_aws(&self) -> Result<()> {
+        self.filter(&format!("ip daddr {HERE} tcp dport 443 reject with tcp reset"))
+    }
+
+    /// Lets everything that the node sends pass again.
+    pub fn pass_packets(&self) -> Result<()> {
+        self.nft("delete table ip lab")
+    }
+
+    fn filter(&self, rule: &str) -> Result<()> {
+        self.nft(&filtering(rule))
+    }
+
+    /// Changes the node's own packet filter, which the node loses with its power.
+    fn nft(&self, rules: &str) -> Result<()> {
+        read(&cmd!("nsenter", "--target", self.init()?.to_string(), "--net", "nft", rules)).map(drop)
+    }
+
+    /// Runs a command on the node as root, to its end; an error holds what it said.
+    pub async fn run(&self, command: &[&str]) -> Result<String> {
+        let mut nsenter = tokio::process::Command::new("nsenter");
+        nsenter.args(["--target", &self.init()?.to_string(), "--all", "--"]).args(command);
+        nsenter.env("PATH", PATH).env_remove("SSL_CERT_FILE").stdin(Stdio::null()).kill_on_drop(true);
+        let output = timeout(COMMAND_DEADLINE, nsenter.output()).await.map_err(|_| {
+            anyhow!("{}: {} did not end within {COMMAND_DEADLINE:?}", self.name, command.join(" "))
+        })??;
+        let printed = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+        if !output.status.success() {
+            bail!("{}: {}: {printed} {}", self.name, command.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(printed)
+    }
+
+    /// Runs a script of bash on the node, which ends at the first command that fails.
+    pub(crate) async fn script(&self, script: &str) -> Result<String> {
+        self.run(&["bash", "-ec", script]).await
+    }
+
+    /// What a command says that must refuse.
+    pub async fn refusal(&self, command: &[&str]) -> Result<String> {
+        match self.run(command).await {
+            Ok(said) => bail!("{} did not refuse: {said}", command.join(" ")),
+            Err(error) => Ok(error.to_string()),
+        }
+    }
+
+    /// Waits until a script succeeds on the node; `what` says what that means.
+    pub(crate) async fn until(&self, what: &str, script: &str) -> Result<String> {
+        let what = format!("{}: {what}", self.name);
+        eventually(&what, PATIENCE, async || self.script(script).await).await
+    }
+
+    /// Waits until the journal of this boot has a text; `unit` narrows it down.
+    pub async fn until_logged(&self, unit: &str, text: &str) -> Result<()> {
+        let logged = format!("journalctl --boot --no-pager --unit={unit} | grep --quiet --fixed-strings -- \"{text}\"");
+        self.until(&format!("{unit} logs \"{text}\""), &logged).await.map(drop)
+    }
+
+    /// Waits until a service is active.
+    pub async fn until_active(&self, unit: &str) -> Result<()> {
+        self.until(&format!("{unit} is active"), &format!("systemctl is-active --quiet {unit}")).await.map(drop)
+    }
+
+    /// A unit's journal of this boot.
+    pub async fn journal(&self, unit: &str) -> Result<String> {
+        self.run(&["journalctl", "--boot", "--no-pager", &format!("--unit={unit}")]).await
+    }
+
+    /// The whole journal.
+    pub async fn whole_journal(&self) -> Result<String> {
+        self.run(&["journalctl", "--no-pager", "--output=short-iso-precise"]).await
+    }
+
+    /// What the node's Patroni says that it is (primary, standby_leader, replica), if it answers and PostgreSQL runs.
+    pub async fn patroni_role(&self) -> Option<String> {
+        self.is_on().then_some(())?;
+        let url = format!("https://{}:{}/patroni", self.address, self.ports.patroni);
+        let state: serde_json::Value = self.http.get(url).send().await.ok()?.json().await.ok()?;
+        (state["state"] == "running").then(|| state["role"].as_str().map(str::to_owned))?
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().expect("no drill panics while it holds this")
+    }
+
+    fn init(&self) -> Result<Pid> {
+        Ok(self.running().as_ref().with_context(|| format!("{} is off", self.name))?.init)
+    }
+
+    /// The command that opens a shell on it from another terminal.
+    pub fn shell(&self) -> String {
+        let nspawn = format!("pgrep --oldest --full 'systemd-nspawn.*--machine={}'", self.name);
+        format!("nsenter --target $(pgrep --parent $({nspawn})) --all -- bash --login")
+    }
+
+    /// The host's end of its network cable.
+    fn interface(&self) -> String {
+        // Names of interfaces end after 15 characters.
+        format!("vb-{}", self.name).chars().take(15).collect()
+    }
+
+    fn root(&self) -> PathBuf {
+        self.directory.join("root")
+    }
+
+    fn volume(&self) -> PathBuf {
+        self.directory.join("volume")
+    }
+
+    fn new_volume(&self) -> Result<()> {
+        let file = fs::File::create(self.volume())?;
+        Ok(file.set_len(self.seed.data_volume_mb * 1024 * 1024)?)
+    }
+
+    /// The base system as it came, with the node's user data.
+    fn new_instance(&self) -> Result<()> {
+        let (upper, work, root) = (self.directory.join("upper"), self.directory.join("work"), self.root());
+        if root.exists() {
+            read(&cmd!("umount", &root))?;
+            fs::remove_dir_all(&upper)?;
+            fs::remove_dir_all(&work)?;
+        }
+        for directory in [&upper, &work, &root] {
+            fs::create_dir_all(directory)?;
+        }
+        let (lower, upper, work) = (self.base.0.display(), upper.display(), work.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        read(&cmd!("mount", "-t", "overlay", "overlay", "-o", options, &root))?;
+        self.write_seed(&root)
+    }
+
+    fn write_seed(&self, root: &Path) -> Result<()> {
+        let seed = root.join("var/lib/cloud/seed/nocloud");
+        fs::create_dir_all(&seed)?;
+        let instance = random_word()?;
+        fs::write(seed.join("meta-data"), format!("instance-id: i-{instance}\nlocal-hostname: {}\n", self.name))?;
+        let user_data = cmd!("base64", "--decode").stdin_bytes(self.seed.user_data.as_bytes());
+        user_data.stdout_path(seed.join("user-data")).run().context("the user data is not base64")?;
+        fs::write(root.join("etc/hosts"), &self.seed.hosts)?;
+        fs::write(root.join("etc/resolv.conf"), "")?;
+        fs::write(
+            root.join("etc/systemd/network/10-host0.network"),
+            format!(
+                "[Match]\nName=host0\n[Network]\nAddress={}/16\n[Route]\nDestination=169.254.169.254/32\nScope=link\n",
+                self.address
+            ),
+        )?;
+        let trusted = root.join("etc/ssl/certs/ca-certificates.crt");
+        let both = fs::read_to_string(&trusted)? + &fs::read_to_string(&self.seed.certificates)?;
+        Ok(fs::write(trusted, both)?)
+    }
+
+    /// The volume as a block device, and the link that udev would make for it.
+    fn attach_volume(&self) -> Result<(String, OwnedFd)> {
+        let device = read(&cmd!("losetup", "--find", "--show", self.volume()))?;
+        let open = fs::File::open(&device)?.into();
+        // It stays attached as long as it is in use, and no longer.
+        read(&cmd!("losetup", "--detach", &device))?;
+        let link = format!(
+            "d {} 755\nL+ {} - - - - {device}\n",
+            Path::new(&self.seed.data_device).parent().unwrap_or(Path::new("/dev")).display(),
+            self.seed.data_device
+        );
+        fs::write(self.root().join("etc/tmpfiles.d/data-volume.conf"), link)?;
+        Ok((device, open))
+    }
+
+    /// Waits until the volume is free; a mount of a killed system takes a moment to go.
+    async fn until_detached(&self) -> Result<()> {
+        eventually(&format!("the volume of {} is free", self.name), PATIENCE, async || {
+            let user = read(&cmd!("losetup", "--associated", self.volume()))?;
+            ensure!(user.is_empty(), "{user}");
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// A rule for the packets that are sent, and the table for it.
+fn filtering(rule: &str) -> String {
+    format!(
+        "add table ip lab; add chain ip lab sent {{ type filter hook output priority 0; }};
+         add rule ip lab sent {rule}"
+    )
+}
+
+/// Asks a Patroni that may be gone.
+fn asking_patroni() -> Result<reqwest::Client> {
+    let authority = reqwest::Certificate::from_pem(&fs::read(namespaces::authority())?)?;
+    let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(1));
+    Ok(client.add_root_certificate(authority).build()?)
+}
+
+/// The first process of the system that systemd-nspawn boots.
+async fn init_of(nspawn: u32) -> Result<Pid> {
+    eventually("systemd-nspawn starts systemd", PATIENCE, async || {
+        let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).context("it ended")?;
+        let init = children.split_whitespace().next().context("it has started nothing yet")?;
+        let program = fs::read_link(format!("/proc/{init}/exe"))?;
+        ensure!(program.ends_with("systemd/systemd"), "it has started {}", program.display());
+        Ok(Pid::from_raw(init.parse()?))
+    })
+    .await
+}

@@ -1,0 +1,92 @@
+//! What Terraform says of the lab: its nodes with their user data, and what AWS must hold for them.
+
+use anyhow::{Context, Result};
+use dob_support::{cmd, project_file, read_within};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+/// The lab's Terraform root.
+const ROOT: &str = "host-tests/lab/terraform";
+/// How long Terraform may take for one command.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// The output of the lab's Terraform root.
+#[derive(Debug, Deserialize)]
+pub struct Plan {
+    /// The nodes by name.
+    pub nodes: BTreeMap<String, PlannedNode>,
+    /// Debian packages of the base system.
+    pub packages: Vec<String>,
+    /// What AWS holds for them.
+    pub account: Account,
+}
+
+/// A node as Terraform plans it.
+#[derive(Debug, Deserialize)]
+pub struct PlannedNode {
+    pub address: Ipv4Addr,
+    pub region: String,
+    /// data, witness or restore
+    pub role: String,
+    /// As EC2 gets it: compressed, in base64.
+    pub user_data: String,
+    pub ports: Ports,
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Ports {
+    pub postgresql: u16,
+    pub patroni: u16,
+    pub node_exporter: u16,
+    pub postgres_exporter: u16,
+}
+
+/// Names and sizes on which the nodes and AWS agree.
+#[derive(Debug, Deserialize)]
+pub struct Account {
+    /// By region.
+    pub buckets: BTreeMap<String, String>,
+    pub secrets: Secrets,
+    pub data_device: String,
+    pub data_volume_mb: u64,
+}
+
+/// Names of the secrets.
+#[derive(Debug, Deserialize)]
+pub struct Secrets {
+    pub certificate_authority: String,
+    pub passwords: String,
+}
+
+#[derive(Deserialize)]
+struct Output<T> {
+    value: T,
+}
+
+impl Plan {
+    /// Renders the lab with Terraform; nothing is kept but what `terraform init` caches.
+    pub fn render() -> Result<Self> {
+        let state = std::env::temp_dir().join(format!("dob-lab-{}.tfstate", std::process::id()));
+        let state_option = format!("-state={}", state.display());
+        let terraform = |arguments: &[&str]| {
+            let common = ["-input=false", "-no-color"].iter().filter(|_| arguments[0] != "output");
+            let arguments = arguments.iter().chain(common);
+            read_within(DEADLINE, &cmd("terraform", arguments).dir(project_file(ROOT)))
+        };
+        terraform(&["init"])?;
+        terraform(&["apply", "-auto-approve", &state_option])?;
+        let printed = terraform(&["output", "-json", "-no-color", &state_option]);
+        std::fs::remove_file(&state)?;
+        #[derive(Deserialize)]
+        struct Outputs {
+            nodes: Output<BTreeMap<String, PlannedNode>>,
+            packages: Output<Vec<String>>,
+            account: Output<Account>,
+        }
+        let outputs: Outputs = serde_json::from_str(&printed?).context("terraform's output")?;
+        Ok(Self { nodes: outputs.nodes.value, packages: outputs.packages.value, account: outputs.account.value })
+    }
+}

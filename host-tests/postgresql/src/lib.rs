@@ -1,0 +1,7 @@
+//! A throwaway PostgreSQL: made, started, broken and stopped by `make run`, the tests and the benchmark.
+
+mod installation;
+mod server;
+
+pub use installation::{can_enter, give_to_system_user};
+pub use server::{Database, Shutdown};

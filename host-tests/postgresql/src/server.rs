@@ -1,0 +1,212 @@
+//! A server with its data directory.
+
+use crate::installation::{as_system_user, binaries, give_to_system_user};
+use anyhow::{Context, Result, anyhow, bail};
+use dob_support::{end_within, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tokio_postgres::{Client, Config, NoTls};
+
+/// The superuser of a private server.
+pub const SUPERUSER: &str = "postgres";
+/// How long a server may take to start or stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After this time a server that has no process has ended.
+const FORKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Ends the server when our end of the standard input closes, however this process ends.
+const SUPERVISOR: &str = r#""$@" & server=$!; read -r _; kill -INT $server; wait $server"#;
+
+/// A PostgreSQL server with its data directory. Dropping it stops the server and keeps the data.
+pub struct Database {
+    /// Where it listens.
+    pub address: SocketAddr,
+    directory: PathBuf,
+    password: String,
+    settings: Vec<String>,
+    supervisor: Option<Child>,
+}
+
+/// How to end a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Ends sessions and writes everything down ("fast").
+    Orderly,
+    /// Ends at once and recovers at the next start ("immediate"), as after a crash.
+    Crash,
+}
+
+impl Database {
+    /// Makes a data directory at `directory`, with `password` for the superuser.
+    pub fn create(directory: &Path, address: SocketAddr, password: &str, settings: &[&str]) -> Result<Self> {
+        let database = Self::existing(directory, address, password, settings)?;
+        let password_file = directory.join("password");
+        fs::write(&password_file, password)?;
+        give_to_system_user(&password_file)?;
+        let mut initdb = database.command("initdb")?;
+        initdb.args(["--username", SUPERUSER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]);
+        initdb.args(["--data-checksums", "--no-sync", "--pwfile"]).arg(&password_file).arg(database.data());
+        let made = finish(&mut initdb, "initdb");
+        fs::remove_file(&password_file)?;
+        made.map(|()| database)
+    }
+
+    /// A data directory that was made before.
+    pub fn existing(directory: &Path, address: SocketAddr, password: &str, settings: &[&str]) -> Result<Self> {
+        fs::create_dir_all(directory).with_context(|| format!("can't make {}", directory.display()))?;
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+        give_to_system_user(directory)?;
+        Ok(Self {
+            address,
+            directory: directory.to_owned(),
+            password: password.to_owned(),
+            settings: settings.iter().map(|setting| setting.to_string()).collect(),
+            supervisor: None,
+        })
+    }
+
+    /// A streaming replica of this running server with a replication slot of its own, not started yet.
+    pub fn replica(&self, directory: &Path, host: Ipv4Addr, slot: &str) -> Result<Self> {
+        let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
+        let address = SocketAddr::new(host.into(), self.address.port());
+        let replica = Self::existing(directory, address, &self.password, &settings)?;
+        let mut backup = self.command("pg_basebackup")?;
+        let source = format!("host={} port={} user={SUPERUSER}", self.address.ip(), self.address.port());
+        backup.env("PGPASSWORD", &self.password).args(["--dbname", &source, "--pgdata"]).arg(replica.data());
+        backup.args([
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "--create-slot",
+            "--slot",
+            slot,
+        ]);
+        finish(&mut backup, "pg_basebackup").map(|()| replica)
+    }
+
+    /// Starts the server and waits until it takes connections.
+    pub async fn start(&mut self) -> Result<()> {
+        let log = self.directory.join("server.log");
+        let mut server = self.command("postgres")?;
+        server.arg("-D").arg(self.data()).args(["-h", &self.address.ip().to_string()]);
+        server.args(["-p", &self.address.port().to_string(), "-k", ""]);
+        server.args(self.settings.iter().flat_map(|setting| ["-c", setting]));
+        let mut supervisor = Command::new("sh");
+        supervisor.args(["-c", SUPERVISOR, "sh"]).arg(server.get_program()).args(server.get_args());
+        as_system_user(&mut supervisor)?;
+        let output = fs::File::create(&log)?;
+        supervisor.process_group(0).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
+        self.supervisor = Some(supervisor.spawn()?);
+        let what = format!("PostgreSQL in {} takes connections", self.directory.display());
+        let spawned = Instant::now();
+        let started = eventually(&what, PATIENCE, async || match self.client(SUPERUSER).await {
+            Ok(_) => Ok(Ok(())),
+            // It has ended: no need to wait any longer.
+            Err(error) if self.pid().is_none() && spawned.elapsed() > FORKED_WITHIN => Ok(Err(error)),
+            Err(error) => Err(error),
+        });
+        let log = |error: anyhow::Error| {
+            let log = fs::read_to_string(&log).unwrap_or_default();
+            let last = log.lines().last().unwrap_or("it logged nothing");
+            anyhow!("PostgreSQL does not start in {}: {last} ({error:#})", self.directory.display())
+        };
+        started.await.and_then(|ended| ended).map_err(log)
+    }
+
+    /// Stops the server and waits for its end.
+    pub fn stop(&mut self, how: Shutdown) -> Result<()> {
+        let Some(mut supervisor) = self.supervisor.take() else { return Ok(()) };
+        if let Some(server) = self.pid() {
+            kill(server, if how == Shutdown::Orderly { Signal::SIGINT } else { Signal::SIGQUIT })?;
+        }
+        drop(supervisor.stdin.take());
+        end_within(PATIENCE, &format!("PostgreSQL in {}", self.directory.display()), &mut supervisor).map(drop)
+    }
+
+    /// Sends a signal to the server and all its processes; `SIGSTOP` freezes them while the kernel goes on answering.
+    pub fn signal_all(&self, signal: Signal) -> Result<()> {
+        let server = self.pid().context("the server is not running")?;
+        for process in std::iter::once(server).chain(children(server)) {
+            kill(process, signal)?;
+        }
+        Ok(())
+    }
+
+    /// A connection as the superuser.
+    pub async fn client(&self, database: &str) -> Result<Client> {
+        let mut config = Config::new();
+        config.host(self.address.ip().to_string()).port(self.address.port());
+        config.user(SUPERUSER).password(&self.password).dbname(database);
+        let (client, connection) = config.connect(NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// The variables that let the component serve `database` here, as the role of the same name, without a replica.
+    pub fn variables(&self, database: &str) -> BTreeMap<String, String> {
+        let variables = [
+            ("pg_host_a", self.address.ip().to_string()),
+            ("pg_port", self.address.port().to_string()),
+            ("pg_database", database.to_owned()),
+            ("pg_user", database.to_owned()),
+            ("pg_password", format!("{}-{database}", self.password)),
+            ("pg_sslmode", "disable".to_owned()),
+            ("pg_admin_user", SUPERUSER.to_owned()),
+            ("pg_admin_password", self.password.clone()),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// Where the data is.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The server's process, if it runs: the one that this program started, whatever a file says.
+    pub fn pid(&self) -> Option<Pid> {
+        children(Pid::from_raw(self.supervisor.as_ref()?.id() as i32)).next()
+    }
+
+    /// One of PostgreSQL's programs, to be run as a user that PostgreSQL accepts, in a directory that this one may enter.
+    fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(binaries()?.join(program));
+        command.current_dir(&self.directory);
+        as_system_user(&mut command)?;
+        Ok(command)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        // A frozen server could not stop.
+        let _ = self.signal_all(Signal::SIGCONT);
+        if let Err(error) = self.stop(Shutdown::Orderly) {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+/// The processes that a process has started; none when it is gone.
+fn children(process: Pid) -> impl Iterator<Item = Pid> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    let pids: Vec<Pid> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect();
+    pids.into_iter()
+}
+
+fn finish(command: &mut Command, name: &str) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("can't run {name}"))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("{name} failed: {}", words.lines().last().unwrap_or("it said nothing"));
+    }
+    Ok(())
+}

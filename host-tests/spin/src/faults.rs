@@ -1,0 +1,70 @@
+//! What a test may do to the host, and what it may ask it afterwards.
+
+use crate::bindings::spin::postgres::postgres::Error;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A call of the component into the host's PostgreSQL interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// `connection.open`
+    Open,
+    /// `connection.query`
+    Query,
+    /// `connection.execute`
+    Execute,
+}
+
+/// What the component called, in order: the call, its statement (none for `open`) and the rows that came back.
+pub type Calls = Vec<(Call, String, Option<usize>)>;
+
+/// Faults to play and calls that were seen; clones share both.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    empty_query_hangs: bool,
+    answers: VecDeque<(Call, Error)>,
+    calls: Option<Calls>,
+}
+
+impl Faults {
+    /// Plays the fault of Spin 4.0.2: a query without rows never answers.
+    pub fn with_hanging_empty_query(self) -> Self {
+        self.state().empty_query_hangs = true;
+        self
+    }
+
+    /// Lets the next call of this kind fail with `error` before it reaches PostgreSQL.
+    pub fn fail_next(&self, call: Call, error: Error) {
+        self.state().answers.push_back((call, error));
+    }
+
+    /// The calls since the last time this was asked; the first time starts the record.
+    pub fn take_calls(&self) -> Calls {
+        self.state().calls.replace(Calls::new()).unwrap_or_default()
+    }
+
+    pub(crate) fn planted(&self, call: Call) -> Result<(), Error> {
+        let mut state = self.state();
+        match state.answers.iter().position(|(planted, _)| *planted == call) {
+            Some(index) => Err(state.answers.remove(index).expect("just found").1),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn saw(&self, call: Call, statement: &str, rows: Option<usize>) {
+        if let Some(calls) = &mut self.state().calls {
+            calls.push((call, statement.to_owned(), rows));
+        }
+    }
+
+    pub(crate) fn empty_query_hangs(&self) -> bool {
+        self.state().empty_query_hangs
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no test panics while it holds this")
+    }
+}

@@ -1,0 +1,33 @@
+//! The imitation of Spin 3.6 and 4.0: serves an application with one HTTP component as Spin does, faults included.
+//!
+//! A new instance for every request, 1000 at most; PostgreSQL through 64 untimed connections per address; variables
+//! and the outbound allow-list from `spin.toml`. Each file knows only those above it:
+//!
+//! ```text
+//! bindings, manifest, faults, values
+//! variables            the component's templates over the application's values
+//! allow_list           which servers may be dialled
+//! postgres             one pool per address
+//! instance             what one request has
+//! app                  the compiled component
+//! server               HTTP in front of it
+//! ```
+
+mod allow_list;
+mod app;
+mod bindings;
+mod faults;
+mod instance;
+mod manifest;
+mod postgres;
+mod server;
+mod values;
+mod variables;
+
+pub use app::{App, Options};
+pub use bindings::spin::postgres::postgres::{DbError, Error as PgError, QueryError};
+pub use faults::{Call, Calls, Faults};
+pub use instance::Clock;
+pub use manifest::Manifest;
+pub use server::Server;
+pub use variables::{VARIABLE_PREFIX, Variables};

@@ -1,0 +1,69 @@
+//! `spin.toml`, as far as one HTTP component needs it.
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What the manifest says about the application's one component.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The built component.
+    pub source: PathBuf,
+    /// Application variables by name.
+    pub variables: BTreeMap<String, Variable>,
+    /// The component's variables: name and template.
+    pub component_variables: BTreeMap<String, String>,
+    /// Templates of the hosts that the component may connect to.
+    pub allowed_outbound_hosts: Vec<String>,
+}
+
+/// An application variable.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Variable {
+    /// Its value where nothing else gives one; a variable without is required.
+    pub default: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    spin_manifest_version: u32,
+    #[serde(default)]
+    variables: BTreeMap<String, Variable>,
+    component: BTreeMap<String, Component>,
+}
+
+#[derive(Deserialize)]
+struct Component {
+    source: PathBuf,
+    #[serde(default)]
+    variables: BTreeMap<String, String>,
+    #[serde(default)]
+    allowed_outbound_hosts: Vec<String>,
+}
+
+impl Manifest {
+    /// This project's own.
+    pub fn of_project() -> Result<Self> {
+        Self::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../spin.toml")))
+    }
+
+    /// Reads a manifest; the component's path is relative to it.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
+        let document: Document = toml::from_str(&text).with_context(|| format!("{} is no manifest", path.display()))?;
+        if document.spin_manifest_version != 2 {
+            bail!("{} has manifest version {}, not 2", path.display(), document.spin_manifest_version);
+        }
+        let mut components = document.component.into_values();
+        let (Some(component), None) = (components.next(), components.next()) else {
+            bail!("{} must have exactly one component", path.display());
+        };
+        Ok(Self {
+            source: path.parent().unwrap_or(Path::new(".")).join(component.source),
+            variables: document.variables,
+            component_variables: component.variables,
+            allowed_outbound_hosts: component.allowed_outbound_hosts,
+        })
+    }
+}

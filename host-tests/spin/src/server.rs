@@ -1,0 +1,144 @@
+//! HTTP in front of the component.
+
+use crate::app::App;
+use anyhow::{Context, Result, bail};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderMap};
+use hyper::{Request, Response, Uri, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::{sync::oneshot, task::JoinHandle};
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::{WasiBody, WasiHttpView};
+
+/// Paths that Spin answers by itself.
+const WELL_KNOWN: &str = "/.well-known/spin/";
+
+/// A running server; dropping it closes its port and leaves requests in flight to end by themselves.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Serves the application; port 0 takes any free one.
+    pub async fn start(app: Arc<App>, listen: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("can't listen on {listen}: stop what listens there, or choose another port"))?;
+        let address = listener.local_addr()?;
+        let accepting = tokio::spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, client)) => drop(tokio::spawn(connection(app.clone(), stream, client))),
+                    Err(error) => eprintln!("can't accept a connection: {error}"),
+                }
+            }
+        });
+        Ok(Self { address, accepting })
+    }
+
+    /// `http://` and the address, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn connection(app: Arc<App>, stream: TcpStream, client: SocketAddr) {
+    let service = service_fn(|request| serve(app.clone(), request, client));
+    // A client that breaks off is no event here, as in Spin.
+    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// An error closes the connection without an answer; so does Spin where the authority is missing or contradicts itself.
+async fn serve(app: Arc<App>, mut request: Request<Incoming>, client: SocketAddr) -> Result<Response<WasiBody>> {
+    if let Some(well_known) = request.uri().path().strip_prefix(WELL_KNOWN) {
+        let (status, text) = if well_known == "health" { (200, "OK") } else { (404, "") };
+        return plain(status, text);
+    }
+    set_authority(&mut request)?;
+    match instance(app, request, client).await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            eprintln!("the component gave no answer: {error:#}");
+            plain(500, "")
+        }
+    }
+}
+
+/// Runs one request in a new instance. The instance may outlive its answer, and outlives a client that disconnects.
+async fn instance(app: Arc<App>, mut request: Request<Incoming>, client: SocketAddr) -> Result<Response<WasiBody>> {
+    add_spin_headers(&mut request, client)?;
+    let mut store = app.store();
+    let (sender, receiver) = oneshot::channel();
+    let incoming = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
+    let out = store.data_mut().http().new_response_outparam(sender)?;
+    let task = tokio::spawn(async move {
+        let (proxy, _permit) = app.instantiate(&mut store).await?;
+        proxy.wasi_http_incoming_handler().call_handle(&mut store, incoming, out).await?;
+        anyhow::Ok(())
+    });
+    match receiver.await {
+        Ok(response) => Ok(response?),
+        Err(_) => {
+            task.await??;
+            bail!("it returned without one")
+        }
+    }
+}
+
+/// Spin tells the component about the request in headers, and drops a request whose headers are not UTF-8 with a 500.
+fn add_spin_headers(request: &mut Request<Incoming>, client: SocketAddr) -> Result<()> {
+    for value in request.headers().values() {
+        std::str::from_utf8(value.as_bytes())?;
+    }
+    let path = request.uri().path().to_owned();
+    let url = request.uri().to_string();
+    let headers: &mut HeaderMap = request.headers_mut();
+    for (name, value) in [
+        ("spin-path-info", path.as_str()),
+        ("spin-full-url", &url),
+        ("spin-matched-route", "/..."),
+        ("spin-base-path", "/"),
+        ("spin-raw-component-route", "/..."),
+        ("spin-component-route", ""),
+        ("spin-client-addr", &client.to_string()),
+    ] {
+        headers.insert(name, value.parse()?);
+    }
+    Ok(())
+}
+
+/// The component sees an absolute URI: its authority is the request's own or the `Host` header's, and both must agree.
+fn set_authority(request: &mut Request<Incoming>) -> Result<()> {
+    let from_header = request.headers().get(HOST).map(|host| anyhow::Ok(host.to_str()?.parse()?)).transpose()?;
+    let mut parts = request.uri().clone().into_parts();
+    parts.authority = match (from_header, parts.authority) {
+        (Some(header), Some(uri)) if header != uri => bail!("'Host' contradicts the request's URI"),
+        (None, None) => bail!("no 'Host' header"),
+        (header, uri) => header.or(uri),
+    };
+    parts.scheme = Some(http::uri::Scheme::HTTP);
+    parts.path_and_query.get_or_insert(http::uri::PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from_parts(parts)?;
+    Ok(())
+}
+
+fn plain(status: u16, text: &'static str) -> Result<Response<WasiBody>> {
+    let body = match text {
+        "" => Empty::new().map_err(|never| match never {}).boxed_unsync(),
+        text => Full::from(text).map_err(|never| match never {}).boxed_unsync(),
+    };
+    Ok(Response::builder().status(status).body(body)?)
+}

@@ -1,0 +1,21 @@
+//! What every room needs: waiting with a deadline, commands with a deadline, processes that end with their owner, free ports.
+
+mod command;
+mod ports;
+mod process;
+mod random;
+mod wait;
+
+pub use command::{read, read_within, run_logged};
+pub use duct::cmd;
+pub use ports::free_port;
+pub use process::{Process, end_within};
+pub use random::random_word;
+pub use wait::eventually;
+
+use std::path::{Path, PathBuf};
+
+/// A file of the project, named from its top.
+pub fn project_file(path: impl AsRef<Path>) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
