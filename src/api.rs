@@ -1,13 +1,11 @@
 //! The service: parse, decide, store, answer.
 
 use crate::{
-    birthday,
     config::Config,
-    date_of_birth::DateOfBirth,
+    domain::{DateOfBirth, Username, birthday},
     http::*,
     log,
     store::{Failure, Readiness, Store},
-    username::Username,
 };
 use chrono::NaiveDate;
 

@@ -11,7 +11,7 @@ pub use failure::Failure;
 pub use schema::Readiness;
 
 use crate::config::{Config, Replica};
-use crate::{date_of_birth::DateOfBirth, username::Username};
+use crate::domain::{DateOfBirth, Username};
 use session::Session;
 use spin_sdk::pg4::{DbValue, ParameterValue};
 use std::time::{Duration, Instant};

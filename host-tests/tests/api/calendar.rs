@@ -2,8 +2,7 @@
 
 use crate::helpers::World;
 use chrono::NaiveDate;
-use dob_api::birthday::days_until_birthday;
-use dob_api::date_of_birth::DateOfBirth;
+use dob_api::domain::{DateOfBirth, birthday::days_until_birthday};
 
 /// Days a month has: written down here so that the service's calendar is not checked against itself.
 fn days_in(month: u32, year: i32) -> u32 {
