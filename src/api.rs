@@ -8,21 +8,23 @@ use crate::{
     store::{Failure, Readiness, Store},
 };
 use chrono::NaiveDate;
+use http::Method;
+use http::header::{ALLOW, HeaderName, HeaderValue};
+use std::io::{Write, stderr};
 
 /// The API's description, as it is served.
 const OPENAPI: &str = include_str!("../openapi.json");
 
-/// What a client of an unavailable service should wait before it tries again, in seconds.
-const RETRY_AFTER_S: &str = "2";
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request, with its body still unread.
 pub struct Request<'a> {
     /// The method as sent.
-    pub method: &'a str,
+    pub method: Method,
     /// The raw path and query.
     pub path_with_query: &'a str,
     /// Reads a header's last value. Each read is a call into the host: ask only for what is needed.
-    pub header: &'a dyn Fn(&str) -> Option<String>,
+    pub header: &'a dyn Fn(&HeaderName) -> Option<String>,
     /// Reads the body; called once at most.
     pub body: &'a dyn Fn() -> Result<Vec<u8>, BodyError>,
 }
@@ -42,16 +44,14 @@ pub fn answer(request: &Request, config: &Config, today: NaiveDate) -> Answer {
         return Problem::not_found("There is nothing here; see /openapi.json.").into();
     };
     let store = Store::new(config);
-    let answered = match (Method::parse(request.method), route) {
-        (Method::Options, _) => Ok(Answer::no_content().with("allow", route.allow())),
-        (Method::Get, Route::Hello(segment)) => greet(segment, &store, today),
-        (Method::Put, Route::Hello(segment)) => save(segment, request.body, &store, today),
-        (Method::Get, Route::Healthz) => Ok(Answer::json(r#"{"status":"alive"}"#)),
-        (Method::Get, Route::Readyz) => report(store.readiness()),
-        (Method::Get, Route::OpenApi) => Ok(Answer::json(OPENAPI)),
-        (Method::Put | Method::Other, _) => {
-            Ok(Answer::from(Problem::method_not_allowed(route.allow())).with("allow", route.allow()))
-        }
+    let answered = match (&request.method, route) {
+        (&Method::OPTIONS, _) => Ok(options(route)),
+        (&Method::GET | &Method::HEAD, Route::Hello(segment)) => greet(segment, &store, today),
+        (&Method::PUT, Route::Hello(segment)) => save(segment, request.body, &store, today),
+        (&Method::GET | &Method::HEAD, Route::Healthz) => Ok(json(&Alive { status: "alive" })),
+        (&Method::GET | &Method::HEAD, Route::Readyz) => report(store.readiness()),
+        (&Method::GET | &Method::HEAD, Route::OpenApi) => Ok(json_text(OPENAPI)),
+        _ => Err(Problem::method_not_allowed(route.allow()).into()),
     };
     answered.unwrap_or_else(|refusal| refuse(refusal, request, route, config))
 }
@@ -62,12 +62,17 @@ enum Refusal {
     Service(Problem, Failure),
 }
 
+fn options(route: Route) -> Answer {
+    let mut answer = no_content();
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+    answer
+}
+
 fn greet(segment: &str, store: &Store, today: NaiveDate) -> Result<Answer, Refusal> {
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
     let unknown = || Problem::not_found("No date of birth is saved for this username; PUT one first.");
     let born = store.find(&user)?.ok_or_else(unknown)?;
-    let message = birthday::greeting(&user, born, today);
-    Ok(Answer::json(format!(r#"{{"message":"{message}"}}"#)))
+    Ok(json(&Greeting { message: birthday::greeting(&user, born, today) }))
 }
 
 fn save(
@@ -84,7 +89,7 @@ fn save(
     let text = date_of_birth_text(&body).map_err(Problem::bad_request)?;
     let born = DateOfBirth::parse(&text, today).map_err(Problem::bad_request)?;
     store.save(&user, born)?;
-    Ok(Answer::no_content())
+    Ok(no_content())
 }
 
 fn report(readiness: Readiness) -> Result<Answer, Refusal> {
@@ -99,7 +104,7 @@ fn report(readiness: Readiness) -> Result<Answer, Refusal> {
                 .with_member("replica", replica);
             Err(Refusal::Service(problem, failure))
         }
-        _ => Ok(Answer::json(format!(r#"{{"status":"ready","primary":"{primary}","replica":"{replica}"}}"#))),
+        _ => Ok(json(&Ready { status: "ready", primary, replica })),
     }
 }
 
@@ -107,11 +112,22 @@ fn refuse(refusal: Refusal, request: &Request, route: Route, config: &Config) ->
     match refusal {
         Refusal::Client(problem) => problem.into(),
         Refusal::Service(problem, failure) => {
-            let answer = Answer::from(problem);
-            let request_id = log::request_id((request.header)("x-request-id"));
-            log::failure(&request_id, request.method, route.template(), answer.status, &failure, config);
-            let answer = answer.with("x-request-id", request_id);
-            if answer.status == 503 { answer.with("retry-after", RETRY_AFTER_S) } else { answer }
+            let mut answer = Answer::from(problem);
+            let request_id = log::request_id((request.header)(&X_REQUEST_ID));
+            let line = log::Line {
+                level: "error",
+                request_id: &request_id,
+                method: request.method.as_str(),
+                route: route.template(),
+                status: answer.status().as_u16(),
+                failed: failure.step,
+                sqlstate: failure.sqlstate.as_deref(),
+                message: &config.redact(&failure.message),
+            };
+            // Not eprintln!, which panics where the line can't be written: the client still gets its answer.
+            let _ = writeln!(stderr(), "{}", line.to_json());
+            answer.headers_mut().extend(HeaderValue::try_from(request_id).ok().map(|id| (X_REQUEST_ID, id)));
+            answer
         }
     }
 }
