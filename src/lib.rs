@@ -1,13 +1,11 @@
 //! dob-api: a birthday "Hello World" API as a WebAssembly component for Spin.
 //!
-//! `entry` and `store` are the only places that know the Spin SDK.
+//! Only [`host`] knows Spin and WASI.
 
 pub mod api;
 pub mod config;
 pub mod domain;
-// The export's name means nothing to a native linker; native builds are for the tests of all the rest.
-#[cfg(target_family = "wasm")]
-mod entry;
+pub mod host;
 pub mod http;
 pub mod log;
 pub mod store;
