@@ -2,10 +2,6 @@
 
 #![expect(async_fn_in_trait, reason = "a component has one thread: no future has to be Send")]
 
-// The export's name means nothing to a native linker; native builds are for the tests of all the rest.
-#[cfg(target_family = "wasm")]
-mod wasi_p2;
-
 use chrono::{DateTime, NaiveDate};
 use http::{HeaderName, Method};
 use std::hash::{BuildHasher, RandomState};

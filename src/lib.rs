@@ -1,6 +1,7 @@
-//! dob-api: a birthday "Hello World" API as a WebAssembly component for Spin.
+//! dob-api: a birthday "Hello World" API, on whatever host.
 //!
-//! Only [`host`] knows Spin and WASI.
+//! It asks for everything through [`host`]. An adapter, a crate of its own in `src/host`, makes a WebAssembly component of it; only
+//! adapters know Spin and WASI.
 
 pub mod api;
 pub mod config;

@@ -1,8 +1,11 @@
-//! The host that Spin is through SDK 5.2: WASI 0.2, an instance a request, and every call waits for its answer.
+//! The component for WASI 0.2: the service on Spin's SDK 5.2. An instance a request, and every call waits for its answer.
 
-use super::{Connection, DatabaseError, Host, Parameter, Request, Value};
-use crate::api;
-use crate::http::{Answer, Problem};
+// The export's name means nothing to a native linker.
+#![cfg(target_family = "wasm")]
+
+use dob_api::api;
+use dob_api::host::{Connection, DatabaseError, Host, Parameter, Request, Value};
+use dob_api::http::{Answer, Problem};
 use http::{HeaderName, HeaderValue, Method};
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use spin_sdk::pg4::{self, DbValue, ParameterValue, PgError, QueryError};
@@ -34,6 +37,8 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 struct Spin;
+
+struct Pooled(pg4::Connection);
 
 struct Incoming {
     method: Method,
@@ -76,26 +81,25 @@ impl Request for Incoming {
 }
 
 impl Host for Spin {
-    type Connection = pg4::Connection;
+    type Connection = Pooled;
 
     async fn variable(&self, name: &str) -> Option<String> {
         variables::get(name).ok()
     }
 
-    async fn open(&self, address: &str) -> Result<pg4::Connection, DatabaseError> {
-        Ok(pg4::Connection::open(address)?)
+    async fn open(&self, address: &str) -> Result<Pooled, DatabaseError> {
+        pg4::Connection::open(address).map(Pooled).map_err(failed)
     }
 }
 
-impl Connection for pg4::Connection {
+impl Connection for Pooled {
     async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Vec<Value>>, DatabaseError> {
-        let rows = self.query(statement, &sent(parameters))?.rows;
-        Ok(rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect())
+        let rows = self.0.query(statement, &sent(parameters)).map_err(failed)?.rows;
+        Ok(rows.into_iter().map(|row| row.into_iter().map(received).collect()).collect())
     }
 
     async fn execute(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<(), DatabaseError> {
-        self.execute(statement, &sent(parameters))?;
-        Ok(())
+        self.0.execute(statement, &sent(parameters)).map(drop).map_err(failed)
     }
 }
 
@@ -107,29 +111,25 @@ fn sent(parameters: &[Parameter]) -> Vec<ParameterValue> {
     parameters.iter().map(sent).collect()
 }
 
-impl From<DbValue> for Value {
-    fn from(value: DbValue) -> Self {
-        match value {
-            DbValue::DbNull => Self::Null,
-            DbValue::Boolean(value) => Self::Boolean(value),
-            DbValue::Int32(value) => Self::Integer(value),
-            DbValue::Date((year, month, day)) => Self::Date(year, month, day),
-            _ => Self::Other,
-        }
+fn received(value: DbValue) -> Value {
+    match value {
+        DbValue::DbNull => Value::Null,
+        DbValue::Boolean(value) => Value::Boolean(value),
+        DbValue::Int32(value) => Value::Integer(value),
+        DbValue::Date((year, month, day)) => Value::Date(year, month, day),
+        _ => Value::Other,
     }
 }
 
-impl From<PgError> for DatabaseError {
-    fn from(error: PgError) -> Self {
-        match error {
-            PgError::QueryFailed(QueryError::DbError(error)) => {
-                Self::Refused { sqlstate: error.code, message: error.message }
-            }
-            // Spin has no error of its own for a connection that broke during a statement, only text.
-            PgError::QueryFailed(QueryError::Text(message)) => Self::ConnectionLost(message),
-            PgError::ConnectionFailed(message) | PgError::Other(message) => Self::NoConnection(message),
-            PgError::BadParameter(message) | PgError::ValueConversionFailed(message) => Self::Parameter(message),
+fn failed(error: PgError) -> DatabaseError {
+    match error {
+        PgError::QueryFailed(QueryError::DbError(error)) => {
+            DatabaseError::Refused { sqlstate: error.code, message: error.message }
         }
+        // Spin has no error of its own for a connection that broke during a statement, only text.
+        PgError::QueryFailed(QueryError::Text(message)) => DatabaseError::ConnectionLost(message),
+        PgError::ConnectionFailed(message) | PgError::Other(message) => DatabaseError::NoConnection(message),
+        PgError::BadParameter(message) | PgError::ValueConversionFailed(message) => DatabaseError::Parameter(message),
     }
 }
 
