@@ -5,9 +5,8 @@
 	reproducible sbom run test checks terraform emulator overlays k8s observability workflows operations supply-chain rollout documents lab drill bench fuzz clean
 
 TARGET := wasm32-wasip2
-# A build of the component alone: together with the rlib, cargo would leave link-time optimization out. No path of the machine
-# gets into it, so that every build of a commit gives the same bytes.
-COMPONENT := RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" cargo rustc --release --lib --crate-type cdylib --target $(TARGET)
+# No path of the machine gets into the component, so that every build of a commit gives the same bytes.
+COMPONENT := RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" cargo build --profile component --target $(TARGET) --package dob-api-wasi-p2
 LISTEN := 127.0.0.1:3000
 MODULES := terraform/modules
 ROOTS := terraform/global terraform/primary terraform/recovery
@@ -76,14 +75,14 @@ setup-workflows:
 	@scripts/install-packages curl git jq openssl python3 python3-venv shellcheck
 	$(call venv,.venv-workflows,.github/checks/requirements.txt)
 
-# Also the build command in spin.toml: it must need nothing but rustup.
+# Needs nothing but rustup.
 component: ## Build the component
 	@command -v rustup >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs."; exit 1; }
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
 	$(COMPONENT)
 
 reproducible: component ## Build the component of the last commit twice, elsewhere, and compare the bytes with this build
-	@built=$$(sha256sum <target/$(TARGET)/release/dob_api.wasm | cut -d ' ' -f 1) && again=$$(scripts/reproduce) && \
+	@built=$$(sha256sum <target/$(TARGET)/component/dob_api_wasi_p2.wasm | cut -d ' ' -f 1) && again=$$(scripts/reproduce) && \
 		if [ "$$built" = "$$again" ]; then echo "sha256:$$built"; else echo "This build ($$built) is not that of the last commit ($$again): is all committed?"; exit 1; fi
 
 sbom: setup-workflows ## List what the component is made of, as CycloneDX in target/sbom.cdx.json
@@ -97,7 +96,7 @@ run: setup component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or wi
 test: export RUSTC_WORKSPACE_WRAPPER := clippy-driver
 test: setup-test workflows component ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
 	shellcheck scripts/* .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo fmt --check $(HOST)
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo fmt --all --check --manifest-path host-tests/benches/components/Cargo.toml

@@ -1,61 +1,39 @@
 //! The service: parse, decide, store, answer.
 
-use crate::{
-    birthday,
-    config::Config,
-    date_of_birth::DateOfBirth,
-    http::*,
-    log,
-    store::{Failure, Readiness, Store},
-    username::Username,
-};
-use chrono::NaiveDate;
+use crate::config::Config;
+use crate::domain::{DateOfBirth, Username, birthday};
+use crate::host::{Host, Request};
+use crate::http::*;
+use crate::log;
+use crate::store::{Failure, Readiness, Store};
+use http::Method;
+use http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 
 /// The API's description, as it is served.
 const OPENAPI: &str = include_str!("../openapi.json");
 
-/// What a client of an unavailable service should wait before it tries again, in seconds.
-const RETRY_AFTER_S: &str = "2";
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A request, with its body still unread.
-pub struct Request<'a> {
-    /// The method as sent.
-    pub method: &'a str,
-    /// The raw path and query.
-    pub path_with_query: &'a str,
-    /// Reads a header's last value. Each read is a call into the host: ask only for what is needed.
-    pub header: &'a dyn Fn(&str) -> Option<String>,
-    /// Reads the body; called once at most.
-    pub body: &'a dyn Fn() -> Result<Vec<u8>, BodyError>,
-}
-
-/// Why a body could not be had.
-#[derive(Debug, Clone, Copy)]
-pub enum BodyError {
-    /// It has more than [`MAX_BODY_BYTES`].
-    TooLarge,
-    /// It broke off, or its framing is wrong.
-    Broken,
-}
-
-/// Answers one request on the day `today` (UTC).
-pub fn answer(request: &Request, config: &Config, today: NaiveDate) -> Answer {
-    let Some(route) = Route::parse(request.path_with_query) else {
+/// Answers one request.
+pub async fn answer<H: Host>(request: &impl Request, host: &H) -> Answer {
+    let Some(route) = Route::parse(request.path_with_query()) else {
         return Problem::not_found("There is nothing here; see /openapi.json.").into();
     };
-    let store = Store::new(config);
-    let answered = match (Method::parse(request.method), route) {
-        (Method::Options, _) => Ok(Answer::no_content().with("allow", route.allow())),
-        (Method::Get, Route::Hello(segment)) => greet(segment, &store, today),
-        (Method::Put, Route::Hello(segment)) => save(segment, request.body, &store, today),
-        (Method::Get, Route::Healthz) => Ok(Answer::json(r#"{"status":"alive"}"#)),
-        (Method::Get, Route::Readyz) => report(store.readiness()),
-        (Method::Get, Route::OpenApi) => Ok(Answer::json(OPENAPI)),
-        (Method::Put | Method::Other, _) => {
-            Ok(Answer::from(Problem::method_not_allowed(route.allow())).with("allow", route.allow()))
-        }
+    let store = Store::new(host);
+    let answered = match (request.method(), route) {
+        (&Method::OPTIONS, _) => Ok(options(route)),
+        (&Method::GET | &Method::HEAD, Route::Hello(segment)) => greet(segment, &store, host).await,
+        (&Method::PUT, Route::Hello(segment)) => save(segment, request, &store, host).await,
+        (&Method::GET | &Method::HEAD, Route::Healthz) => Ok(json(&Alive { status: "alive" })),
+        (&Method::GET | &Method::HEAD, Route::Readyz) => report(store.readiness().await),
+        (&Method::GET | &Method::HEAD, Route::OpenApi) => Ok(json_text(OPENAPI)),
+        _ => Err(Problem::method_not_allowed(route.allow()).into()),
     };
-    answered.unwrap_or_else(|refusal| refuse(refusal, request, route, config))
+    match answered {
+        Ok(answer) => answer,
+        Err(Refusal::Client(problem)) => problem.into(),
+        Err(Refusal::Service(problem, failure)) => refuse(problem, failure, request, route, host).await,
+    }
 }
 
 /// A refusal: the client's fault, which is only told, or the service's, which is logged as well.
@@ -64,29 +42,44 @@ enum Refusal {
     Service(Problem, Failure),
 }
 
-fn greet(segment: &str, store: &Store, today: NaiveDate) -> Result<Answer, Refusal> {
-    let user = Username::parse(segment).map_err(Problem::bad_request)?;
-    let unknown = || Problem::not_found("No date of birth is saved for this username; PUT one first.");
-    let born = store.find(&user)?.ok_or_else(unknown)?;
-    let message = birthday::greeting(&user, born, today);
-    Ok(Answer::json(format!(r#"{{"message":"{message}"}}"#)))
+fn options(route: Route) -> Answer {
+    let mut answer = no_content();
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+    answer
 }
 
-fn save(
+async fn greet<H: Host>(segment: &str, store: &Store<'_, H>, host: &H) -> Result<Answer, Refusal> {
+    let user = Username::parse(segment).map_err(Problem::bad_request)?;
+    let today = host.today();
+    let unknown = || Problem::not_found("No date of birth is saved for this username; PUT one first.");
+    let born = store.find(&user).await?.ok_or_else(unknown)?;
+    Ok(json(&Greeting { message: birthday::greeting(&user, born, today) }))
+}
+
+async fn save<H: Host>(
     segment: &str,
-    body: &dyn Fn() -> Result<Vec<u8>, BodyError>,
-    store: &Store,
-    today: NaiveDate,
+    request: &impl Request,
+    store: &Store<'_, H>,
+    host: &H,
 ) -> Result<Answer, Refusal> {
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
-    let body = body().map_err(|error| match error {
-        BodyError::TooLarge => Problem::too_large(MAX_BODY_BYTES),
-        BodyError::Broken => Problem::bad_request("The body could not be read to its end."),
-    })?;
-    let text = date_of_birth_text(&body).map_err(Problem::bad_request)?;
-    let born = DateOfBirth::parse(&text, today).map_err(Problem::bad_request)?;
-    store.save(&user, born)?;
-    Ok(Answer::no_content())
+    let text = date_of_birth_text(&body(request).await?).map_err(Problem::bad_request)?;
+    let born = DateOfBirth::parse(&text, host.today()).map_err(Problem::bad_request)?;
+    store.save(&user, born).await?;
+    Ok(no_content())
+}
+
+/// The body up to the limit; a declared length over it is refused unread.
+async fn body(request: &impl Request) -> Result<Vec<u8>, Problem> {
+    let declared = request.header(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
+    if declared > MAX_BODY_BYTES as u64 {
+        return Err(Problem::too_large(MAX_BODY_BYTES));
+    }
+    match request.body(MAX_BODY_BYTES).await {
+        Some(body) if body.len() > MAX_BODY_BYTES => Err(Problem::too_large(MAX_BODY_BYTES)),
+        Some(body) => Ok(body),
+        None => Err(Problem::bad_request("The body could not be read to its end.")),
+    }
 }
 
 fn report(readiness: Readiness) -> Result<Answer, Refusal> {
@@ -101,21 +94,33 @@ fn report(readiness: Readiness) -> Result<Answer, Refusal> {
                 .with_member("replica", replica);
             Err(Refusal::Service(problem, failure))
         }
-        _ => Ok(Answer::json(format!(r#"{{"status":"ready","primary":"{primary}","replica":"{replica}"}}"#))),
+        _ => Ok(json(&Ready { status: "ready", primary, replica })),
     }
 }
 
-fn refuse(refusal: Refusal, request: &Request, route: Route, config: &Config) -> Answer {
-    match refusal {
-        Refusal::Client(problem) => problem.into(),
-        Refusal::Service(problem, failure) => {
-            let answer = Answer::from(problem);
-            let request_id = log::request_id((request.header)("x-request-id"));
-            log::failure(&request_id, request.method, route.template(), answer.status, &failure, config);
-            let answer = answer.with("x-request-id", request_id);
-            if answer.status == 503 { answer.with("retry-after", RETRY_AFTER_S) } else { answer }
-        }
-    }
+/// Tells the client its request id, under which the log says what failed.
+async fn refuse(
+    problem: Problem,
+    failure: Failure,
+    request: &impl Request,
+    route: Route<'_>,
+    host: &impl Host,
+) -> Answer {
+    let mut answer = Answer::from(problem);
+    let request_id = log::request_id(request.header(&X_REQUEST_ID), || host.number());
+    let line = log::Line {
+        level: "error",
+        request_id: &request_id,
+        method: request.method().as_str(),
+        route: route.template(),
+        status: answer.status().as_u16(),
+        failed: failure.step,
+        sqlstate: failure.sqlstate.as_deref(),
+        message: &Config::new(host).redact(&failure.message).await,
+    };
+    host.log(&line.to_json());
+    answer.headers_mut().extend(HeaderValue::try_from(request_id).ok().map(|id| (X_REQUEST_ID, id)));
+    answer
 }
 
 impl From<Problem> for Refusal {

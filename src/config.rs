@@ -2,6 +2,7 @@
 //!
 //! The host sets no time limit of any kind, so every limit lives in the connection string.
 
+use crate::host::Host;
 use std::fmt::{self, Write};
 
 /// How long one host may take to accept a TCP connection, in seconds (the driver takes whole seconds).
@@ -38,12 +39,30 @@ const ADMIN: [&str; 2] = ["pg_admin_user", "pg_admin_password"];
 /// Longest text that [`Config::redact`] lets through, in characters.
 const MAX_REDACTED: usize = 500;
 
-/// Reads one of the component's variables; `None` when the host can't resolve it.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
-
 /// The service's configuration, read when it is needed.
-pub struct Config<'a> {
-    lookup: Lookup<'a>,
+pub struct Config<'a, H> {
+    host: &'a H,
+}
+
+/// Where the birthdays are, and who may read and save them.
+#[derive(Clone)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// The role that serves requests.
+    pub role: Role,
+    hosts: Vec<String>,
+    port: u16,
+    sslmode: &'static str,
+}
+
+/// A role that logs in with a password.
+#[derive(Clone)]
+pub struct Role {
+    /// Its name.
+    pub name: String,
+    /// Its password.
+    pub password: String,
 }
 
 /// Which host of the primary list is a replica.
@@ -66,107 +85,116 @@ pub struct ConfigError {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(String);
 
-/// The role that serves requests.
-pub struct Role {
-    /// Its name.
-    pub name: String,
-    /// Its password.
-    pub password: String,
+/// The values of the variable `connection`, as they are.
+struct Connection {
+    host_a: String,
+    host_b: String,
+    port: String,
+    database: String,
+    user: String,
+    password: String,
+    sslmode: String,
 }
 
-impl<'a> Config<'a> {
-    /// A configuration that reads its variables through `lookup`.
-    pub fn new(lookup: Lookup<'a>) -> Self {
-        Self { lookup }
+impl<'a, H: Host> Config<'a, H> {
+    /// A configuration whose variables this host has.
+    pub fn new(host: &'a H) -> Self {
+        Self { host }
+    }
+
+    /// The database that holds the birthdays.
+    pub async fn database(&self) -> Result<Database, ConfigError> {
+        Database::parse(&self.variable("connection").await?)
     }
 
     /// The primary: whichever host of the primary list accepts writes.
-    pub fn primary(&self) -> Result<Address, ConfigError> {
-        Ok(self.connection()?.writable(SERVING))
+    pub async fn primary(&self) -> Result<Address, ConfigError> {
+        Ok(self.database().await?.primary())
     }
 
     /// The hosts of the replica list, one address each so that the caller can stop between them; a host of the primary
     /// list that is known to be a replica goes first.
-    pub fn replicas(&self, known: Option<Replica>) -> Result<Vec<Address>, ConfigError> {
-        let mut hosts = hosts(REPLICAS, self.values("replicas")?)?;
-        let connection = self.connection()?;
-        let replica = match known {
-            Some(Replica::FirstHost) => connection.hosts.first(),
-            Some(Replica::LastHost) => connection.hosts.last(),
-            None => None,
-        };
-        hosts.sort_by_key(|host| Some(host) != replica);
-        let address = |host| connection.address(&[host], "any", SERVING);
-        Ok(hosts.into_iter().map(address).collect())
+    pub async fn replicas(&self, known: Option<Replica>) -> Result<Vec<Address>, ConfigError> {
+        let hosts = replica_hosts(&self.variable("replicas").await?)?;
+        Ok(self.database().await?.replicas(hosts, known))
     }
 
-    /// The primary as the administrator, in `database`; `None` without administrator credentials.
-    pub fn admin(&self, database: &str) -> Result<Option<Address>, ConfigError> {
-        let [name, password]: [String; ADMIN.len()] = self.values("admin")?;
-        if name.is_empty() {
-            return Ok(None);
-        }
-        let (role, database) = (Role { name, password }, database.to_owned());
-        let connection = Connection { role, database, ..self.connection()? };
-        Ok(Some(connection.writable(PREPARING)))
-    }
-
-    /// The role that serves requests.
-    pub fn role(&self) -> Result<Role, ConfigError> {
-        Ok(self.connection()?.role)
-    }
-
-    /// The database that holds the birthdays.
-    pub fn database(&self) -> Result<String, ConfigError> {
-        Ok(self.connection()?.database)
+    /// The administrator, where there are credentials of one.
+    pub async fn admin(&self) -> Result<Option<Role>, ConfigError> {
+        Role::admin(&self.variable("admin").await?)
     }
 
     /// `text` cut to a line's length, with every configured password replaced by `***`.
-    pub fn redact(&self, text: &str) -> String {
-        let serving = self.values("connection").map(|values: [String; CONNECTION.len()]| values[5].clone());
-        let admin = self.values("admin").map(|values: [String; ADMIN.len()]| values[1].clone());
-        let mut text = text.to_owned();
-        for secret in [serving, admin].into_iter().flatten().filter(|secret| !secret.is_empty()) {
-            text = text.replace(&secret, "***").replace(&percent_encoded(&secret), "***");
-        }
-        text.chars().take(MAX_REDACTED).collect()
+    pub async fn redact(&self, text: &str) -> String {
+        let connection = self.variable("connection").await.and_then(|values| Connection::parse(&values));
+        let admin = self.variable("admin").await.and_then(|values| Role::parse(&values));
+        let passwords = [connection.map(|connection| connection.password), admin.map(|admin| admin.password)];
+        redacted(text, passwords.into_iter().flatten())
     }
 
-    fn connection(&self) -> Result<Connection, ConfigError> {
-        let [host_a, host_b, port, database, name, password, sslmode] = self.values("connection")?;
-        let hosts = hosts([CONNECTION[0], CONNECTION[1]], [host_a, host_b])?;
+    async fn variable(&self, name: &'static str) -> Result<String, ConfigError> {
+        valid(name, "a value that the host can resolve", self.host.variable(name).await)
+    }
+}
+
+impl Connection {
+    fn parse(values: &str) -> Result<Self, ConfigError> {
+        let values: [String; CONNECTION.len()] = lines("connection", values)?;
+        let [host_a, host_b, port, database, user, password, sslmode] = values;
+        Ok(Self { host_a, host_b, port, database, user, password, sslmode })
+    }
+}
+
+impl Role {
+    /// The administrator; `None` where the name is empty.
+    fn admin(values: &str) -> Result<Option<Self>, ConfigError> {
+        Ok(Some(Self::parse(values)?).filter(|admin| !admin.name.is_empty()))
+    }
+
+    fn parse(values: &str) -> Result<Self, ConfigError> {
+        let [name, password]: [String; ADMIN.len()] = lines("admin", values)?;
+        Ok(Self { name, password })
+    }
+}
+
+impl Database {
+    /// What the variable `connection` says.
+    pub fn parse(values: &str) -> Result<Self, ConfigError> {
+        let Connection { host_a, host_b, port, database, user, password, sslmode } = Connection::parse(values)?;
+        let hosts = hosts([("pg_host_a", host_a), ("pg_host_b", host_b)])?;
         if hosts.is_empty() {
             return Err(ConfigError { variable: "pg_host_a", expected: "the primary's host name" });
         }
-        Ok(Connection {
+        Ok(Self {
             hosts,
             port: valid("pg_port", "a port number from 1 to 65535", port.parse().ok().filter(|port| *port != 0))?,
-            database: valid("pg_database", "a value", Some(database).filter(|name| !name.is_empty()))?,
-            role: Role { name: valid("pg_user", "a value", Some(name).filter(|name| !name.is_empty()))?, password },
+            name: valid("pg_database", "a value", Some(database).filter(|name| !name.is_empty()))?,
+            role: Role { name: valid("pg_user", "a value", Some(user).filter(|name| !name.is_empty()))?, password },
             sslmode: valid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
         })
     }
 
-    /// The values that one of the component's variables carries.
-    fn values<const N: usize>(&self, variable: &'static str) -> Result<[String; N], ConfigError> {
-        let lines = valid(variable, "a value that the host can resolve", (self.lookup)(variable))?;
-        let values: Vec<String> = lines.split('\n').map(str::to_owned).collect();
-        valid(variable, "made of values without line breaks", values.try_into().ok())
+    /// Whichever host accepts writes.
+    pub fn primary(&self) -> Address {
+        self.address(&self.hosts, "read-write", SERVING)
     }
-}
 
-/// What the connection strings of one application have in common.
-struct Connection {
-    hosts: Vec<String>,
-    port: u16,
-    database: String,
-    role: Role,
-    sslmode: &'static str,
-}
+    /// The primary as the administrator, in the database of this name.
+    pub fn administered(&self, admin: &Role, name: &str) -> Address {
+        let database = Self { role: admin.clone(), name: name.to_owned(), ..self.clone() };
+        database.address(&self.hosts, "read-write", PREPARING)
+    }
 
-impl Connection {
-    fn writable(&self, limits: Limits) -> Address {
-        self.address(&self.hosts, "read-write", limits)
+    fn replicas(&self, mut hosts: Vec<String>, known: Option<Replica>) -> Vec<Address> {
+        let replica = match known {
+            Some(Replica::FirstHost) => self.hosts.first(),
+            Some(Replica::LastHost) => self.hosts.last(),
+            None => None,
+        };
+        if let Some(position) = hosts.iter().position(|host| Some(host) == replica) {
+            hosts.swap(0, position);
+        }
+        hosts.into_iter().map(|host| self.address(&[host], "any", SERVING)).collect()
     }
 
     /// The URL form: Spin 3.6 checks the second host of the key-value form against the wrong port.
@@ -185,7 +213,7 @@ impl Connection {
             user = percent_encoded(&self.role.name),
             password = percent_encoded(&self.role.password),
             hosts = hosts.join(","),
-            database = percent_encoded(&self.database),
+            database = percent_encoded(&self.name),
             sslmode = self.sslmode,
             statement_ms = limits.statement_ms,
             lock_ms = limits.lock_ms,
@@ -193,19 +221,38 @@ impl Connection {
     }
 }
 
+fn replica_hosts(values: &str) -> Result<Vec<String>, ConfigError> {
+    let [host_a, host_b]: [String; REPLICAS.len()] = lines("replicas", values)?;
+    hosts([("pg_replica_host_a", host_a), ("pg_replica_host_b", host_b)])
+}
+
 /// The hosts that are set.
-fn hosts(variables: [&'static str; 2], values: [String; 2]) -> Result<Vec<String>, ConfigError> {
+fn hosts(values: [(&'static str, String); 2]) -> Result<Vec<String>, ConfigError> {
     let is_name = |host: &String| {
         !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
     };
-    let mut hosts = Vec::with_capacity(variables.len());
-    for (variable, host) in variables.into_iter().zip(values) {
+    let mut hosts = Vec::with_capacity(values.len());
+    for (variable, host) in values {
         let host = valid(variable, "a host name or an IPv4 address", Some(host).filter(is_name))?;
         if host != NO_HOST {
             hosts.push(host);
         }
     }
     Ok(hosts)
+}
+
+/// The values that one of the component's variables carries.
+fn lines<const N: usize>(variable: &'static str, values: &str) -> Result<[String; N], ConfigError> {
+    let values: Vec<String> = values.split('\n').map(str::to_owned).collect();
+    valid(variable, "made of values without line breaks", values.try_into().ok())
+}
+
+fn redacted(text: &str, passwords: impl Iterator<Item = String>) -> String {
+    let mut text = text.to_owned();
+    for password in passwords.filter(|password| !password.is_empty()) {
+        text = text.replace(&password, "***").replace(&percent_encoded(&password), "***");
+    }
+    text.chars().take(MAX_REDACTED).collect()
 }
 
 fn sslmode_of(mode: &str) -> Option<&'static str> {
@@ -246,7 +293,8 @@ fn percent_encoded(value: &str) -> String {
 mod tests {
     use super::*;
 
-    fn variables<'a>(changed: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+    /// What `spin.toml` makes of the application's variables.
+    fn variable(name: &str, changed: &[(&str, &str)]) -> String {
         let defaults = [
             ("pg_host_a", "db-a.internal"),
             ("pg_port", "5432"),
@@ -257,13 +305,15 @@ mod tests {
             ("pg_admin_user", ""),
             ("pg_admin_password", ""),
         ];
-        let value = move |name: &str| {
-            changed.iter().chain(&defaults).find(|(key, _)| *key == name).map_or(NO_HOST, |(_, value)| *value)
+        let value = |name: &&str| {
+            changed.iter().chain(&defaults).find(|(key, _)| key == name).map_or(NO_HOST, |(_, value)| *value)
         };
-        move |variable| {
-            let names = carried().into_iter().find(|(name, _)| *name == variable)?.1;
-            Some(names.iter().map(|name| value(name)).collect::<Vec<_>>().join("\n"))
-        }
+        let names = carried().into_iter().find(|(variable, _)| *variable == name).unwrap().1;
+        names.iter().map(value).collect::<Vec<_>>().join("\n")
+    }
+
+    fn database(changed: &[(&str, &str)]) -> Result<Database, String> {
+        Database::parse(&variable("connection", changed)).map_err(|error| error.to_string())
     }
 
     fn carried() -> [(&'static str, &'static [&'static str]); 3] {
@@ -288,8 +338,7 @@ mod tests {
     }
 
     fn primary(changed: &[(&str, &str)]) -> Result<String, String> {
-        let lookup = variables(changed);
-        Config::new(&lookup).primary().map(|address| address.0).map_err(|error| error.to_string())
+        database(changed).map(|database| database.primary().0)
     }
 
     #[test]
@@ -342,16 +391,16 @@ mod tests {
 
     #[test]
     fn replicas_are_read_one_at_a_time_and_are_optional() {
-        let lookup = variables(&[]);
-        assert!(Config::new(&lookup).replicas(None).is_ok_and(|replicas| replicas.is_empty()));
+        assert_eq!(replica_hosts(&variable("replicas", &[])), Ok(vec![]));
         let hosts = [("pg_host_a", "a"), ("pg_host_b", "b"), ("pg_replica_host_a", "b"), ("pg_replica_host_b", "a")];
-        let lookup = variables(&hosts);
+        let replicas = replica_hosts(&variable("replicas", &hosts)).unwrap();
+        let database = database(&hosts).ok().unwrap();
         for (known, order) in [
             (None, ["b:5432", "a:5432"]),
             (Some(Replica::FirstHost), ["a:5432", "b:5432"]),
             (Some(Replica::LastHost), ["b:5432", "a:5432"]),
         ] {
-            let replicas = Config::new(&lookup).replicas(known).unwrap_or_default();
+            let replicas = database.replicas(replicas.clone(), known);
             let hosts: Vec<_> = replicas.iter().filter_map(|replica| replica.0.split(['@', '/']).nth(3)).collect();
             assert_eq!(hosts, order, "{known:?}");
             assert!(replicas.iter().all(|replica| replica.0.contains("target_session_attrs=any")));
@@ -360,17 +409,19 @@ mod tests {
 
     #[test]
     fn passwords_are_redacted_as_they_are_and_as_the_address_has_them() {
-        let lookup = variables(&[("pg_password", "p@ss"), ("pg_admin_password", "root")]);
-        let redacted = Config::new(&lookup).redact("p@ss p%40ss root user");
+        let changed = [("pg_password", "p@ss"), ("pg_admin_password", "root")];
+        let serving = Connection::parse(&variable("connection", &changed)).ok().unwrap().password;
+        let admin = Role::parse(&variable("admin", &changed)).ok().unwrap().password;
+        let redacted = redacted("p@ss p%40ss root user", [serving, admin].into_iter());
         assert_eq!(redacted, "*** *** *** user");
     }
 
     #[test]
     fn the_administrator_is_optional_and_chooses_the_database() {
-        let lookup = variables(&[]);
-        assert!(matches!(Config::new(&lookup).admin("postgres"), Ok(None)));
-        let lookup = variables(&[("pg_admin_user", "admin"), ("pg_admin_password", "root")]);
-        let Ok(Some(address)) = Config::new(&lookup).admin("postgres") else { panic!("no address") };
+        assert!(Role::admin(&variable("admin", &[])).is_ok_and(|admin| admin.is_none()));
+        let admin = Role::admin(&variable("admin", &[("pg_admin_user", "admin"), ("pg_admin_password", "root")]));
+        let Ok(Some(admin)) = admin else { panic!("no administrator") };
+        let address = database(&[]).ok().unwrap().administered(&admin, "postgres");
         assert!(address.0.starts_with("postgres://admin:root@db-a.internal:5432/postgres?"), "{}", address.0);
         assert!(address.0.ends_with("statement_timeout%3D3000%20-c%20lock_timeout%3D3000"), "{}", address.0);
     }

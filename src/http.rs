@@ -1,9 +1,11 @@
-//! HTTP as the contract words it: routes in, answers out. Nothing here knows Spin or SQL.
+//! HTTP as the contract words it: routes in, answers out. Nothing here knows the host or SQL.
 
 mod answer;
 mod body;
+mod problem;
 mod route;
 
-pub use answer::{Answer, Problem, json_string};
+pub use answer::{Alive, Answer, Greeting, Ready, json, json_text, no_content, to_json};
 pub use body::{MAX_BODY_BYTES, date_of_birth_text};
-pub use route::{Method, Route};
+pub use problem::Problem;
+pub use route::Route;

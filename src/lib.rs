@@ -1,15 +1,12 @@
-//! dob-api: a birthday "Hello World" API as a WebAssembly component for Spin.
+//! dob-api: a birthday "Hello World" API, on whatever host.
 //!
-//! `entry` and `store` are the only places that know the Spin SDK.
+//! It asks for everything through [`host`]. An adapter, a crate of its own in `src/host`, makes a WebAssembly component of it; only
+//! adapters know Spin and WASI.
 
 pub mod api;
-pub mod birthday;
 pub mod config;
-pub mod date_of_birth;
-// The export's name means nothing to a native linker; native builds are for the tests of all the rest.
-#[cfg(target_family = "wasm")]
-mod entry;
+pub mod domain;
+pub mod host;
 pub mod http;
 pub mod log;
 pub mod store;
-pub mod username;

@@ -1,4 +1,4 @@
-//! The store: birthdays in PostgreSQL, through the Spin host.
+//! The store: birthdays in PostgreSQL, through the host.
 //!
 //! One connection and one statement a request. The host's pool does not roll back, so there are no transactions here,
 //! and Spin 4.0.2 never answers a query without rows, so every query returns exactly one (`session.rs` insists).
@@ -11,9 +11,9 @@ pub use failure::Failure;
 pub use schema::Readiness;
 
 use crate::config::{Config, Replica};
-use crate::{date_of_birth::DateOfBirth, username::Username};
+use crate::domain::{DateOfBirth, Username};
+use crate::host::{Connection, Host, Parameter, Value};
 use session::Session;
-use spin_sdk::pg4::{DbValue, ParameterValue};
 use std::time::{Duration, Instant};
 
 /// Saves or updates; a date that is stored already is only read, so that nothing is written.
@@ -41,56 +41,61 @@ const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3950);
 const ASK_REPLICA_UNTIL: Duration = Duration::from_millis(4500);
 
 /// The birthdays, for the length of one request.
-pub struct Store<'a> {
-    config: &'a Config<'a>,
+pub struct Store<'a, H> {
+    host: &'a H,
+    config: Config<'a, H>,
     opened: Instant,
 }
 
-impl<'a> Store<'a> {
+impl<'a, H: Host> Store<'a, H> {
     /// A store whose time limits count from now.
-    pub fn new(config: &'a Config<'a>) -> Self {
-        Self { config, opened: Instant::now() }
+    pub fn new(host: &'a H) -> Self {
+        Self { host, config: Config::new(host), opened: host.clock() }
     }
 
     /// Saves the date of birth on the primary; durable there when this returns.
-    pub fn save(&self, user: &Username, born: DateOfBirth) -> Result<(), Failure> {
+    pub async fn save(&self, user: &Username, born: DateOfBirth) -> Result<(), Failure> {
         let (year, month, day) = born.year_month_day();
-        let parameters = [ParameterValue::Str(user.key()), ParameterValue::Date((year, month as u8, day as u8))];
-        self.on_primary(|session| session.execute("save", SAVE, &parameters))
+        let user = user.key();
+        let parameters = [Parameter::Text(&user), Parameter::Date(year, month as u8, day as u8)];
+        self.on_primary(async |session| session.execute("save", SAVE, &parameters).await).await
     }
 
     /// The user's date of birth: from the primary, or from a replica while the primary can't be reached.
-    pub fn find(&self, user: &Username) -> Result<Option<DateOfBirth>, Failure> {
-        let user = [ParameterValue::Str(user.key())];
+    pub async fn find(&self, user: &Username) -> Result<Option<DateOfBirth>, Failure> {
+        let user = user.key();
         let mut from_demoted = None;
-        let found = self.on_primary(|session| {
-            let (found, in_recovery) = find(session, &user)?;
+        let found = self.on_primary(async |session| {
+            let (found, in_recovery) = find(session, &user).await?;
             if in_recovery {
                 from_demoted = Some(found);
                 return Err(Failure::not_primary("find"));
             }
             Ok(found)
         });
-        match (found, from_demoted) {
+        match (found.await, from_demoted) {
             (Ok(found), _) => Ok(found),
             (Err(_), Some(found)) => Ok(found),
             (Err(failure), None) => {
-                let found = self.on_replicas(failure.replica(), |session| find(session, &user));
+                let found = self.on_replicas(failure.replica(), async |session| find(session, &user).await).await;
                 found.map_or(Err(failure), |(found, _)| Ok(found))
             }
         }
     }
 
     /// Runs `work` on the primary; again where the pooled connection turned out dead or its server demoted.
-    fn on_primary<T>(&self, mut work: impl FnMut(&Session) -> Result<T, Failure>) -> Result<T, Failure> {
-        let address = self.config.primary()?;
+    async fn on_primary<T>(
+        &self,
+        mut work: impl AsyncFnMut(&Session<H::Connection>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let address = self.config.primary().await?;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let session = Session::open(&address)?;
-            match work(&session) {
-                Err(failure) if attempts < failure.attempts() && self.opened.elapsed() < RETRY_UNTIL => {
-                    session.discard();
+            let session = Session::open(self.host, &address).await?;
+            match work(&session).await {
+                Err(failure) if attempts < failure.attempts() && self.elapsed() < RETRY_UNTIL => {
+                    session.discard().await;
                 }
                 result => return result,
             }
@@ -98,34 +103,42 @@ impl<'a> Store<'a> {
     }
 
     /// Runs `work` on the first replica that answers; `Err` with the last failure when none does.
-    fn on_replicas<T>(
+    async fn on_replicas<T>(
         &self,
         known: Option<Replica>,
-        work: impl Fn(&Session) -> Result<T, Failure>,
+        work: impl AsyncFn(&Session<H::Connection>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut last = Failure::no_replica();
         let mut until = if known == Some(Replica::LastHost) { ASK_REPLICA_UNTIL } else { TRY_REPLICA_UNTIL };
-        for address in self.config.replicas(known)? {
-            if self.opened.elapsed() > until {
+        for address in self.config.replicas(known).await? {
+            if self.elapsed() > until {
                 break;
             }
             until = TRY_REPLICA_UNTIL;
-            match Session::open(&address).and_then(|session| work(&session)) {
+            let answered = match Session::open(self.host, &address).await {
+                Ok(session) => work(&session).await,
+                Err(failure) => Err(failure),
+            };
+            match answered {
                 Ok(done) => return Ok(done),
                 Err(failure) => last = failure,
             }
         }
         Err(last)
     }
+
+    fn elapsed(&self) -> Duration {
+        self.host.clock().duration_since(self.opened)
+    }
 }
 
 /// The stored date, if any, and whether the server that said so is a replica.
-fn find(session: &Session, user: &[ParameterValue]) -> Result<(Option<DateOfBirth>, bool), Failure> {
-    match session.one_row("find", FIND, user)?.as_slice() {
-        [DbValue::DbNull, DbValue::Boolean(in_recovery)] => Ok((None, *in_recovery)),
-        [DbValue::Date((year, month, day)), DbValue::Boolean(in_recovery)] => {
-            DateOfBirth::stored(*year, (*month).into(), (*day).into())
-                .map(|born| (Some(born), *in_recovery))
+async fn find<C: Connection>(session: &Session<C>, user: &str) -> Result<(Option<DateOfBirth>, bool), Failure> {
+    match session.one_row("find", FIND, &[Parameter::Text(user)]).await?[..] {
+        [Value::Null, Value::Boolean(in_recovery)] => Ok((None, in_recovery)),
+        [Value::Date(year, month, day), Value::Boolean(in_recovery)] => {
+            DateOfBirth::stored(year, month.into(), day.into())
+                .map(|born| (Some(born), in_recovery))
                 .ok_or_else(|| Failure::unexpected("find"))
         }
         _ => Err(Failure::unexpected("find")),

@@ -314,7 +314,7 @@ def publish(fake, tmp_path):
     """Publishes a component where the registry has an image with this layer, or none, and Spin says this."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/publish", tmp_path / "scripts")
-    component = tmp_path / "target/wasm32-wasip2/release/dob_api.wasm"
+    component = tmp_path / "target/wasm32-wasip2/component/dob_api_wasi_p2.wasm"
     component.parent.mkdir(parents=True)
     component.write_bytes(b"component")
 

@@ -70,7 +70,7 @@ def test_a_tag_is_the_version_in_both_manifests(run):
 
 
 def test_what_is_released_has_checksums(run):
-    component = run.folder / "target/wasm32-wasip2/release/dob_api.wasm"
+    component = run.folder / "target/wasm32-wasip2/component/dob_api_wasi_p2.wasm"
     component.parent.mkdir(parents=True)
     component.write_bytes(b"component")
     assert run("release", "Gather").code != 0, "without its bill of materials"
@@ -79,7 +79,7 @@ def test_what_is_released_has_checksums(run):
     gathered = run("release", "Gather")
     assert gathered.code == 0, gathered.said
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=run.folder / "release", check=True)
-    assert "dob_api.wasm" in gathered.summary and "sbom.cdx.json" in gathered.summary
+    assert "dob_api_wasi_p2.wasm" in gathered.summary and "sbom.cdx.json" in gathered.summary
 
 
 @pytest.mark.parametrize("tag, code", [("v1.20.3", 0), ("main", 1), ("v1", 1), ("v1.2.3-rc1", 1), ("v1.2.3;true", 1)])

@@ -5,9 +5,8 @@
 #![no_main]
 
 use chrono::NaiveDate;
-use dob_api::date_of_birth::DateOfBirth;
+use dob_api::domain::{DateOfBirth, Username, username::MAX_LETTERS};
 use dob_api::http::{Route, date_of_birth_text};
-use dob_api::username::{MAX_LETTERS, Username};
 use libfuzzer_sys::fuzz_target;
 
 /// 29 February 2024: the day that every date of birth must be before.

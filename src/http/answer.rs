@@ -1,116 +1,75 @@
-//! What goes back to the client: a result, or a problem (RFC 9457).
+//! What goes back to the client, and the documents in it.
 
-use std::{borrow::Cow, fmt::Write};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{Response, StatusCode};
+use serde::Serialize;
+use std::borrow::Cow;
 
-/// A complete HTTP answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// All headers but those of the connection.
-    pub headers: Vec<(&'static str, String)>,
-    /// The body; empty where the status has none.
-    pub body: Cow<'static, str>,
+/// A complete answer, but for the headers of the connection. The body is empty where the status has none.
+pub type Answer = Response<Cow<'static, str>>;
+
+/// What `GET /hello/<username>` answers.
+#[derive(Serialize)]
+pub struct Greeting {
+    /// The greeting.
+    pub message: String,
 }
 
-/// An error as `application/problem+json`.
-pub struct Problem {
-    status: u16,
-    title: &'static str,
-    detail: String,
-    members: Vec<(&'static str, &'static str)>,
+/// What `/healthz` answers.
+#[derive(Serialize)]
+pub struct Alive {
+    /// `alive`.
+    pub status: &'static str,
 }
 
-impl Answer {
-    /// `204` without a body.
-    pub fn no_content() -> Self {
-        Self::new(204, None, Cow::Borrowed(""))
-    }
-
-    /// `200` with a JSON document.
-    pub fn json(document: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(200, Some("application/json"), document.into())
-    }
-
-    /// Adds a header.
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    fn new(status: u16, content_type: Option<&str>, body: Cow<'static, str>) -> Self {
-        let answer = Self { status, headers: Vec::with_capacity(6), body }
-            .with("cache-control", "no-store")
-            .with("x-content-type-options", "nosniff");
-        match content_type {
-            Some(content_type) => {
-                let length = answer.body.len().to_string();
-                answer.with("content-type", content_type).with("content-length", length)
-            }
-            None => answer,
-        }
-    }
+/// What `/readyz` answers where greetings can be read.
+#[derive(Serialize)]
+pub struct Ready {
+    /// `ready`.
+    pub status: &'static str,
+    /// `ready` or `not ready`.
+    pub primary: &'static str,
+    /// `ready`, `not ready` or `not configured`.
+    pub replica: &'static str,
 }
 
-impl Problem {
-    /// `400`: the detail says what to change.
-    pub fn bad_request(detail: impl ToString) -> Self {
-        Self::new(400, "Bad Request", detail)
-    }
-
-    /// `404`.
-    pub fn not_found(detail: &str) -> Self {
-        Self::new(404, "Not Found", detail)
-    }
-
-    /// `405`; the caller adds `Allow`.
-    pub fn method_not_allowed(allow: &str) -> Self {
-        Self::new(405, "Method Not Allowed", format!("Use one of {allow}."))
-    }
-
-    /// `413`.
-    pub fn too_large(limit: usize) -> Self {
-        Self::new(413, "Content Too Large", format!("The body may have at most {limit} bytes."))
-    }
-
-    /// `500`.
-    pub fn internal() -> Self {
-        Self::new(500, "Internal Server Error", "The service has a fault; it has been logged under the request id.")
-    }
-
-    /// `503`; the caller adds `Retry-After`.
-    pub fn unavailable(detail: &str) -> Self {
-        Self::new(503, "Service Unavailable", detail)
-    }
-
-    /// Adds an extension member (RFC 9457, 3.2).
-    pub fn with_member(mut self, name: &'static str, value: &'static str) -> Self {
-        self.members.push((name, value));
-        self
-    }
-
-    fn new(status: u16, title: &'static str, detail: impl ToString) -> Self {
-        Self { status, title, detail: detail.to_string(), members: Vec::new() }
-    }
+/// `204` without a body.
+pub fn no_content() -> Answer {
+    answer(StatusCode::NO_CONTENT, Cow::Borrowed(""))
 }
 
-impl From<Problem> for Answer {
-    /// Titles, details and members are our own words, none of which needs escaping but the detail.
-    fn from(problem: Problem) -> Self {
-        let Problem { status, title, detail, members } = problem;
-        let detail = json_string(&detail);
-        let mut body = format!(r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":{detail}"#);
-        for (name, value) in members {
-            let _ = write!(body, r#","{name}":"{value}""#);
-        }
-        body.push('}');
-        Answer::new(status, Some("application/problem+json"), body.into())
-    }
+/// `200` with a document.
+pub fn json(document: &impl Serialize) -> Answer {
+    with_document(StatusCode::OK, "application/json", to_json(document).into())
 }
 
-/// The text as a JSON string, quotes included.
-pub fn json_string(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default()
+/// `200` with a document that is written already.
+pub fn json_text(document: &'static str) -> Answer {
+    with_document(StatusCode::OK, "application/json", document.into())
+}
+
+/// The document as JSON. Ours are structs of texts and numbers, which can always be written.
+pub fn to_json(document: &impl Serialize) -> String {
+    serde_json::to_string(document).unwrap_or_default()
+}
+
+/// An answer with a body.
+pub(super) fn with_document(status: StatusCode, content_type: &'static str, document: Cow<'static, str>) -> Answer {
+    let length = document.len().into();
+    let mut answer = answer(status, document);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_LENGTH, length);
+    answer
+}
+
+fn answer(status: StatusCode, body: Cow<'static, str>) -> Answer {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
 }
 
 #[cfg(test)]
@@ -118,21 +77,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_json_with_the_four_members_and_its_extensions() {
-        let problem = Problem::bad_request("write \"YYYY-MM-DD\"").with_member("primary", "ready");
-        let answer = Answer::from(problem);
-        assert_eq!(
-            answer.body,
-            r#"{"type":"about:blank","title":"Bad Request","status":400,"detail":"write \"YYYY-MM-DD\"","primary":"ready"}"#
-        );
-        let length = answer.body.len().to_string();
-        assert!(answer.headers.contains(&("content-type", "application/problem+json".to_owned())));
-        assert!(answer.headers.contains(&("content-length", length)));
+    fn no_content_has_no_length() {
+        let answer = no_content();
+        let headers = answer.headers();
+        assert!(headers.keys().all(|name| !name.as_str().starts_with("content-")), "{headers:?}");
     }
 
     #[test]
-    fn no_content_has_no_length() {
-        let headers = Answer::no_content().headers;
-        assert!(headers.iter().all(|(name, _)| !name.starts_with("content-")), "{headers:?}");
+    fn a_document_is_written_as_the_contract_has_it() {
+        let message = "Hello, Ann! Happy birthday!".to_owned();
+        assert_eq!(json(&Greeting { message }).body(), r#"{"message":"Hello, Ann! Happy birthday!"}"#);
+        assert_eq!(json(&Alive { status: "alive" }).body(), r#"{"status":"alive"}"#);
+        let ready = json(&Ready { status: "ready", primary: "ready", replica: "not configured" });
+        assert_eq!(ready.body(), r#"{"status":"ready","primary":"ready","replica":"not configured"}"#);
+        assert_eq!(ready.headers()["content-length"], ready.body().len().to_string());
     }
 }

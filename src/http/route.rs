@@ -1,18 +1,5 @@
 //! Which resource a request names, and what may be done with it.
 
-/// A method, as far as the contract tells them apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// `GET`, and `HEAD`: the host leaves the body out.
-    Get,
-    /// `PUT`.
-    Put,
-    /// `OPTIONS`.
-    Options,
-    /// Any other.
-    Other,
-}
-
 /// A resource of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route<'a> {
@@ -24,18 +11,6 @@ pub enum Route<'a> {
     Readyz,
     /// `/openapi.json`.
     OpenApi,
-}
-
-impl Method {
-    /// Methods are case-sensitive (RFC 9110, 9.1).
-    pub fn parse(method: &str) -> Self {
-        match method {
-            "GET" | "HEAD" => Self::Get,
-            "PUT" => Self::Put,
-            "OPTIONS" => Self::Options,
-            _ => Self::Other,
-        }
-    }
 }
 
 impl<'a> Route<'a> {

@@ -1,7 +1,7 @@
 //! Why the store could not do its work.
 
 use crate::config::{ConfigError, Replica};
-use spin_sdk::pg4::{PgError, QueryError};
+use crate::host::DatabaseError;
 
 /// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
 const HOST_POOL_SIZE: u32 = 64;
@@ -32,29 +32,17 @@ enum Kind {
 
 impl Failure {
     /// Sorts an error of the host by what can be done about it.
-    pub fn from_host(step: &'static str, error: PgError) -> Self {
-        match error {
-            PgError::QueryFailed(QueryError::DbError(error)) => {
-                let kind = match error.code.as_str() {
-                    "25006" => Kind::NotPrimary,
-                    // Class 08, and the server shutting down or starting up.
-                    code if code.starts_with("08") => Kind::ConnectionLost,
-                    "57P01" | "57P02" | "57P03" => Kind::ConnectionLost,
-                    _ => Kind::Refused,
-                };
-                Self { step, sqlstate: Some(error.code), message: error.message, kind }
+    pub fn from_host(step: &'static str, error: DatabaseError) -> Self {
+        let (sqlstate, message, kind) = match error {
+            DatabaseError::Refused { sqlstate, message } => {
+                let kind = kind_of(&sqlstate);
+                (Some(sqlstate), message, kind)
             }
-            // The host has no SQLSTATE for a connection that broke during a statement, only text.
-            PgError::QueryFailed(QueryError::Text(message)) => {
-                Self { step, sqlstate: None, message, kind: Kind::ConnectionLost }
-            }
-            PgError::ConnectionFailed(message) | PgError::Other(message) => {
-                Self { step, sqlstate: None, message, kind: Kind::Refused }
-            }
-            PgError::BadParameter(message) | PgError::ValueConversionFailed(message) => {
-                Self { step, sqlstate: None, message, kind: Kind::Unexpected }
-            }
-        }
+            DatabaseError::ConnectionLost(message) => (None, message, Kind::ConnectionLost),
+            DatabaseError::NoConnection(message) => (None, message, Kind::Refused),
+            DatabaseError::Parameter(message) => (None, message, Kind::Unexpected),
+        };
+        Self { step, sqlstate, message, kind }
     }
 
     /// Which host of the primary list this shows to be a replica. The driver tries one host after the other and reports the
@@ -107,6 +95,16 @@ impl Failure {
     /// Whether this is a fault of the program or of its schema rather than of the database's health.
     pub fn is_unexpected(&self) -> bool {
         self.kind == Kind::Unexpected
+    }
+}
+
+fn kind_of(sqlstate: &str) -> Kind {
+    match sqlstate {
+        "25006" => Kind::NotPrimary,
+        // Class 08, and the server shutting down or starting up.
+        code if code.starts_with("08") => Kind::ConnectionLost,
+        "57P01" | "57P02" | "57P03" => Kind::ConnectionLost,
+        _ => Kind::Refused,
     }
 }
 

@@ -4,8 +4,8 @@
 //! them through session settings, which keeps them out of the statement's text (and out of logs and trace spans).
 
 use super::{Failure, Store, session::Session};
-use crate::config::{Address, Role};
-use spin_sdk::pg4::{DbValue, ParameterValue};
+use crate::config::{Database, Role};
+use crate::host::{Connection, Host, Parameter, Value};
 use std::time::Duration;
 
 /// The advisory lock that lets one pod at a time change roles or the schema (any constant will do).
@@ -96,78 +96,74 @@ impl Readiness {
     }
 }
 
-impl Store<'_> {
+impl<H: Host> Store<'_, H> {
     /// Checks primary and replica; with administrator credentials makes what is missing on the primary first.
-    pub fn readiness(&self) -> Readiness {
-        let mut primary = self.on_primary(check_primary);
-        if primary.is_err() && self.opened.elapsed() < PREPARE_UNTIL {
-            match self.prepare() {
-                Ok(true) => primary = self.on_primary(check_primary),
+    pub async fn readiness(&self) -> Readiness {
+        let mut primary = self.on_primary(check_primary).await;
+        if primary.is_err() && self.elapsed() < PREPARE_UNTIL {
+            match self.prepare().await {
+                Ok(true) => primary = self.on_primary(check_primary).await,
                 Ok(false) => {}
                 Err(failure) => primary = Err(failure),
             }
         }
-        let replicas = self.config.replicas(None).unwrap_or_default();
-        let replica = (!replicas.is_empty()).then(|| self.on_replicas(None, check).map(drop));
+        let replicas = self.config.replicas(None).await.unwrap_or_default();
+        let replica = if replicas.is_empty() { None } else { Some(self.on_replicas(None, check).await.map(drop)) };
         Readiness { primary, replica }
     }
 
     /// Creates role, database, schema and grants; `false` without administrator credentials.
-    fn prepare(&self) -> Result<bool, Failure> {
-        let (role, database) = (self.config.role()?, self.config.database()?);
-        let admin = |database: &str| self.config.admin(database);
-        let (Some(maintenance), Some(own)) = (admin("postgres")?, admin(&database)?) else {
-            return Ok(false);
-        };
-        create_role_and_database(&maintenance, &role, &database)?;
-        migrate_and_grant(&own, &role)?;
+    async fn prepare(&self) -> Result<bool, Failure> {
+        let database = self.config.database().await?;
+        let Some(admin) = self.config.admin().await? else { return Ok(false) };
+        let maintenance = Session::open(self.host, &database.administered(&admin, "postgres")).await?;
+        create_role_and_database(maintenance, &database).await?;
+        let own = Session::open(self.host, &database.administered(&admin, &database.name)).await?;
+        migrate_and_grant(own, &database.role).await?;
         Ok(true)
     }
 }
 
-fn check_primary(session: &Session) -> Result<(), Failure> {
-    if check(session)? { Err(Failure::not_primary("check")) } else { Ok(()) }
+async fn check_primary<C: Connection>(session: &Session<C>) -> Result<(), Failure> {
+    if check(session).await? { Err(Failure::not_primary("check")) } else { Ok(()) }
 }
 
 /// Whether the server is a replica; `Err` where its schema or our privileges are not enough.
-fn check(session: &Session) -> Result<bool, Failure> {
-    match session.one_row("check", CHECK, &[])?.as_slice() {
-        [DbValue::Int32(version), DbValue::Boolean(true), DbValue::Boolean(in_recovery)]
-            if *version >= MIGRATIONS.len() as i32 =>
+async fn check<C: Connection>(session: &Session<C>) -> Result<bool, Failure> {
+    match session.one_row("check", CHECK, &[]).await?[..] {
+        [Value::Integer(version), Value::Boolean(true), Value::Boolean(in_recovery)]
+            if version >= MIGRATIONS.len() as i32 =>
         {
-            Ok(*in_recovery)
+            Ok(in_recovery)
         }
         _ => Err(Failure::unprepared("check")),
     }
 }
 
-fn create_role_and_database(maintenance: &Address, role: &Role, database: &str) -> Result<(), Failure> {
-    let session = Session::open(maintenance)?;
-    set(&session, role)?;
-    session.execute("create role", ROLE, &[])?;
-    let name = [ParameterValue::Str(database.to_owned())];
-    let row = session.one_row("find database", DATABASE_EXISTS, &name)?;
-    if matches!(row.as_slice(), [DbValue::Boolean(true)]) {
+async fn create_role_and_database<C: Connection>(maintenance: Session<C>, database: &Database) -> Result<(), Failure> {
+    set(&maintenance, &database.role).await?;
+    maintenance.execute("create role", ROLE, &[]).await?;
+    let row = maintenance.one_row("find database", DATABASE_EXISTS, &[Parameter::Text(&database.name)]).await?;
+    if row == [Value::Boolean(true)] {
         return Ok(());
     }
     // The only statement that can take neither a parameter nor a block around it.
-    let create = format!("CREATE DATABASE \"{}\"", database.replace('"', "\"\""));
-    match session.execute("create database", &create, &[]) {
+    let create = format!("CREATE DATABASE \"{}\"", database.name.replace('"', "\"\""));
+    match maintenance.execute("create database", &create, &[]).await {
         Err(failure) if failure.is_already_done() => Ok(()),
         result => result,
     }
 }
 
-fn migrate_and_grant(own: &Address, role: &Role) -> Result<(), Failure> {
-    let session = Session::open(own)?;
-    set(&session, role)?;
+async fn migrate_and_grant<C: Connection>(own: Session<C>, role: &Role) -> Result<(), Failure> {
+    set(&own, role).await?;
     for migration in MIGRATIONS {
-        session.execute("migrate", migration, &[])?;
+        own.execute("migrate", migration, &[]).await?;
     }
-    session.execute("grant", GRANTS, &[])
+    own.execute("grant", GRANTS, &[]).await
 }
 
-fn set(session: &Session, role: &Role) -> Result<(), Failure> {
-    let values = [role.name.clone(), role.password.clone()].map(ParameterValue::Str);
-    session.one_row("set", SETTINGS, &values).map(drop)
+async fn set<C: Connection>(session: &Session<C>, role: &Role) -> Result<(), Failure> {
+    let values = [Parameter::Text(&role.name), Parameter::Text(&role.password)];
+    session.one_row("set", SETTINGS, &values).await.map(drop)
 }

@@ -1,40 +1,43 @@
-//! One pooled connection of the host, held for one statement or a few.
+//! One connection of the host, held for one statement or a few.
 
 use super::Failure;
 use crate::config::Address;
-use spin_sdk::pg4::{Connection, DbValue, ParameterValue};
+use crate::host::{Connection, Host, Parameter, Value};
 
-/// A connection that goes back to the host's pool when it is dropped.
-pub struct Session(Connection);
+/// A connection that goes back to the host when it is dropped.
+pub struct Session<C>(C);
 
-impl Session {
+impl<C: Connection> Session<C> {
     /// Takes a connection from the host's pool for this address.
-    pub fn open(address: &Address) -> Result<Self, Failure> {
-        Connection::open(address.expose()).map(Self).map_err(|error| Failure::from_host("open", error))
+    pub async fn open(host: &impl Host<Connection = C>, address: &Address) -> Result<Self, Failure> {
+        host.open(address.expose()).await.map(Self).map_err(|error| Failure::from_host("open", error))
     }
 
     /// Runs a statement that has no result. `step` names it in the log.
-    pub fn execute(&self, step: &'static str, statement: &str, parameters: &[ParameterValue]) -> Result<(), Failure> {
-        self.0.execute(statement, parameters).map(drop).map_err(|error| Failure::from_host(step, error))
+    pub async fn execute(
+        &self,
+        step: &'static str,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<(), Failure> {
+        self.0.execute(statement, parameters).await.map_err(|error| Failure::from_host(step, error))
     }
 
     /// Runs a query that returns exactly one row. `step` names it in the log.
-    pub fn one_row(
+    pub async fn one_row(
         &self,
         step: &'static str,
         query: &str,
-        parameters: &[ParameterValue],
-    ) -> Result<Vec<DbValue>, Failure> {
-        let mut rows = self.0.query(query, parameters).map_err(|error| Failure::from_host(step, error))?.rows;
-        match (rows.pop(), rows.is_empty()) {
-            (Some(row), true) => Ok(row),
-            _ => Err(Failure::unexpected(step)),
-        }
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Value>, Failure> {
+        let rows = self.0.query(query, parameters).await.map_err(|error| Failure::from_host(step, error))?;
+        let [row]: [Vec<Value>; 1] = rows.try_into().map_err(|_| Failure::unexpected(step))?;
+        Ok(row)
     }
 
     /// Ends the server's side, so that the pool does not hand this connection out again.
-    pub fn discard(self) {
+    pub async fn discard(self) {
         // The answer is an error by design: the server closes the connection while it runs this.
-        let _ = self.0.execute("SELECT pg_terminate_backend(pg_backend_pid())", &[]);
+        let _ = self.0.execute("SELECT pg_terminate_backend(pg_backend_pid())", &[]).await;
     }
 }

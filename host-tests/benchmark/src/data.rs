@@ -4,7 +4,7 @@ use crate::load::{Load, SAME};
 use crate::servers::{Server, Subject};
 use crate::sizes::{LARGE, SMALL, Size};
 use anyhow::{Context, Result, bail};
-use dob_api::config::Config;
+use dob_api::config;
 use dob_clients::history::date;
 use dob_postgresql::Database;
 use dob_spin::{Manifest, Variables};
@@ -104,7 +104,7 @@ fn name(users: u32) -> &'static str {
 fn address(variables: &BTreeMap<String, String>) -> Result<String> {
     let manifest = Manifest::of_project()?;
     let values = Variables::new(&manifest, variables);
-    let lookup = |name: &str| values.fill(manifest.component_variables.get(name)?).ok();
-    let address = Config::new(&lookup).primary().map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(address.expose().to_owned())
+    let connection = manifest.component_variables.get("connection").context("the component has no connection")?;
+    let database = config::Database::parse(&values.fill(connection)?).map_err(|error| anyhow::anyhow!("{error}"))?;
+    Ok(database.primary().expose().to_owned())
 }

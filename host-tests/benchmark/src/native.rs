@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::Uri;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::{Router, routing::get};
 use chrono::{DateTime, Datelike, NaiveDate};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
-use dob_api::http::{Answer, MAX_BODY_BYTES, Problem, Route, date_of_birth_text};
-use dob_api::{birthday, date_of_birth::DateOfBirth, username::Username};
+use dob_api::domain::{DateOfBirth, Username, birthday};
+use dob_api::http::{Answer, Greeting, MAX_BODY_BYTES, Problem, Route, date_of_birth_text, json, no_content};
 use dob_spin::VARIABLE_PREFIX;
 use std::net::Ipv4Addr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,7 +56,7 @@ async fn find(pool: &Pool, uri: &Uri) -> Result<Answer, Problem> {
     let stored: Option<NaiveDate> = row.try_get(0).map_err(unavailable)?;
     let born = stored.and_then(|date| DateOfBirth::stored(date.year(), date.month(), date.day()));
     let born = born.ok_or_else(|| Problem::not_found("No date of birth is saved for this username."))?;
-    Ok(Answer::json(format!(r#"{{"message":"{}"}}"#, birthday::greeting(&user, born, today()))))
+    Ok(json(&Greeting { message: birthday::greeting(&user, born, today()) }))
 }
 
 async fn store(pool: &Pool, uri: &Uri, body: &[u8]) -> Result<Answer, Problem> {
@@ -67,7 +67,7 @@ async fn store(pool: &Pool, uri: &Uri, body: &[u8]) -> Result<Answer, Problem> {
     let connection = connection(pool).await?;
     let save = connection.prepare_cached(SAVE).await.map_err(unavailable)?;
     connection.execute(&save, &[&user.key(), &date]).await.map_err(unavailable)?;
-    Ok(Answer::no_content())
+    Ok(no_content())
 }
 
 /// From the raw segment, as the component does it.
@@ -93,10 +93,5 @@ fn today() -> NaiveDate {
 }
 
 fn response(answer: Answer) -> Response {
-    let mut response = Response::builder().status(answer.status);
-    for (name, value) in answer.headers {
-        response = response.header(name, value);
-    }
-    let body = Body::from(answer.body.into_owned());
-    response.body(body).map_or_else(|error| error.to_string().into_response(), IntoResponse::into_response)
+    answer.map(Body::from)
 }

@@ -2,9 +2,8 @@
 
 use crate::helpers::World;
 use chrono::NaiveDate;
+use dob_api::domain::{DateOfBirth, birthday::days_until_birthday};
 use dob_clients::calendar::{Date, days, days_since_1970, is_birthday};
-use dob_api::birthday::days_until_birthday;
-use dob_api::date_of_birth::DateOfBirth;
 
 #[test]
 fn every_birthday_on_every_day_of_eight_years_and_more() {

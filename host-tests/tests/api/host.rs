@@ -70,6 +70,9 @@ fn an_answer_that_no_statement_can_have_is_a_500() {
         answer.problem(500);
         let id = answer.header("x-request-id").expect("the id to look for in the log").to_owned();
         assert!(service.log().contains(&format!("\"request_id\":\"{id}\"")), "{}", service.log());
+        service.faults.fail_next(Call::Execute, PgError::ValueConversionFailed("planted".to_owned()));
+        let next = service.put("john", "1990-05-20").await;
+        assert_ne!(next.header("x-request-id"), Some(&*id), "every request has its own");
     });
 }
 

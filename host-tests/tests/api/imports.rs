@@ -4,23 +4,17 @@ use crate::helpers::manifest;
 use std::collections::BTreeSet;
 use std::path::Path;
 use wasmtime::{Engine, component::Component};
-use wit_parser::UnresolvedPackageGroup;
+use wit_parser::Resolve;
 
 /// The interfaces that `wit/world.wit` names, as `package/interface@version`.
 fn in_world() -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/world.wit");
-    let group = UnresolvedPackageGroup::parse_file(&path).expect("wit/world.wit parses");
-    let name = |(package, interfaces): (&wit_parser::PackageName, Vec<String>)| {
-        let version = package.version.as_ref().map(|version| format!("@{version}")).unwrap_or_default();
-        let (namespace, name) = (package.namespace.clone(), package.name.clone());
-        interfaces.into_iter().map(move |interface| format!("{namespace}:{name}/{interface}{version}"))
-    };
-    group
-        .main
-        .foreign_deps
-        .iter()
-        .flat_map(|(package, interfaces)| name((package, interfaces.keys().cloned().collect())))
-        .collect()
+    let mut wit = Resolve::default();
+    let (package, _) = wit.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).expect("wit resolves");
+    let world = wit.select_world(&[package], Some("component")).expect("wit/world.wit has the world");
+    // The export brings in interfaces of its own version; linking makes them those of the newest one, as it does here.
+    wit.merge_world_imports_based_on_semver(world).expect("versions that fit");
+    let world = &wit.worlds[world];
+    world.imports.keys().chain(world.exports.keys()).map(|name| wit.name_world_key(name)).collect()
 }
 
 #[test]

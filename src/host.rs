@@ -1,0 +1,110 @@
+//! The one interface to the host: everything that the service asks of it. `src/host/wasi_p2` is its adapter.
+
+#![expect(async_fn_in_trait, reason = "a component has one thread: no future has to be Send")]
+
+use chrono::{DateTime, NaiveDate};
+use http::{HeaderName, Method};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{Write, stderr};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// What a host can do. What the standard library asks of every host alike is provided.
+pub trait Host {
+    /// A connection to PostgreSQL.
+    type Connection: Connection;
+
+    /// The value of one of the component's variables; `None` when the host can't resolve it.
+    async fn variable(&self, name: &str) -> Option<String>;
+
+    /// Takes a connection from the host's pool for this address.
+    async fn open(&self, address: &str) -> Result<Self::Connection, DatabaseError>;
+
+    /// Today in UTC.
+    fn today(&self) -> NaiveDate {
+        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        DateTime::from_timestamp(seconds as i64, 0).unwrap_or_default().date_naive()
+    }
+
+    /// A clock that only goes forward.
+    fn clock(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// A number that tells requests apart. The standard library seeds its hasher at random: one import fewer.
+    fn number(&self) -> u64 {
+        RandomState::new().hash_one(0)
+    }
+
+    /// Writes a line to the log, which is stderr.
+    fn log(&self, line: &str) {
+        // Not eprintln!, which panics where the line can't be written: the client still gets its answer.
+        let _ = writeln!(stderr(), "{line}");
+    }
+}
+
+/// A connection to PostgreSQL; dropping it gives it back.
+pub trait Connection {
+    /// Runs a query and returns all its rows.
+    async fn query(&self, statement: &str, parameters: &[Parameter]) -> Result<Vec<Vec<Value>>, DatabaseError>;
+
+    /// Runs a statement that has no result.
+    async fn execute(&self, statement: &str, parameters: &[Parameter]) -> Result<(), DatabaseError>;
+}
+
+/// A request, with its body still unread.
+pub trait Request {
+    /// The method as sent.
+    fn method(&self) -> &Method;
+
+    /// The raw path and query.
+    fn path_with_query(&self) -> &str;
+
+    /// A header's last value. Each read is a call into the host: ask only for what is needed.
+    fn header(&self, name: &HeaderName) -> Option<String>;
+
+    /// Reads the body, up to one byte more than `limit`; called once at most. `None` when it broke off, or when its framing
+    /// is wrong.
+    async fn body(&self, limit: usize) -> Option<Vec<u8>>;
+}
+
+/// A statement's parameter.
+#[derive(Debug, Clone, Copy)]
+pub enum Parameter<'a> {
+    /// TEXT.
+    Text(&'a str),
+    /// DATE: year, month, day.
+    Date(i32, u8, u8),
+}
+
+/// A column's value, as far as our statements have such columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// BOOLEAN.
+    Boolean(bool),
+    /// INTEGER.
+    Integer(i32),
+    /// DATE: year, month, day.
+    Date(i32, u8, u8),
+    /// Any other.
+    Other,
+}
+
+/// Why PostgreSQL gave no result.
+#[derive(Debug)]
+pub enum DatabaseError {
+    /// There is no connection: refused, not allowed, or not authenticated.
+    NoConnection(String),
+    /// The server refused the statement.
+    Refused {
+        /// PostgreSQL's SQLSTATE.
+        sqlstate: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The connection broke while the statement ran.
+    ConnectionLost(String),
+    /// A parameter could not be converted.
+    Parameter(String),
+}

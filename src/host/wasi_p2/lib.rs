@@ -1,0 +1,153 @@
+//! The component for WASI 0.2: the service on Spin's SDK 5.2. An instance a request, and every call waits for its answer.
+
+// The export's name means nothing to a native linker.
+#![cfg(target_family = "wasm")]
+
+use dob_api::api;
+use dob_api::host::{Connection, DatabaseError, Host, Parameter, Request, Value};
+use dob_api::http::{Answer, Problem};
+use http::{HeaderName, HeaderValue, Method};
+use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use spin_sdk::pg4::{self, DbValue, ParameterValue, PgError, QueryError};
+use spin_sdk::{http_component, variables};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use wasi::io::streams::StreamError;
+
+/// Most bytes that one write to the host's stream may carry. Source: `wasi:io/streams`, blocking-write-and-flush.
+const MAX_WRITE: usize = 4096;
+
+#[http_component]
+fn handle(incoming: IncomingRequest, out: ResponseOutparam) {
+    let answer = match Method::from_bytes(incoming.method().to_string().as_bytes()) {
+        Ok(method) => wait(api::answer(&Incoming::new(method, incoming), &Spin)),
+        Err(_) => Problem::bad_request("The method must be a token (RFC 9110, 9.1).").into(),
+    };
+    send(answer, out);
+}
+
+/// The future's result. A call into this host returns with its answer, so no future of ours is ever pending.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return result;
+        }
+    }
+}
+
+struct Spin;
+
+struct Pooled(pg4::Connection);
+
+struct Incoming {
+    method: Method,
+    path_with_query: String,
+    request: IncomingRequest,
+}
+
+impl Incoming {
+    fn new(method: Method, request: IncomingRequest) -> Self {
+        Self { method, path_with_query: request.path_with_query().unwrap_or_default(), request }
+    }
+}
+
+impl Request for Incoming {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn path_with_query(&self) -> &str {
+        &self.path_with_query
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<String> {
+        self.request.headers().get(name.as_str()).pop().and_then(|value| String::from_utf8(value).ok())
+    }
+
+    async fn body(&self, limit: usize) -> Option<Vec<u8>> {
+        let incoming = self.request.consume().ok()?;
+        let stream = incoming.stream().ok()?;
+        let mut body = Vec::new();
+        while body.len() <= limit {
+            match stream.blocking_read((limit + 1 - body.len()) as u64) {
+                Ok(chunk) => body.extend(chunk),
+                Err(StreamError::Closed) => break,
+                Err(_) => return None,
+            }
+        }
+        Some(body)
+    }
+}
+
+impl Host for Spin {
+    type Connection = Pooled;
+
+    async fn variable(&self, name: &str) -> Option<String> {
+        variables::get(name).ok()
+    }
+
+    async fn open(&self, address: &str) -> Result<Pooled, DatabaseError> {
+        pg4::Connection::open(address).map(Pooled).map_err(failed)
+    }
+}
+
+impl Connection for Pooled {
+    async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Vec<Value>>, DatabaseError> {
+        let rows = self.0.query(statement, &sent(parameters)).map_err(failed)?.rows;
+        Ok(rows.into_iter().map(|row| row.into_iter().map(received).collect()).collect())
+    }
+
+    async fn execute(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<(), DatabaseError> {
+        self.0.execute(statement, &sent(parameters)).map(drop).map_err(failed)
+    }
+}
+
+fn sent(parameters: &[Parameter]) -> Vec<ParameterValue> {
+    let sent = |parameter: &Parameter| match *parameter {
+        Parameter::Text(text) => ParameterValue::Str(text.to_owned()),
+        Parameter::Date(year, month, day) => ParameterValue::Date((year, month, day)),
+    };
+    parameters.iter().map(sent).collect()
+}
+
+fn received(value: DbValue) -> Value {
+    match value {
+        DbValue::DbNull => Value::Null,
+        DbValue::Boolean(value) => Value::Boolean(value),
+        DbValue::Int32(value) => Value::Integer(value),
+        DbValue::Date((year, month, day)) => Value::Date(year, month, day),
+        _ => Value::Other,
+    }
+}
+
+fn failed(error: PgError) -> DatabaseError {
+    match error {
+        PgError::QueryFailed(QueryError::DbError(error)) => {
+            DatabaseError::Refused { sqlstate: error.code, message: error.message }
+        }
+        // Spin has no error of its own for a connection that broke during a statement, only text.
+        PgError::QueryFailed(QueryError::Text(message)) => DatabaseError::ConnectionLost(message),
+        PgError::ConnectionFailed(message) | PgError::Other(message) => DatabaseError::NoConnection(message),
+        PgError::BadParameter(message) | PgError::ValueConversionFailed(message) => DatabaseError::Parameter(message),
+    }
+}
+
+fn send(answer: Answer, out: ResponseOutparam) {
+    let text = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
+    let headers: Vec<_> = answer.headers().iter().map(text).collect();
+    let response = OutgoingResponse::new(Fields::from_list(&headers).unwrap_or_else(|_| Fields::new()));
+    let _ = response.set_status_code(answer.status().as_u16());
+    let body = response.body();
+    out.set(response);
+    let Ok(body) = body else { return };
+    if let Ok(stream) = body.write() {
+        for chunk in answer.body().as_bytes().chunks(MAX_WRITE) {
+            // The client of a HEAD, or one that has gone, takes no body.
+            if stream.blocking_write_and_flush(chunk).is_err() {
+                break;
+            }
+        }
+    }
+    let _ = OutgoingBody::finish(body, None);
+}
