@@ -4,9 +4,12 @@ use crate::faults::{IDENTITY, refuses, unnoticed};
 use crate::regions::refusal;
 use crate::world::{CENTRAL, PATIENCE, Row, WEST, World, saves_again_within};
 use anyhow::{Result, ensure};
-use dob_host::lab::Boot;
+use dob_host::lab::{Boot, Node};
+use std::time::{Duration, Instant};
 
 const PATRONI: &str = "/etc/dob/patroni";
+/// After a replica's power was cut: tcp_user_timeout and the checkpoint itself, with a margin.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
 
 /// The nodes of the leader and of the witness are lost for good: etcd has lost its majority, and nobody may lead until a person
 /// says so.
@@ -39,28 +42,62 @@ pub async fn majority_lost(world: &mut World) -> Result<Row> {
     Ok(Row::measured("majority-lost", figures, format!("saving {recovery_time} s after dob-etcd-alone")))
 }
 
-/// The replica was away until its slot on the leader lost its WAL: it comes back by the archive.
+/// The replica loses its power while the leader has more for it than their sockets hold: the leader's checkpoints go on, the slot loses
+/// its WAL, and the replica comes back by the archive.
 pub async fn slot_lost(world: &mut World) -> Result<Row> {
     let (leader, replica, _) = world.roles().await?;
+    let slot = replica.replace('-', "_");
     let load = world.load().await;
-    load.mark("replica's power cut");
+    load.mark("link to the replica slow");
+    let slow =
+        format!("ip daddr {} tcp sport 5432 limit rate over 1 mbytes/second drop", world.lab.nodes[&replica].address);
+    world.lab.nodes[&leader].filter(&slow)?;
+    write_until(&world.lab.nodes[&leader], &slot, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
+    load.mark("much of a quarter of the leader's volume written; replica's power cut");
+    let cut = Instant::now();
     world.lab.node(&replica).power_off()?;
-    load.mark("a quarter of the leader's volume written");
-    let lost = "SELECT 1 FROM pg_replication_slots WHERE wal_status = 'lost'";
-    while world.lab.nodes[&leader].sql("postgres", lost).await?.is_empty() {
-        let write =
-            "SELECT pg_logical_emit_message(false, 'drill', repeat(md5(random()::text), 250000)), pg_switch_wal()";
-        world.lab.nodes[&leader].sql("postgres", write).await?;
-        // As long as it takes: the disk may be slow.
-        world.lab.nodes[&leader].run(&["runuser", "--user", "postgres", "--", "psql", "--command=CHECKPOINT"]).await?;
-    }
-    load.mark("its slot is lost; power on");
+    world.lab.nodes[&leader].pass_packets()?;
+    write_until(&world.lab.nodes[&leader], &slot, "wal_status IN ('unreserved', 'lost')").await?;
+    load.mark("its slot is beyond the limit");
+    checkpoint(&world.lab.nodes[&leader], CHECKPOINT_WITHIN.saturating_sub(cut.elapsed())).await?;
+    let took = cut.elapsed().as_secs_f64();
+    load.mark("a checkpoint ended, its slot is lost; power on");
+    let lost = "SELECT slot_name FROM pg_replication_slots WHERE wal_status = 'lost'";
+    ensure!(world.lab.nodes[&leader].sql("postgres", lost).await? == slot, "the checkpoint left the slot as it was");
     world.lab.node(&replica).power_on().await?;
     world.lab.healthy(WEST, "primary").await?;
     load.mark("it streams");
-    let row = unnoticed(world, "slot-lost", load).await?;
+    let mut row = unnoticed(world, "slot-lost", load).await?;
     ensure!(world.lab.nodes[&leader].sql("postgres", lost).await?.is_empty(), "the slot stays lost");
+    row.note = format!("a checkpoint ended {took:.1} s after the power cut");
     Ok(row)
+}
+
+/// Has a leader write WAL until a slot is in this state; no faster than it archives, or pgBackRest gives segments up.
+async fn write_until(leader: &Node, slot: &str, state: &str) -> Result<()> {
+    let started = Instant::now();
+    let reached = format!("SELECT {state} FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    let write = "SELECT pg_logical_emit_message(false, 'drill', 'a segment'), pg_switch_wal()
+        WHERE (SELECT count(*) < 8 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')";
+    while leader.sql("postgres", &reached).await? != "t" {
+        ensure!(started.elapsed() < PATIENCE, "not within {PATIENCE:?}: enough WAL archived and written for {state}");
+        if leader.sql("postgres", write).await?.is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a checkpoint, which must end within this time.
+async fn checkpoint(node: &Node, limit: Duration) -> Result<()> {
+    let seconds = limit.as_secs().max(1).to_string();
+    let command =
+        ["runuser", "--user", "postgres", "--", "timeout", &seconds, "psql", "--no-psqlrc", "--command=CHECKPOINT"];
+    let Err(error) = node.run(&command).await else { return Ok(()) };
+    let waits = "SELECT string_agg(concat_ws(' ', backend_type, application_name, 'waits in', wait_event), ', ') FROM pg_stat_activity
+        WHERE backend_type IN ('checkpointer', 'walsender')";
+    let waits = node.sql("postgres", waits).await?;
+    Err(error.context(format!("no checkpoint has ended within {CHECKPOINT_WITHIN:?} of the power cut: {waits}")))
 }
 
 /// The replica's data is fetched anew.
