@@ -4,6 +4,7 @@ use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, ensure};
 use dob_support::eventually;
 use serde_json::Value;
+use std::time::Duration;
 
 const PATRONI: &str = "/etc/dob/patroni";
 const VOLUME: &str = "/var/lib/postgresql";
@@ -87,15 +88,40 @@ impl Node {
         self.run(&["stat", "--format=%W", &format!("{DATA}/PG_VERSION")]).await
     }
 
-    /// Writes a transaction of about 8 MB into the WAL, and switches to the next segment.
-    pub async fn write_wal(&self) -> Result<()> {
-        let message = "pg_logical_emit_message(false, 'drill', repeat(md5(random()::text), 250000))";
-        self.sql("postgres", &format!("SELECT {message}, pg_switch_wal()")).await.map(drop)
+    /// Writes WAL until the slot of a replica is in this state, which is an expression over `pg_replication_slots`. No faster than it
+    /// archives, or pgBackRest gives segments up.
+    pub async fn write_wal_until_slot(&self, replica: &Node, state: &str) -> Result<()> {
+        let slot = replica.name.replace('-', "_");
+        let reached = format!("SELECT {state} FROM pg_replication_slots WHERE slot_name = '{slot}'");
+        let write = "SELECT pg_logical_emit_message(false, 'drill', 'a segment'), pg_switch_wal()
+            WHERE (SELECT count(*) < 8 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')";
+        eventually(&format!("enough WAL is archived and written for {state}"), PATIENCE, async || {
+            while self.sql("postgres", &reached).await? != "t" {
+                let written = self.sql("postgres", write).await?;
+                ensure!(!written.is_empty(), "segments wait for the archive");
+            }
+            Ok(())
+        })
+        .await
     }
 
-    /// Ends a checkpoint within a minute, or says that it does not end.
-    pub async fn checkpoint(&self) -> Result<()> {
-        self.run(&["runuser", "--user", "postgres", "--", "timeout", "60", "psql", "--command=CHECKPOINT"]).await.map(drop)
+    /// Whether a slot has lost its WAL.
+    pub async fn has_lost_slots(&self) -> Result<bool> {
+        let lost = "SELECT count(*) FROM pg_replication_slots WHERE wal_status = 'lost'";
+        Ok(self.sql("postgres", lost).await? != "0")
+    }
+
+    /// Makes a checkpoint, which must end within this time; the error says who waits for what.
+    pub async fn checkpoint(&self, deadline: Duration) -> Result<()> {
+        let seconds = deadline.as_secs().max(1).to_string();
+        let checkpoint = ["timeout", &seconds, "psql", "--no-psqlrc", "--command=CHECKPOINT"];
+        let Err(error) = self.run(&[&["runuser", "--user", "postgres", "--"][..], &checkpoint].concat()).await else {
+            return Ok(());
+        };
+        let waits = "SELECT string_agg(concat_ws(' ', backend_type, application_name, 'waits in', wait_event), ', ')
+            FROM pg_stat_activity WHERE backend_type IN ('checkpointer', 'walsender')";
+        let waits = self.sql("postgres", waits).await?;
+        Err(error.context(format!("no checkpoint has ended within {deadline:?}: {waits}")))
     }
 
     /// A table's copy as `pg_dump` writes it.

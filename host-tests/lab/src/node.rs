@@ -189,6 +189,12 @@ impl Node {
         self.filter(&format!("ip daddr {} tcp sport {} drop", node.address, self.ports.postgresql))
     }
 
+    /// Lets only one megabyte a second of what the node's PostgreSQL sends reach another node.
+    pub fn slow_replication_to(&self, node: &Node) -> Result<()> {
+        let (address, port) = (node.address, self.ports.postgresql);
+        self.filter(&format!("ip daddr {address} tcp sport {port} limit rate over 1 mbytes/second drop"))
+    }
+
     /// Refuses the node's connections to AWS.
     pub fn refuse_aws(&self) -> Result<()> {
         self.filter(&format!("ip daddr {HERE} tcp dport 443 reject with tcp reset"))

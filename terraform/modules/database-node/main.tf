@@ -53,6 +53,19 @@ locals {
     AWS_EC2_METADATA_V1_DISABLED = "true"
   }
 
+  # For sockets whose programs set no limit: Patroni sets none where a replica streams or fetches its data, and a peer that is gone answers
+  # nothing. 25 s: more than the programs' own limits and a short outage between regions.
+  tcp = {
+    # Connecting: the next host is tried after 7 s, not 130.
+    syn_retries = 1
+    # Data is unacknowledged: the peer is given up after 25 s, not 15 minutes.
+    retries2 = 6
+    # Nothing is under way: it is given up after 10 s and three questions, 25 s in all, not two hours.
+    keepalive_time   = 10
+    keepalive_intvl  = 5
+    keepalive_probes = 3
+  }
+
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path        = "/usr/local/sbin/${name}"
@@ -71,10 +84,9 @@ locals {
       content     = join("", [for name, value in local.environment : "${name}=\"${value}\"\n"])
     }],
     [{
-      # A host that is gone answers nothing: PostgreSQL, which sets no limit here, tries the next one after 7 s, not 130.
       path        = "/etc/sysctl.d/60-dob.conf"
       permissions = "0644"
-      content     = "net.ipv4.tcp_syn_retries = 1\n"
+      content     = join("", [for name, value in local.tcp : "net.ipv4.tcp_${name} = ${value}\n"])
     }],
     [{
       # Debian's images upgrade by themselves: not what would restart the database or etcd on all nodes in one night.

@@ -16,15 +16,18 @@ locals {
     # The most that a restore from S3 alone can lose, in seconds.
     archive_timeout = 60
 
-    password_encryption        = "scram-sha-256"
-    ssl                        = "on"
-    ssl_min_protocol_version   = "TLSv1.2"
-    ssl_ca_file                = local.tls.ca
-    ssl_cert_file              = local.tls.certificate
-    ssl_key_file               = local.tls.key
-    tcp_keepalives_idle        = 5
-    tcp_keepalives_interval    = 2
-    tcp_keepalives_count       = 3
+    password_encryption      = "scram-sha-256"
+    ssl                      = "on"
+    ssl_min_protocol_version = "TLSv1.2"
+    ssl_ca_file              = local.tls.ca
+    ssl_cert_file            = local.tls.certificate
+    ssl_key_file             = local.tls.key
+    # A peer that is silent is asked whether it is still there; how often before it is given up, tcp_user_timeout says.
+    tcp_keepalives_idle     = 5
+    tcp_keepalives_interval = 2
+    # A peer that is gone, or frozen, ends its connection, also while it has data to acknowledge or to take: keepalives don't count then, and
+    # a checkpoint may wait for the process that sends. More than wal_sender_timeout, less than Patroni's ttl.
+    tcp_user_timeout           = "15s"
     wal_receiver_timeout       = "10s"
     wal_sender_timeout         = "10s"
     log_checkpoints            = "on"

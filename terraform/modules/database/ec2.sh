@@ -3,8 +3,8 @@
 set -euo pipefail
 
 # A link between regions takes smaller packets (8,500 bytes) than a VPC (9,001): find that out without ICMP, which may not arrive.
-echo "net.ipv4.tcp_mtu_probing = 1" >/etc/sysctl.d/60-dob.conf
-sysctl --quiet --load=/etc/sysctl.d/60-dob.conf
+echo "net.ipv4.tcp_mtu_probing = 1" >/etc/sysctl.d/61-dob-ec2.conf
+sysctl --quiet --load=/etc/sysctl.d/61-dob-ec2.conf
 
 # The agent of Session Manager, from AWS's own bucket of the region: Debian neither installs nor packages it.
 version=3.3.4624.0

@@ -22,8 +22,7 @@ pub async fn cold_start(environment: &Environment) -> Result<Outcome> {
     for node in environment.west().nodes() {
         node.run(&["cloud-init", "schema", "--system"]).await?;
     }
-    let syn_retries = leader.run(&["cat", "/proc/sys/net/ipv4/tcp_syn_retries"]).await?;
-    ensure!(syn_retries == "1", "a host that is gone is tried for long: tcp_syn_retries is {syn_retries}");
+    gives_peers_up(leader).await?;
     says_that_it_leads(leader, replica).await?;
     // A slot that nobody reads from would fill the volume.
     let standby = environment.central().until_following().await?.leader;
@@ -32,6 +31,15 @@ pub async fn cold_start(environment: &Environment) -> Result<Outcome> {
     leader.until_archiving().await?;
     leader.until_observed().await?;
     Ok(Outcome::noted(format!("two regions of three nodes, from power-on to all streaming and served: {took} s")))
+}
+
+/// The kernel tries a host that is gone, and one that no longer answers, for seconds only.
+async fn gives_peers_up(node: &Node) -> Result<()> {
+    for (setting, expected) in [("tcp_syn_retries", "1"), ("tcp_retries2", "6")] {
+        let value = node.run(&["cat", &format!("/proc/sys/net/ipv4/{setting}")]).await?;
+        ensure!(value == expected, "{setting} is {value} on {}, not {expected}", node.name);
+    }
+    Ok(())
 }
 
 /// dob-status shows the leader with a streaming replica and both slots in use.

@@ -4,6 +4,10 @@ use super::faults::{judge_later, refuses};
 use crate::environment::{Environment, Outcome};
 use anyhow::{Result, ensure};
 use dob_lab::{Boot, Roles};
+use std::time::{Duration, Instant};
+
+/// After a replica's power was cut: tcp_user_timeout and the checkpoint itself, with a margin.
+const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
 
 /// The nodes of the leader and of the witness are lost for good: etcd has lost its majority, and nobody may lead until a person
 /// says so.
@@ -31,25 +35,30 @@ pub async fn majority_lost(environment: &Environment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note(note))
 }
 
-/// The replica was away until its slot on the leader lost its WAL: it comes back by the archive.
+/// The replica loses its power while the leader has more for it than their sockets hold: the leader's checkpoints end all the same,
+/// the slot loses its WAL, and the replica comes back by the archive.
 pub async fn slot_lost(environment: &Environment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("replica's power cut");
+    traffic.mark("link to the replica slow");
+    leader.slow_replication_to(replica)?;
+    leader.write_wal_until_slot(replica, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
+    traffic.mark("much of a quarter of the leader's volume written; replica's power cut");
+    let cut = Instant::now();
     replica.power_off().await?;
-    traffic.mark("a quarter of the leader's volume written");
-    let lost = "SELECT 1 FROM pg_replication_slots WHERE wal_status = 'lost'";
-    while leader.sql("postgres", lost).await?.is_empty() {
-        leader.write_wal().await?;
-        leader.checkpoint().await?;
-    }
-    traffic.mark("its slot is lost; power on");
+    leader.pass_packets()?;
+    leader.write_wal_until_slot(replica, "wal_status IN ('unreserved', 'lost')").await?;
+    traffic.mark("its slot is beyond the limit");
+    leader.checkpoint(CHECKPOINT_WITHIN.saturating_sub(cut.elapsed())).await?;
+    let took = cut.elapsed().as_secs_f64();
+    traffic.mark("a checkpoint ended, its slot is lost; power on");
+    ensure!(leader.has_lost_slots().await?, "the checkpoint left the slot as it was");
     replica.power_on().await?;
     environment.west().until_leading().await?;
     traffic.mark("it streams");
     let outcome = judge_later(environment, traffic).await?;
-    ensure!(leader.sql("postgres", lost).await?.is_empty(), "the slot stays lost");
-    Ok(outcome)
+    ensure!(!leader.has_lost_slots().await?, "the slot stays lost");
+    Ok(outcome.with_note(format!("a checkpoint ended {took:.1} s after the power cut")))
 }
 
 /// The replica's data is fetched anew.

@@ -34,6 +34,16 @@ run "a_data_node" {
     error_message = "PostgreSQL is not sized from memory."
   }
   assert {
+    condition     = strcontains(output.cloud_config, "\"tcp_user_timeout\": \"15s\"")
+    error_message = "PostgreSQL waits 15 minutes for a peer that is gone."
+  }
+  assert {
+    condition = one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/sysctl.d/60-dob.conf"]) == join("\n", [
+      "net.ipv4.tcp_keepalive_intvl = 5", "net.ipv4.tcp_keepalive_probes = 3", "net.ipv4.tcp_keepalive_time = 10", "net.ipv4.tcp_retries2 = 6", "net.ipv4.tcp_syn_retries = 1", "",
+    ])
+    error_message = "The kernel has no time limits for a peer that is gone."
+  }
+  assert {
     condition     = strcontains(output.cloud_config, "\"synchronous_mode\": false")
     error_message = "Replication is not asynchronous by default."
   }

@@ -47,6 +47,12 @@ run "the_nodes" {
     error_message = "The user data is larger than EC2 takes."
   }
   assert {
+    condition = alltrue([for file in yamldecode(module.node["dob-eu-west-1-a"].cloud_config).write_files :
+      !contains(flatten(regexall("(?m)>(/\\S+)$", file("ec2.sh"))), file.path)
+    ])
+    error_message = "ec2.sh writes over a file of the node's configuration."
+  }
+  assert {
     condition     = length(aws_eip.demonstration) == 0 && length(aws_key_pair.demonstration) == 0
     error_message = "A database node has a public address."
   }
