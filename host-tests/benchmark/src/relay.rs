@@ -106,7 +106,9 @@ impl Relay {
     fn check_statements(&self) -> Result<()> {
         for statement in &self.seen().statements {
             if ![FIND, SAVE].contains(&statement.as_str()) {
-                bail!("bring host-tests/benchmark/floors/*.sql up to date, a server runs another statement: {statement}");
+                bail!(
+                    "bring host-tests/benchmark/floors/*.sql up to date, a server runs another statement: {statement}"
+                );
             }
         }
         Ok(())

@@ -41,12 +41,14 @@ impl Server {
         };
         // Backtraces make errors slow, and a production server has them off.
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
-        command.envs(variables.iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)));
+        command
+            .envs(variables.iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)));
         let mut process = Process::spawn(command.stdout(Stdio::piped()), "it is this program, was it moved?")?;
         let mut line = String::new();
         BufReader::new(process.0.stdout.take().context("piped")?).read_line(&mut line)?;
         let address = line.trim_end().strip_prefix("Serving http://").and_then(|address| address.parse().ok());
-        let address = address.with_context(|| format!("the server {subject:?} does not start; its own words are above"))?;
+        let address =
+            address.with_context(|| format!("the server {subject:?} does not start; its own words are above"))?;
         Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()?, process })
     }
 

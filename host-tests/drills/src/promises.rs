@@ -37,10 +37,17 @@ impl Promises {
         }
         let within = |what: &str, took: Duration, limit_s: Option<u64>| {
             let took = took.as_secs_f64();
-            ensure!(limit_s.is_none_or(|limit| took <= limit as f64), "{took:.2} s {what}, at most {limit_s:?} s: {figures:?}");
+            ensure!(
+                limit_s.is_none_or(|limit| took <= limit as f64),
+                "{took:.2} s {what}, at most {limit_s:?} s: {figures:?}"
+            );
             Ok(())
         };
-        within("without a save", figures.longest_without_save, self.saves_again_within_s.map(|limit| patience * limit))?;
+        within(
+            "without a save",
+            figures.longest_without_save,
+            self.saves_again_within_s.map(|limit| patience * limit),
+        )?;
         within("for the slowest call", figures.slowest, self.slowest_call_s)
     }
 }
@@ -58,7 +65,10 @@ mod tests {
         let kept = "saves_again_within_s = 5\nslowest_call_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
         let lost = [("ann".to_owned(), 1)].into();
         let errors = |kind: &str| [(kind.to_owned(), 1)].into();
-        assert!(!broken(kept, Findings { acknowledged: 100, errors: errors("503"), failed_saves: 1, ..Findings::default() }));
+        assert!(!broken(
+            kept,
+            Findings { acknowledged: 100, errors: errors("503"), failed_saves: 1, ..Findings::default() }
+        ));
         assert!(broken(kept, Findings { longest_without_save: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { slowest: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { failed_greetings: 1, ..Findings::default() }));
@@ -66,6 +76,9 @@ mod tests {
         assert!(broken(kept, Findings { lost, ..Findings::default() }));
         assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("errors = []", Findings { errors: errors("503"), ..Findings::default() }));
-        assert!(!broken("", Findings { backwards: 1, failed_greetings: 1, ..Findings::default() }), "nothing is promised");
+        assert!(
+            !broken("", Findings { backwards: 1, failed_greetings: 1, ..Findings::default() }),
+            "nothing is promised"
+        );
     }
 }

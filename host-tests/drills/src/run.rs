@@ -49,11 +49,7 @@ pub async fn run(chosen: &Chosen) -> Result<()> {
 }
 
 /// Runs a drill, and checks its promises and the alerts that it must have raised.
-async fn hold(
-    environment: &Environment,
-    drill: &Drill,
-    alerts: &BTreeMap<String, BTreeSet<String>>,
-) -> Result<Row> {
+async fn hold(environment: &Environment, drill: &Drill, alerts: &BTreeMap<String, BTreeSet<String>>) -> Result<Row> {
     let (story, began) = (stories::find(&drill.name)?, Instant::now());
     let deadline = drill.deadline();
     let told = timeout(deadline, story(environment)).await;

@@ -1,7 +1,7 @@
 //! The table of all drills' figures: printed, kept in `docs/drills/README.md`, and in short in `README.md`.
 
-use crate::timeline::{directory, seconds};
 use crate::catalogue::Drill;
+use crate::timeline::{directory, seconds};
 use anyhow::Result;
 use dob_clients::history::Findings;
 use std::collections::BTreeMap;

@@ -21,15 +21,17 @@ pub(crate) struct Traffic {
     load: Load,
     marks: Mutex<Vec<(Duration, String)>>,
     watching: JoinHandle<()>,
-    leaders: Arc<Mutex<Vec<(Duration, Vec<String>)>>>,
+    leaders: Arc<Mutex<Looks>>,
 }
+
+/// Who led, at each look.
+pub(crate) type Looks = Vec<(Duration, Vec<String>)>;
 
 /// All that a drill's timeline is drawn from; times are from the start of the clients.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub calls: Vec<Call>,
-    /// Who led, at each look.
-    pub leaders: Vec<(Duration, Vec<String>)>,
+    pub leaders: Looks,
     /// What was done when.
     pub marks: Vec<(Duration, String)>,
 }
@@ -87,7 +89,7 @@ impl Traffic {
     }
 }
 
-async fn watch_leaders(started: Instant, lab: Arc<Lab>, leaders: Arc<Mutex<Vec<(Duration, Vec<String>)>>>) {
+async fn watch_leaders(started: Instant, lab: Arc<Lab>, leaders: Arc<Mutex<Looks>>) {
     loop {
         let nodes: Vec<_> = [WEST, CENTRAL].iter().flat_map(|region| lab.region(region).data_nodes()).collect();
         let roles = join_all(nodes.iter().map(|node| node.patroni_role())).await;

@@ -67,13 +67,7 @@ pub enum Boot {
 }
 
 impl Node {
-    pub(crate) fn make(
-        base: &Base,
-        name: &str,
-        planned: PlannedNode,
-        account: &Account,
-        aws: &Aws,
-    ) -> Result<Self> {
+    pub(crate) fn make(base: &Base, name: &str, planned: PlannedNode, account: &Account, aws: &Aws) -> Result<Self> {
         let hosts = format!("127.0.0.1 localhost {name}\n{HERE} {}\n", aws.names.join(" "));
         let certificates = aws.authority.clone();
         let data_device = account.data_device.clone();
@@ -219,9 +213,9 @@ impl Node {
         let mut nsenter = tokio::process::Command::new("nsenter");
         nsenter.args(["--target", &self.init()?.to_string(), "--all", "--"]).args(command);
         nsenter.env("PATH", PATH).env_remove("SSL_CERT_FILE").stdin(Stdio::null()).kill_on_drop(true);
-        let output = timeout(COMMAND_DEADLINE, nsenter.output()).await.map_err(|_| {
-            anyhow!("{}: {} did not end within {COMMAND_DEADLINE:?}", self.name, command.join(" "))
-        })??;
+        let output = timeout(COMMAND_DEADLINE, nsenter.output())
+            .await
+            .map_err(|_| anyhow!("{}: {} did not end within {COMMAND_DEADLINE:?}", self.name, command.join(" ")))??;
         let printed = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
         if !output.status.success() {
             bail!("{}: {}: {printed} {}", self.name, command.join(" "), String::from_utf8_lossy(&output.stderr).trim());

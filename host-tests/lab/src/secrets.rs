@@ -27,7 +27,8 @@ impl Node {
     /// Deletes the secret with the passwords in the node's region, and gives what it held.
     pub async fn delete_passwords(&self) -> Result<String> {
         let read = self.secrets_manager(&format!("get-secret-value --secret-id {PASSWORDS} --query SecretString"));
-        let delete = self.secrets_manager(&format!("delete-secret --secret-id {PASSWORDS} --force-delete-without-recovery"));
+        let delete =
+            self.secrets_manager(&format!("delete-secret --secret-id {PASSWORDS} --force-delete-without-recovery"));
         self.script(&format!("{read}; {delete} >/dev/null")).await
     }
 

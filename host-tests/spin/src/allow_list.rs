@@ -29,8 +29,11 @@ impl AllowList {
     /// Whether the list lets the component dial `host` (with its port, if the address gives one). As in Spin, one entry
     /// that can't be resolved fails every check.
     pub fn allows(&self, host: &str, port: Option<u16>) -> Result<bool> {
-        let entries: Vec<Entry> =
-            self.templates.iter().map(|template| Entry::parse(&self.variables.fill(template)?)).collect::<Result<_>>()?;
+        let entries: Vec<Entry> = self
+            .templates
+            .iter()
+            .map(|template| Entry::parse(&self.variables.fill(template)?))
+            .collect::<Result<_>>()?;
         let Ok(host) = Host::parse(host) else { return Ok(false) };
         let port = port.unwrap_or(POSTGRES_PORT);
         Ok(entries.iter().any(|entry| entry.scheme == "postgres" && entry.host == host && entry.port == port))
@@ -57,8 +60,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use crate::manifest::{Manifest, Variable};
     use super::*;
+    use crate::manifest::{Manifest, Variable};
     use std::collections::BTreeMap;
 
     fn check(templates: &[&str], host: &str, port: Option<u16>) -> Result<bool> {

@@ -113,8 +113,12 @@ impl HostConnection for PostgresView<'_> {
         faults.saw(Call::Open, "", None);
         faults.planted(Call::Open)?;
         self.shared.check_allowed(&address)?;
-        let connection =
-            self.shared.pools.connection(&address).await.map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
+        let connection = self
+            .shared
+            .pools
+            .connection(&address)
+            .await
+            .map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
         self.table.push(connection).map_err(|_| Error::ConnectionFailed("too many connections".to_owned()))
     }
 

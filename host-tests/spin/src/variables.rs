@@ -27,8 +27,7 @@ impl Variables {
 
     /// The application variables that this process's environment sets.
     pub fn from_environment() -> BTreeMap<String, String> {
-        let given =
-            |(name, value): (String, String)| Some((name.strip_prefix(VARIABLE_PREFIX)?.to_lowercase(), value));
+        let given = |(name, value): (String, String)| Some((name.strip_prefix(VARIABLE_PREFIX)?.to_lowercase(), value));
         std::env::vars().filter_map(given).collect()
     }
 

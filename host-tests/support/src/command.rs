@@ -44,6 +44,7 @@ fn end(deadline: Duration, command: Expression) -> Result<Output> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use duct::cmd;
 
     #[test]
     fn what_a_command_says_comes_back_either_way() {

@@ -102,7 +102,10 @@ fn a_signal_ends_the_process_at_once_with_requests_in_flight() {
     client.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n").unwrap();
     client.write_all(b"{").unwrap();
     Command::new("kill").arg(host.process.id().to_string()).status().unwrap();
-    assert!(!end_within(HANGS_AFTER, "the host", &mut host.process.0).unwrap().success(), "ended by the signal, not by itself");
+    assert!(
+        !end_within(HANGS_AFTER, "the host", &mut host.process.0).unwrap().success(),
+        "ended by the signal, not by itself"
+    );
     let mut answer = Vec::new();
     let _ = client.read_to_end(&mut answer);
     assert_eq!(answer, b"", "the request was cut");

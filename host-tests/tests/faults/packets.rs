@@ -1,9 +1,9 @@
 //! Packets that vanish: neither side is told, only time shows it.
 
 use crate::helpers::*;
+use crate::network::Network;
 use crate::replication::{PRIMARY, Pair, REPLICA};
 use dob_postgresql::Database;
-use crate::network::Network;
 use futures_util::future::join_all;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;

@@ -38,7 +38,12 @@ fn every_acknowledged_date_is_there_after_three_restarts_under_load() {
         let rows = superuser.query(&stored_query(), &[]).await.unwrap();
         let stored = stored(rows.iter().map(|row| row.get(0))).unwrap();
         let findings = Findings::of(&history, &stored);
-        println!("{} dates acknowledged, {} lost, {:?} refused", findings.acknowledged, findings.lost.len(), findings.errors);
+        println!(
+            "{} dates acknowledged, {} lost, {:?} refused",
+            findings.acknowledged,
+            findings.lost.len(),
+            findings.errors
+        );
         assert!(findings.acknowledged >= CLIENTS, "{findings:?}");
         assert!(findings.lost.is_empty() && findings.backwards == 0, "{findings:?}");
         assert!(findings.slowest < ANSWER_WITHIN, "{findings:?}");

@@ -221,7 +221,9 @@ impl HostProcess {
 
     fn command(listen: &str, variables: BTreeMap<String, String>) -> Command {
         let mut host = Command::new(env!("CARGO_BIN_EXE_dob-host"));
-        host.envs(variables.into_iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)));
+        host.envs(
+            variables.into_iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)),
+        );
         host.args(["serve", "--listen", listen, "--manifest", "../spin.toml"]).stdout(Stdio::piped());
         host
     }

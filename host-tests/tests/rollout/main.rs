@@ -13,17 +13,17 @@ mod pod;
 
 use balancer::Balancer;
 use deployment::Deployment;
-use dob_postgresql::Database;
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::{Load, Plan, Workload};
+use dob_postgresql::Database;
 use helpers::{HostProcess, database, directory};
 use manifests::Manifests;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 /// The versions that are rolled out: what tells them apart is what their pods are started with.
 const FIRST: usize = 0;

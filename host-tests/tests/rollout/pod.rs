@@ -144,6 +144,10 @@ impl Pod {
     }
 
     fn is_gone(&self) -> bool {
-        self.process.lock().unwrap().as_mut().is_none_or(|host| host.process.0.try_wait().is_ok_and(|end| end.is_some()))
+        self.process
+            .lock()
+            .unwrap()
+            .as_mut()
+            .is_none_or(|host| host.process.0.try_wait().is_ok_and(|end| end.is_some()))
     }
 }

@@ -101,7 +101,8 @@ pub async fn password_rotated(environment: &Environment) -> Result<Outcome> {
     traffic.mark("old role retired");
     leader.run(&["dob-retire-role", &old]).await?;
     traffic.run_for(AFTER).await;
-    let may_log_in = leader.sql("postgres", &format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{old}'")).await?;
+    let may_log_in =
+        leader.sql("postgres", &format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{old}'")).await?;
     ensure!(may_log_in == "f", "{old} may still log in");
     judge_later(environment, traffic).await
 }
@@ -116,7 +117,8 @@ pub async fn secrets_renewed(environment: &Environment) -> Result<Outcome> {
     traffic.mark("new passwords in Secrets Manager");
     environment.set_admin_password(leader.change_passwords(&[WEST, CENTRAL]).await?).await;
     renew(leader).await?;
-    for node in environment.west().nodes().chain(environment.central().nodes()).filter(|node| node.name != leader.name) {
+    for node in environment.west().nodes().chain(environment.central().nodes()).filter(|node| node.name != leader.name)
+    {
         renew(node).await?;
     }
     traffic.mark("all nodes renewed, replication cut");
