@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv-lab/bin/python");
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python");
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/aws.py");
 const PORT: u16 = 5000;
 const SERVICES: [&str; 3] = ["s3", "secretsmanager", "logs"];
