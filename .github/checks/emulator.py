@@ -12,6 +12,10 @@ import boto3  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 from moto.ssm import exceptions, models as ssm  # noqa: E402
 
+from workflows import ROOT  # noqa: E402
+
+SBIN = ROOT / "terraform/modules/database-node/files/sbin"
+
 HERE, THERE = "eu-west-1", "eu-central-1"
 
 
@@ -44,6 +48,7 @@ class Emulator:
         (self.folder / name).mkdir()
         for command, code in commands.items():
             file = self.folder / name / command.replace("_", "-")
+            assert (SBIN / file.name).exists(), f"no node has {file.name}"
             file.write_text("#!/bin/bash\n" + code)
             file.chmod(0o755)
 

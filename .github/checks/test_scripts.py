@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from emulator import HERE, THERE, status
-from workflows import ROOT
+from workflows import ROOT, hcl
 
 CLUSTER = [("west-a", "replica"), ("west-b", "leader")]
 STANDBY = [("central-a", "standby_leader"), ("central-b", "replica")]
@@ -281,7 +281,8 @@ def test_no_pod_is_rolled_without_an_answer(script, fake, tmp_path):
 def test_a_release_that_does_not_work_is_replaced_by_the_one_before(fake, tmp_path, broken, words):
     for folder in ("scripts", "k8s/release"):
         (tmp_path / folder).mkdir(parents=True)
-    shutil.copy(ROOT / "scripts/deploy", tmp_path / "scripts")
+    for script in ("deploy", "edit-yaml"):
+        shutil.copy(ROOT / "scripts" / script, tmp_path / "scripts")
     shutil.copy(ROOT / "k8s/release/kustomization.yaml", tmp_path / "k8s/release")
     digest = f"grep --only-matching 'sha256:[0-9a-f]*' {tmp_path}/k8s/release/kustomization.yaml"
     for name, code in {"rollout": f"{digest} >>{tmp_path}/rolled", "smoke": f"! {digest} | grep --quiet ':[{broken}]'"}.items():
@@ -433,7 +434,7 @@ def github(script, fake, tmp_path):
 
 def test_environments_that_are_as_the_guide_says_are_well(github):
     done = github.check()
-    assert (done.code, done.out) == (0, "10 environments and 10 variables are as docs/pipelines.md says\n"), done.err
+    assert (done.code, done.out) == (0, "10 environments and 10 variables are as .github/environments.json says\n"), done.err
 
 
 @pytest.mark.parametrize("change, words", [
@@ -487,8 +488,8 @@ def test_the_restore_node_comes_and_goes(planned, tmp_path, command, action):
     done = planned(command, action, RESTORE_NODE)
     assert done.code == 0, done.err
     assert "terraform -chdir=terraform/recovery apply" in (tmp_path / "asked").read_text()
-    topology = (ROOT / "terraform/modules/topology/main.tf").read_text()
-    assert 'r = { zone = "a", host = 12, role = "restore" }' in topology and "${var.service}-${place.region}-${suffix}" in topology
+    restore = {name for name, node in hcl("modules/topology/main.tf")["locals"][0]["shape"][0].items() if node["role"] == "restore"}
+    assert restore == {address[-3] for address in RESTORE_NODE}
 
 
 @pytest.mark.parametrize("command, action, address", [

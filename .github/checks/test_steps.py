@@ -2,13 +2,15 @@
 
 import shutil
 import subprocess
+import tomllib
 from types import SimpleNamespace
 
 import pytest
 
-from workflows import ROOT, local_steps
+from workflows import ROOT, load, named_steps, reaches_out
 
-STEPS = local_steps()
+STEPS = named_steps()
+SBIN = ROOT / "terraform/modules/database-node/files/sbin"
 CONFIRMATIONS = {
     "switchover": "switchover",
     "promote-recovery": "promote the recovery region",
@@ -38,18 +40,49 @@ def run(tmp_path):
     return run
 
 
+def program(path, code):
+    path.write_text(f"#!/bin/bash\n{code}\n")
+    path.chmod(0o755)
+
+
 def test_each_such_step_is_tried_here():
     tried = {("release", "The tag is the version"), ("release", "Gather"), ("deploy-region", "The tag is a release's"),
              ("infrastructure", "Write the comment"), ("infrastructure-root", "Are there changes?"), ("rotate-password", "Approved")}
-    assert set(STEPS) == tried | {(workflow, "Confirm") for workflow in CONFIRMATIONS}
+    assert {step for step, command in STEPS.items() if not reaches_out(command)} == tried | {(workflow, "Confirm") for workflow in CONFIRMATIONS}
 
 
 @pytest.mark.parametrize("workflow", CONFIRMATIONS)
 def test_nothing_is_done_until_it_is_typed(run, workflow):
+    # YAML reads `on` as true.
+    assert load(f"{workflow}.yml")[True]["workflow_dispatch"]["inputs"]["confirm"]["description"] == f"Type: {CONFIRMATIONS[workflow]}"
     assert run(workflow, "Confirm", TYPED=CONFIRMATIONS[workflow]).code == 0
     for typed in ("", "yes", CONFIRMATIONS[workflow].upper(), "$(true)"):
         refused = run(workflow, "Confirm", TYPED=typed)
         assert refused.code == 1 and f"type '{CONFIRMATIONS[workflow]}'" in refused.said
+
+
+@pytest.mark.parametrize("workflow", ["ci", "drills"])
+def test_what_runs_as_root_knows_where_it_runs(run, workflow):
+    """sudo keeps nothing of the environment."""
+    programs = run.folder / "programs"
+    programs.mkdir()
+    program(programs / "sudo", 'exec env --ignore-environment "$@"')
+    program(programs / "make", 'echo "make $* with $CI $HOME"')
+    done = run(workflow, "Check", PATH=f"{programs}:/usr/bin:/bin", CI="true", HOME="/home/runner", TARGET="drill")
+    assert done.code == 0 and done.said.startswith("make drill ") and done.said.endswith(" with true /home/runner\n"), done.said
+
+
+def test_every_command_that_a_workflow_gives_a_node_exists(run):
+    asked = run.folder / "asked"
+    program(run.folder / "scripts/on-node", f'echo "$3" >>{asked}')
+    for script in ("check-backups", "smoke"):
+        program(run.folder / "scripts" / script, "true")
+    for (workflow, name), command in STEPS.items():
+        if "scripts/on-node" in command:
+            assert run(workflow, name).code == 0, (workflow, name)
+    commands = set(asked.read_text().split())
+    assert commands >= {"dob-switchover", "dob-promote", "dob-status", "dob-retire-role"}
+    assert not {command for command in commands if not (SBIN / command).exists()}
 
 
 def test_an_approval_changes_nothing(run):
@@ -60,7 +93,7 @@ def test_an_approval_changes_nothing(run):
 def test_a_tag_is_the_version_in_both_manifests(run):
     for manifest in ("Cargo.toml", "spin.toml"):
         shutil.copy(ROOT / manifest, run.folder)
-    version = next(line.split('"')[1] for line in (ROOT / "Cargo.toml").read_text().splitlines() if line.startswith("version"))
+    version = tomllib.loads((ROOT / "spin.toml").read_text())["application"]["version"]
     assert run("release", "The tag is the version", GITHUB_REF_NAME=f"v{version}").code == 0
     assert run("release", "The tag is the version", GITHUB_REF_NAME="v9.9.9").code == 1
     manifest = run.folder / "spin.toml"

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import hcl2
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +19,11 @@ def text(workflow):
 
 def load(workflow):
     return yaml.safe_load(text(workflow))
+
+
+def hcl(file):
+    """What a file of Terraform's says, as data."""
+    return hcl2.loads((ROOT / "terraform" / file).read_text())
 
 
 def steps(workflow):
@@ -42,11 +48,6 @@ def code(script):
     return "\n".join(line for line in lines if not line.strip().startswith("#") and "echo" not in line)
 
 
-def local_steps():
-    """The steps that a machine without network can run, as (workflow, name) with their command."""
-    return {
-        (path.stem, step["name"]): step["run"]
-        for path in FILES
-        for step in steps(path.name)
-        if not reaches_out(step["run"])
-    }
+def named_steps():
+    """The steps' commands by workflow and name."""
+    return {(path.stem, step["name"]): step["run"] for path in FILES for step in steps(path.name)}

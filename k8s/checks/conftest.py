@@ -37,3 +37,12 @@ class Copy:
 @pytest.fixture
 def manifests(tmp_path: Path) -> Copy:
     return Copy(tmp_path / "k8s")
+
+
+@pytest.fixture
+def released(manifests: Copy) -> Copy:
+    """Manifests that can be rolled out: a release's, of an account of one's own."""
+    manifests.replace("release/kustomization.yaml", "0" * 64, "a" * 64)
+    for file in ("region.yaml", "kustomization.yaml"):
+        manifests.replace(f"overlays/primary/{file}", "123456789012", "210987654321")
+    return manifests

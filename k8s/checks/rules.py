@@ -5,6 +5,8 @@ import re
 import tomllib
 from typing import Iterator
 
+import hcl2
+
 import server_side_apply
 import spin_operator
 from cluster import Cluster
@@ -148,8 +150,7 @@ def replicas(cluster: Cluster) -> Iterator[str]:
 
 
 def database_connections() -> int:
-    text = (ROOT / "terraform/modules/database-node/patroni.tf").read_text()
-    return int(re.search(r"max_connections\s*=\s*(\d+)", text)[1])
+    return hcl2.loads((ROOT / "terraform/modules/database-node/patroni.tf").read_text())["locals"][0]["max_connections"][0]
 
 
 def spread(cluster: Cluster) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """Every resource against a schema that refuses fields it does not know: Kubernetes' own, or the one in schemas/."""
 
-import re
 from pathlib import Path
 
+import hcl2
 import jsonschema
 import kubernetes_validate
 import yaml
@@ -10,7 +10,8 @@ import yaml
 from rendering import ROOT
 
 # The version of the clusters.
-KUBERNETES = re.search(r'^ +kubernetes += "([0-9.]+)"$', (ROOT / "terraform/modules/eks/variables.tf").read_text(), re.MULTILINE)[1]
+[RELEASE] = [v["release"] for v in hcl2.loads((ROOT / "terraform/modules/eks/variables.tf").read_text())["variable"] if "release" in v]
+KUBERNETES = RELEASE["default"][0]["kubernetes"]
 
 # Other people's kinds, by what serves them.
 CUSTOM = {

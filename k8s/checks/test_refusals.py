@@ -1,7 +1,5 @@
 """Overlays that can't work are refused, with a sentence that says why."""
 
-import re
-
 import pytest
 import yaml
 
@@ -137,11 +135,3 @@ def release(name: str) -> dict:
     """A chart that the cluster runs besides."""
     charts = yaml.safe_load((ROOT / "k8s/controllers/helmfile.yaml").read_text())
     return next(release for release in charts["releases"] if release["name"] == name)
-
-
-def test_spin_toml_and_the_component_name_the_same_variables():
-    component = (ROOT / "src/config.rs").read_text().split("#[cfg(test)]")[0]
-    constants = re.findall(r"const (?:CONNECTION|REPLICAS|ADMIN): \[&str; \d\] =\s*\[(.*?)\];", component, re.S)
-    named = re.findall(r'"(\w+)"', " ".join(constants))
-    declared = re.findall(r"^(\w+) = {", (ROOT / "spin.toml").read_text(), re.M)
-    assert len(constants) == 3 and sorted(named) == sorted(declared)

@@ -5,10 +5,10 @@ import os
 import shutil
 import subprocess
 
-import pytest
+import yaml
 
 from conftest import Copy
-from rendering import ROOT
+from rendering import ROOT, of_kind
 
 # Answers as a cluster would in which a version runs already; fails the n-th `rollout status`.
 KUBECTL = """#!/bin/bash
@@ -16,6 +16,7 @@ KUBECTL = """#!/bin/bash
 echo "$*" | sed "s|--filename=[^ -]*$|FILE|" >>{calls}
 case "$*" in
 *--filename=-) cat >{calls}.put_back ;;
+*--filename=*) last=${{!#}}; cp "${{last#*=}}" {calls}.applied ;;
 *jsonpath={{.spec}}*) echo '{before}' ;;
 *rendered}}) [[ -z '{before}' ]] || echo before ;;
 *"rollout status"*) (($(grep -c "rollout status" {calls}) != {failing})) ;;
@@ -40,6 +41,8 @@ class Run:
         self.status, self.words = done.returncode, done.stderr
         put_back = root / "calls.put_back"
         self.put_back = json.loads(put_back.read_text()) if put_back.exists() else None
+        applied = root / "calls.applied"
+        self.applied = list(yaml.safe_load_all(applied.read_text())) if applied.exists() else []
         self.calls = calls.read_text().splitlines() if calls.exists() else []
 
     def at(self, part: str) -> int:
@@ -47,14 +50,6 @@ class Run:
         found = [number for number, call in enumerate(self.calls) if part in call]
         assert len(found) == 1, (part, self.calls)
         return found[0]
-
-
-@pytest.fixture
-def released(manifests: Copy) -> Copy:
-    manifests.replace("release/kustomization.yaml", "0" * 64, "a" * 64)
-    for file in ("region.yaml", "kustomization.yaml"):
-        manifests.replace(f"overlays/primary/{file}", "123456789012", "210987654321")
-    return manifests
 
 
 def test_secrets_come_before_the_schema_and_the_schema_before_the_pods_that_serve(released):
@@ -77,6 +72,14 @@ def test_nothing_is_forced_on_other_managers_of_a_field(released):
     applied = [call for call in Run(released).calls if call.startswith("apply")]
     assert len(applied) == 5
     assert all("--server-side --field-manager=dob-rollout" in call and "force" not in call for call in applied)
+
+
+def test_what_is_applied_says_which_rendering_it_is(released):
+    run = Run(released)
+    [mark] = {app["spec"]["deploymentAnnotations"]["rendered"] for app in of_kind(run.applied, "SpinApp")}
+    assert mark != "unset"
+    for app in ("dob-api-schema", "dob-api"):
+        run.at(f"wait deployment/{app} --for=jsonpath={{.metadata.annotations.rendered}}={mark}")
 
 
 def test_a_version_that_does_not_get_ready_is_put_back(released):

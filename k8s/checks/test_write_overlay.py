@@ -26,7 +26,8 @@ SETTINGS = {
 def write(manifests: Copy, output: str) -> subprocess.CompletedProcess:
     root = manifests.directory.parent
     (root / "scripts").mkdir(exist_ok=True)
-    shutil.copy(ROOT / "scripts/write-overlay", root / "scripts/write-overlay")
+    for script in ("write-overlay", "edit-yaml"):
+        shutil.copy(ROOT / "scripts" / script, root / "scripts")
     for name, code in {"terraform": f"echo '{output}'", "git": ""}.items():
         program = root / "bin" / name
         program.parent.mkdir(exist_ok=True)

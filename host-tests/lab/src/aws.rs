@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The Python that has moto.
-const PYTHON: &str = ".venv-lab/bin/python";
+const PYTHON: &str = ".venv/bin/python";
 /// What fills moto and serves it.
 const PROGRAM: &str = "host-tests/lab/aws.py";
 const PORT: u16 = 5000;

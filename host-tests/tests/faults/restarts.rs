@@ -1,7 +1,7 @@
 //! Load through restarts: what was acknowledged is there.
 
 use crate::helpers::*;
-use dob_clients::history::{Findings, stored, stored_query};
+use dob_clients::history::{Findings, TODAY, stored, stored_query};
 use dob_clients::load::{Load, Plan, Workload};
 use dob_postgresql::Shutdown;
 use std::time::Duration;
@@ -16,6 +16,8 @@ fn every_acknowledged_date_is_there_after_three_restarts_under_load() {
     let mut world = World::new();
     let World { runtime, service, database, .. } = &mut world;
     runtime.block_on(async {
+        // The day from which a history counts, so that a greeting tells which date it was made from.
+        service.clock.set_day(TODAY.to_epoch_days().into());
         let (route, _) = watch::channel(service.server.address);
         let plan = Plan {
             clients: CLIENTS,

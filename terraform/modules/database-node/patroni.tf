@@ -3,6 +3,9 @@ locals {
   # A leader that is lost costs up to ttl; 20 s is the least that Patroni 4 takes, and loop_wait + 2 * retry_timeout must fit in it.
   timing = { ttl = 20, loop_wait = 5, retry_timeout = 5 }
 
+  # Bytes, 16 MiB: a replica that is further behind does not lead. The alert ReplicationLag counts with it.
+  maximum_lag = 16777216
+
   # The slot of the other region's standby leader.
   region_slot = "other_region"
 
@@ -79,7 +82,7 @@ locals {
         ttl                     = local.timing.ttl
         loop_wait               = local.timing.loop_wait
         retry_timeout           = local.timing.retry_timeout
-        maximum_lag_on_failover = 16 * 1024 * 1024
+        maximum_lag_on_failover = local.maximum_lag
         failsafe_mode           = true
         synchronous_mode        = var.replication_mode == "synchronous"
         postgresql = {
