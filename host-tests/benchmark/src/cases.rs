@@ -1,9 +1,9 @@
 //! Which server is put under which load, and in which order.
 
 use crate::data::Data;
-use crate::load::{self, Load, Measured};
+use crate::load::{self, Measured};
 use crate::servers::{Server, Subject};
-use crate::sizes::{LARGE, SMALL};
+use crate::workload::{LARGE, Load, SMALL};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, btree_map::Entry};
 

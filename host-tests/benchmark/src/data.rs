@@ -1,8 +1,7 @@
 //! The PostgreSQL that all servers share, and its users.
 
-use crate::load::{Load, SAME};
 use crate::servers::{Server, Subject};
-use crate::sizes::{LARGE, SMALL, Size};
+use crate::workload::{LARGE, Load, SAME, SMALL, Size};
 use anyhow::{Context, Result, bail};
 use dob_api::config;
 use dob_clients::history::date;

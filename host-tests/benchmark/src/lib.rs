@@ -4,7 +4,7 @@
 //! turns, and what is reported is the median over the rounds. Each module knows only those above it:
 //!
 //! ```text
-//! cpu, statistics, sizes
+//! cpu, statistics, workload
 //! native                     the server that a user would pick instead
 //! servers                    each in a process of its own
 //! data                       the PostgreSQL that all share
@@ -24,9 +24,9 @@ mod native;
 mod relay;
 mod report;
 mod servers;
-mod sizes;
 mod startup;
 mod statistics;
+mod workload;
 
 pub use cases::Settings;
 pub use native::serve as serve_native;

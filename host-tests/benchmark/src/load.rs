@@ -1,5 +1,6 @@
 //! One turn of one server under load.
 
+use crate::workload::{Load, SAME};
 use crate::{cpu, data::Data, servers::Server, statistics::percentile};
 use anyhow::{Result, ensure};
 use dob_clients::history::Call;
@@ -8,19 +9,6 @@ use std::time::Duration;
 
 /// Connections of a run with [`Run::on`].
 pub const CONNECTIONS: usize = 32;
-/// The version of the date that [`Load::SavingSame`] sends, and that every user has then.
-pub const SAME: u16 = 1;
-
-/// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Load {
-    /// A greeting for a random user.
-    Greeting,
-    /// Another date for a random user.
-    Saving,
-    /// The date that a random user has already.
-    SavingSame,
-}
 
 /// A load for some seconds.
 pub struct Run {

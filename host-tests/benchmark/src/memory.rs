@@ -2,7 +2,7 @@
 
 use crate::data::Data;
 use crate::servers::{Server, Subject};
-use crate::sizes::SMALL;
+use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;

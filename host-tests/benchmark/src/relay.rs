@@ -3,7 +3,7 @@
 use crate::data::Data;
 use crate::native::{FIND, SAVE};
 use crate::servers::{Server, Subject};
-use crate::sizes::SMALL;
+use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
 use reqwest::RequestBuilder;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,12 +1,12 @@
 //! The result as Markdown, for the README.
 
 use crate::cases::{self, Case, Rounds};
-use crate::load::{Load, Measured};
+use crate::load::Measured;
 use crate::relay::Counted;
 use crate::servers::Subject;
-use crate::sizes::{LARGE, SMALL};
 use crate::startup::Startup;
 use crate::statistics::median;
+use crate::workload::{LARGE, Load, SMALL};
 use anyhow::{Context, Result};
 
 /// At least this share of what the smallest component with one statement reaches.

@@ -4,10 +4,15 @@ use anyhow::{Context, Result, bail};
 use dob_spin::{Manifest, VARIABLE_PREFIX};
 use dob_support::{Process, project_file};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// What a server prints before its address.
+const SERVING: &str = "Serving http://";
+/// How long a server may take to print that.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A server that can be put under load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,11 +49,9 @@ impl Server {
         command
             .envs(variables.iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)));
         let mut process = Process::spawn(command.stdout(Stdio::piped()), "it is this program, was it moved?")?;
-        let mut line = String::new();
-        BufReader::new(process.0.stdout.take().context("piped")?).read_line(&mut line)?;
-        let address = line.trim_end().strip_prefix("Serving http://").and_then(|address| address.parse().ok());
-        let address =
-            address.with_context(|| format!("the server {subject:?} does not start; its own words are above"))?;
+        let printed =
+            process.until_printed(SERVING, STARTS_WITHIN).with_context(|| format!("the server {subject:?}"))?;
+        let address = printed.trim_end().strip_prefix(SERVING).context("an address")?.parse()?;
         Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()?, process })
     }
 

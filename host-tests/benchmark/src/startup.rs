@@ -4,8 +4,8 @@ use crate::cases::Settings;
 use crate::data::Data;
 use crate::load::{Measured, sequential};
 use crate::servers::{Server, Subject};
-use crate::sizes::SMALL;
 use crate::statistics::median;
+use crate::workload::SMALL;
 use anyhow::Result;
 
 /// The host answers this without an instance.

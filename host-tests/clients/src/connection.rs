@@ -5,20 +5,22 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 /// Why a call has no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failed {
     /// Nobody accepted a connection.
+    #[error("no connection")]
     NoConnection,
     /// The connection broke before the answer was there.
+    #[error("broken connection")]
     BrokenConnection,
     /// The client gave up.
+    #[error("no answer")]
     NoAnswer,
 }
 
@@ -84,14 +86,4 @@ async fn connect(server: SocketAddr) -> Result<Open, Failed> {
     // It ends with its sender; what goes wrong with it is told to the call.
     tokio::spawn(async move { drop(connection.await) });
     Ok(Open { sender, server, since: Instant::now() })
-}
-
-impl fmt::Display for Failed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoConnection => "no connection",
-            Self::BrokenConnection => "broken connection",
-            Self::NoAnswer => "no answer",
-        })
-    }
 }

@@ -1,23 +1,26 @@
 //! AWS on the lab's network: moto behind haproxy's TLS, under AWS's own names, so that the nodes' clients need no setting.
 
 use crate::plan::Account;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use dob_support::{Process, project_file, random_word};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 use serde_json::json;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 /// The Python that has moto.
 const PYTHON: &str = ".venv/bin/python";
 /// What fills moto and serves it.
 const PROGRAM: &str = "host-tests/lab/aws.py";
 const PORT: u16 = 5000;
+/// How long the emulator may take to start.
+const STARTS_WITHIN: Duration = Duration::from_secs(120);
 const SERVICES: [&str; 3] = ["s3", "secretsmanager", "logs"];
 
 /// Where the metadata service has the node's role.
@@ -108,12 +111,11 @@ fn moto(directory: &Path, address: Ipv4Addr, account: &str) -> Result<Process> {
     moto.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
     let mut moto = Process::spawn(&mut moto, "`make drill` installs it")?;
     writeln!(moto.0.stdin.as_mut().context("piped")?, "{account}")?;
-    let mut line = String::new();
-    BufReader::new(moto.0.stdout.take().context("piped")?).read_line(&mut line)?;
-    if line.trim() != "ready" {
-        let words = fs::read_to_string(directory.join("moto.log"))?;
-        bail!("the emulator of AWS does not start: {}", words.lines().last().unwrap_or("it said nothing"));
-    }
+    let why = || {
+        let words = fs::read_to_string(directory.join("moto.log")).unwrap_or_default();
+        format!("the emulator of AWS does not start: {}", words.lines().last().unwrap_or("it said nothing"))
+    };
+    moto.until_printed("ready", STARTS_WITHIN).with_context(why)?;
     Ok(moto)
 }
 

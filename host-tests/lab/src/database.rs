@@ -164,17 +164,26 @@ impl Node {
 
     /// Waits until both exporters answer and the node's journal is in CloudWatch Logs.
     pub async fn until_observed(&self) -> Result<()> {
-        let metric = |port: u16, metric: &str| {
-            format!("curl --silent http://{}:{port}/metrics | grep --quiet '{metric}'", self.address)
-        };
-        let volume = format!(r#"^node_filesystem_avail_bytes{{.*mountpoint="{VOLUME}""#);
-        self.until("PostgreSQL's metrics", &metric(self.ports.postgres_exporter, "^pg_up 1")).await?;
-        self.until("the volume's metrics", &metric(self.ports.node_exporter, &volume)).await?;
+        self.until_exported(self.ports.postgres_exporter, "pg_up 1", "").await?;
+        let volume = format!("mountpoint=\"{VOLUME}\"");
+        self.until_exported(self.ports.node_exporter, "node_filesystem_avail_bytes{", &volume).await?;
         let logs = format!(
             "aws --region {} logs get-log-events --log-group-name /dob/dob/database --log-stream-name {} |
              jq -e '.events | length > 0'",
             self.region, self.name
         );
         self.until("the journal in CloudWatch Logs", &logs).await.map(drop)
+    }
+
+    /// Waits until an exporter has a line that starts so and has this label.
+    async fn until_exported(&self, port: u16, metric: &str, label: &str) -> Result<()> {
+        let what = format!("{} exports {metric} {label} on port {port}", self.name);
+        eventually(&what, PATIENCE, async || {
+            let metrics = self.http.get(format!("http://{}:{port}/metrics", self.address)).send().await?.text().await?;
+            let found = metrics.lines().any(|line| line.starts_with(metric) && line.contains(label));
+            ensure!(found, "it is not among {} bytes of metrics", metrics.len());
+            Ok(())
+        })
+        .await
     }
 }

@@ -35,7 +35,7 @@ pub struct Node {
     directory: PathBuf,
     base: Base,
     seed: Seed,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     running: Mutex<Option<Running>>,
 }
 
@@ -87,7 +87,7 @@ impl Node {
             directory: Path::new(DIRECTORY).join(name),
             base: base.clone(),
             seed,
-            http: asking_patroni()?,
+            http: http_client()?,
             running: Mutex::default(),
         };
         node.new_instance()?;
@@ -376,8 +376,8 @@ fn filtering(rule: &str) -> String {
     )
 }
 
-/// Asks a Patroni that may be gone.
-fn asking_patroni() -> Result<reqwest::Client> {
+/// Asks the node's services, which may be gone.
+fn http_client() -> Result<reqwest::Client> {
     let authority = reqwest::Certificate::from_pem(&fs::read(namespaces::authority())?)?;
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(1));
     Ok(client.add_root_certificate(authority).build()?)

@@ -2,7 +2,6 @@
 
 use crate::helpers::*;
 use dob_support::{Process, end_within, eventually, free_port};
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -19,11 +18,7 @@ fn run(data: &Path, port: u16) -> Command {
 /// Starts it and gives all that it prints until it is ready.
 fn ready(mut command: Command) -> (Process, String) {
     let mut child = Process::spawn(&mut command, "cargo builds it").unwrap();
-    let mut printed = String::new();
-    let mut output = BufReader::new(child.0.stdout.as_mut().unwrap());
-    while !printed.contains("Ctrl-C stops everything") {
-        assert_ne!(output.read_line(&mut printed).unwrap(), 0, "it ended: {printed}");
-    }
+    let printed = child.until_printed("Ctrl-C stops everything", HANGS_AFTER).unwrap();
     (child, printed)
 }
 

@@ -9,7 +9,7 @@ use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -24,6 +24,9 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// An answer that takes longer never comes: a test ends with that instead of waiting for ever.
 pub const HANGS_AFTER: Duration = Duration::from_secs(30);
+
+/// What the host prints before its address.
+const SERVING: &str = "Serving http://";
 
 /// How long a quiet connection is taken to be at the end of its answers.
 const QUIET_FOR: Duration = Duration::from_secs(1);
@@ -230,9 +233,8 @@ impl HostProcess {
 
     fn spawn(mut host: Command) -> Self {
         let mut process = Process::spawn(&mut host, "cargo builds it").expect("the host");
-        let mut line = String::new();
-        BufReader::new(process.0.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("Serving http://").expect("the address").to_owned();
+        let printed = process.until_printed(SERVING, HANGS_AFTER).expect("the host serves");
+        let address = printed.trim().strip_prefix(SERVING).expect("the address").to_owned();
         Self { process, address }
     }
 }

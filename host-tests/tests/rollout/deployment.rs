@@ -30,8 +30,8 @@ pub struct Deployment {
 }
 
 /// A rollout made no progress for as long as it may: `kubectl rollout status` fails.
-#[derive(Debug)]
-#[allow(dead_code, reason = "a failing test prints it")]
+#[derive(Debug, thiserror::Error)]
+#[error("no pod got ready in time; the last line of the pods' log: {last_log_line}")]
 pub struct DeadlineExceeded {
     last_log_line: String,
 }
