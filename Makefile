@@ -123,7 +123,7 @@ check-terraform:
 
 # Plans and applies both regions and the global root.
 check-emulator:
-	terraform/tests/emulator.py
+	python terraform/tests/emulator.py
 
 check-k8s: kubectl-is-there overlays
 	pytest --quiet --numprocesses 2 -p no:cacheprovider k8s/checks
