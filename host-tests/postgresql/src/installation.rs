@@ -20,7 +20,7 @@ pub(crate) fn binaries() -> Result<PathBuf> {
     let version = |bin: &PathBuf| bin.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
     binaries
         .max_by_key(version)
-        .with_context(|| format!("there is no PostgreSQL server under {DEBIAN_BINARIES}: install it with `make setup`"))
+        .with_context(|| format!("there is no PostgreSQL server under {DEBIAN_BINARIES}: `make run` installs it"))
 }
 
 /// PostgreSQL refuses to run as root.
@@ -29,7 +29,7 @@ fn system_user() -> Result<Option<User>> {
         return Ok(None);
     }
     let user = User::from_name(SYSTEM_USER)?;
-    user.map(Some).with_context(|| format!("PostgreSQL refuses root and there is no user {SYSTEM_USER}: `make setup`"))
+    user.map(Some).with_context(|| format!("PostgreSQL refuses root and there is no user {SYSTEM_USER}: `make run` installs both"))
 }
 
 pub(crate) fn as_system_user(command: &mut Command) -> Result<()> {

@@ -40,10 +40,10 @@ async fn the_service_does_what_the_description_says() {
     assert!(output.status.success(), "{report}\n{}\n{}", String::from_utf8_lossy(&output.stderr), service.log());
 }
 
-/// The checker, which is no Rust program: from the environment, or where `make setup-test` puts it.
+/// The checker, which is no Rust program: from the environment, or where `make test` puts it.
 fn schemathesis() -> PathBuf {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/schemathesis");
     let path = std::env::var_os("SCHEMATHESIS").map_or(installed, PathBuf::from);
-    assert!(path.exists(), "schemathesis is missing: install it with `make setup-test`");
+    assert!(path.exists(), "schemathesis is missing: `make test` installs it");
     path
 }

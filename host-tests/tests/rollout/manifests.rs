@@ -110,7 +110,7 @@ fn number(value: &Value) -> u32 {
 fn complete(overlay: &str) -> Vec<Value> {
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/../.venv/bin/python");
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/checks/cluster.py");
-    let output = Command::new(python).args([program, overlay]).output().expect("Python's packages: `make setup-k8s`");
+    let output = Command::new(python).args([program, overlay]).output().expect("Python's packages: `make checks`");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
