@@ -57,6 +57,8 @@ pub struct Findings {
     pub lost_seconds: f64,
     /// Greetings made from an older date than the same client had had acknowledged or seen before.
     pub backwards: usize,
+    /// Those among them that knew nothing at all of the user, whatever day the service's clock shows.
+    pub unknown: usize,
     /// The longest time without a successful save, and without a successful greeting.
     pub longest_without_save: Duration,
     pub longest_without_greeting: Duration,
@@ -90,8 +92,11 @@ pub fn date(version: u16) -> NaiveDate {
     NaiveDate::parse_from_str(&format!("1992-{}", birthday.format("%m-%d")), "%Y-%m-%d").expect("a day of a leap year")
 }
 
-/// Which date a greeting was made from; none when it is not one of ours.
+/// Which date a greeting was made from, on the day that a history counts from; none where the answer greets nobody.
 pub fn version(greeting: &str) -> Option<u16> {
+    if greeting.contains("Happy birthday!") {
+        return Some(0);
+    }
     greeting.split_whitespace().find_map(|word| word.parse().ok())
 }
 
@@ -113,7 +118,9 @@ impl Findings {
     pub fn of(history: &[Call], stored: &BTreeMap<String, u16>) -> Self {
         let mut findings = Self::default();
         findings.judge_saves(history, stored);
-        findings.backwards = backwards(history);
+        let stale = stale_greetings(history);
+        findings.backwards = stale.len();
+        findings.unknown = stale.iter().filter(|found| found.is_none()).count();
         findings.longest_without_save = longest_gap(history, Call::saved);
         findings.longest_without_greeting = longest_gap(history, Call::greeted);
         findings.slowest = history.iter().map(|call| call.ended - call.started).max().unwrap_or_default();
@@ -146,25 +153,25 @@ impl Findings {
     }
 }
 
-/// Counts greetings that show less than their client knew when it asked.
-fn backwards(history: &[Call]) -> usize {
+/// What those greetings found that show less than their client knew when it asked.
+fn stale_greetings(history: &[Call]) -> Vec<Option<u16>> {
     let mut calls: Vec<_> = history.iter().filter(|call| call.error.is_none()).collect();
     calls.sort_by_key(|call| call.ended);
     let mut known: BTreeMap<(usize, &str), u16> = BTreeMap::new();
-    let mut count = 0;
+    let mut stale = Vec::new();
     for call in calls {
         let (user, seen) = match &call.operation {
-            Operation::Save { user, version } => (user, *version),
-            Operation::Greet { user, version } => (user, version.unwrap_or(0)),
+            Operation::Save { user, version } => (user, Some(*version)),
+            Operation::Greet { user, version } => (user, *version),
             Operation::Get { .. } => continue,
         };
         let known = known.entry((call.client, user)).or_default();
-        if seen < *known && matches!(call.operation, Operation::Greet { .. }) {
-            count += 1;
+        if seen.unwrap_or(0) < *known && matches!(call.operation, Operation::Greet { .. }) {
+            stale.push(seen);
         }
-        *known = seen.max(*known);
+        *known = seen.unwrap_or(0).max(*known);
     }
-    count
+    stale
 }
 
 /// The longest time between two successes, or between one and an end of the history.
@@ -227,7 +234,9 @@ mod tests {
         let after_greeting = [greet(0, "ann", Some(5)), greet(10, "ann", Some(4)), greet(20, "ann", Some(5))];
         assert_eq!(Findings::of(&after_greeting, &holds(&[])).backwards, 1);
         let gone = [save(0, "ann", 1), greet(10, "ann", None)];
-        assert_eq!(Findings::of(&gone, &holds(&[("ann", 1)])).backwards, 1);
+        let findings = Findings::of(&gone, &holds(&[("ann", 1)]));
+        assert_eq!((findings.backwards, findings.unknown), (1, 1));
+        assert_eq!(Findings::of(&after_save, &holds(&[("ann", 2)])).unknown, 0);
         let fine = [save(0, "ann", 1), failed(save(5, "ann", 2)), greet(10, "ann", Some(1)), greet(20, "ann", Some(2))];
         assert_eq!(Findings::of(&fine, &holds(&[("ann", 2)])).backwards, 0);
     }
@@ -253,7 +262,8 @@ mod tests {
         assert_eq!(date(1).to_string(), "1992-05-21");
         assert_eq!(date(VERSIONS).to_string(), "1992-05-19");
         assert_eq!(version("Hello, ann! Your birthday is in 17 day(s)"), Some(17));
-        assert_eq!(version("Hello, ann! Happy birthday!"), None);
+        assert_eq!(version("Hello, ann! Happy birthday!"), Some(0));
+        assert_eq!(version(r#"{"title":"Not Found"}"#), None);
     }
 
     #[test]
