@@ -1,5 +1,5 @@
 # `make run` serves on 127.0.0.1:3000, `make test` checks the API, `make checks` all the rest, `make drill` breaks two regions; all install
-# what they need. A second time they find it there.
+# what they need but rustup, Terraform and kubectl. A second time they find it there.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,7 +41,7 @@ run: packages-run component ## Serve on 127.0.0.1:3000 with a private PostgreSQL
 test: packages-test $(PYTHON) component check-workflows ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path $(FUZZ)
-	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS)
+	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) --package constant --package one-query
 	$(CHECKED) cargo test --quiet --no-run
 	$(CHECKED) cargo test --lib --bins --test api
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")

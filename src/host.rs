@@ -105,6 +105,6 @@ pub enum DatabaseError {
     },
     /// The connection broke while the statement ran.
     ConnectionLost(String),
-    /// A parameter could not be converted.
+    /// A parameter or a result could not be converted.
     Parameter(String),
 }

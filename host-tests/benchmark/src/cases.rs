@@ -3,25 +3,9 @@
 use crate::data::Data;
 use crate::load::{self, Measured};
 use crate::servers::{Server, Subject};
-use crate::workload::{LARGE, Load, SMALL};
+use crate::workload::{LARGE, Load, SMALL, Settings};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, btree_map::Entry};
-
-/// How long to measure.
-#[derive(Clone, Copy)]
-pub struct Settings {
-    /// How often each case gets its turn.
-    pub rounds: u32,
-    /// How long a turn is.
-    pub seconds: u32,
-}
-
-impl Settings {
-    /// Less than 6 minutes.
-    pub const FULL: Self = Self { rounds: 15, seconds: 1 };
-    /// About a minute, to see whether the benchmark works.
-    pub const QUICK: Self = Self { rounds: 3, seconds: 1 };
-}
 
 /// One line of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

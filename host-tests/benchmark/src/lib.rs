@@ -28,8 +28,8 @@ mod startup;
 mod statistics;
 mod workload;
 
-pub use cases::Settings;
 pub use native::serve as serve_native;
+pub use workload::Settings;
 
 use anyhow::Result;
 

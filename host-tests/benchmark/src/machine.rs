@@ -1,8 +1,8 @@
 //! Where and with what was measured.
 
-use crate::cases::Settings;
 use crate::data::Data;
 use crate::load::CONNECTIONS;
+use crate::workload::Settings;
 use anyhow::Result;
 use std::fs::read_to_string;
 

@@ -1,11 +1,10 @@
 //! What it takes to start an instance: an answer of the component that needs no database, less one of the host itself.
 
-use crate::cases::Settings;
 use crate::data::Data;
 use crate::load::{Measured, sequential};
 use crate::servers::{Server, Subject};
 use crate::statistics::median;
-use crate::workload::SMALL;
+use crate::workload::{SMALL, Settings};
 use anyhow::Result;
 
 /// The host answers this without an instance.

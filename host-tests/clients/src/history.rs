@@ -13,6 +13,9 @@ pub const VERSIONS: u16 = 364;
 /// What the names of all users of a history begin with.
 const PREFIX: &str = "client";
 
+/// The highest number of a client's users: four letters stand for it.
+pub const LAST_USER: usize = 26 * 26 * 26 * 26 - 1;
+
 /// One call and its outcome; times are from the start of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -53,7 +56,7 @@ pub struct Findings {
     pub acknowledged: usize,
     /// Acknowledged dates that are not there at the end, by user.
     pub lost: BTreeMap<String, u16>,
-    /// When the last lost date was acknowledged before the first that was kept again: seconds of lost writes.
+    /// From the first lost date's acknowledgement to the last one's, in seconds.
     pub lost_seconds: f64,
     /// Greetings made from an older date than the same client had had acknowledged or seen before.
     pub backwards: usize,

@@ -1,6 +1,5 @@
-//! Clients that save and greet, the history of their calls, what that history proves, and the calendar it is checked by.
+//! Clients that save and greet, the history of their calls, and what that history proves.
 
-pub mod calendar;
 mod connection;
 pub mod history;
 pub mod load;

@@ -1,14 +1,14 @@
 //! The load generator: clients that save and greet, each on a connection of its own, and record every call.
 
 use crate::connection::{Connection, Failed};
-use crate::history::{Call, Operation, VERSIONS, date, numbered_user, user, version};
+use crate::history::{Call, LAST_USER, Operation, VERSIONS, date, numbered_user, user, version};
 use anyhow::{Result, ensure};
 use dob_support::eventually;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 /// What the clients do, how many they are, and how fast.
@@ -24,7 +24,8 @@ pub struct Plan {
     pub pace_after_failure: Duration,
     /// A call that takes longer has failed.
     pub gives_up_after: Duration,
-    /// How long a client keeps a connection; every other client makes one for each call where this is set.
+    /// How long a client keeps a connection; for ever where this is not set. Where it is, every other client keeps none: it makes one
+    /// for each call.
     pub keeps_connection: Option<Duration>,
     /// What they ask for.
     pub workload: Workload,
@@ -46,12 +47,12 @@ pub enum Workload {
 /// Where clients connect; whoever holds the sender can send them elsewhere.
 pub type Route = watch::Sender<SocketAddr>;
 
-/// Clients at work, and what they have recorded so far.
+/// Clients at work, and what they have recorded so far. Dropping it ends them where they are.
 pub struct Load {
     /// When they started; the record's times count from here.
     pub started: Instant,
     record: Arc<Mutex<Vec<Call>>>,
-    clients: Vec<JoinHandle<()>>,
+    clients: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -59,7 +60,8 @@ impl Load {
     /// Starts the clients.
     pub fn start(plan: &Plan, route: &Route) -> Self {
         let (started, record, (stop, stopped)) = (Instant::now(), Arc::default(), watch::channel(false));
-        let clients = (0..plan.clients).map(|n| {
+        let mut clients = JoinSet::new();
+        for n in 0..plan.clients {
             let keep = plan.keeps_connection.map(|keep| if n % 2 == 0 { Duration::ZERO } else { keep });
             let client = Client {
                 number: plan.first + n,
@@ -68,9 +70,9 @@ impl Load {
                 connection: Connection::new(route.subscribe(), keep),
                 record: Arc::clone(&record),
             };
-            tokio::spawn(client.run(stopped.clone()))
-        });
-        Self { started, clients: clients.collect(), record, stop }
+            clients.spawn(client.run(stopped.clone()));
+        }
+        Self { started, clients, record, stop }
     }
 
     /// Waits until a save succeeds that was started after this call, and says how long that took.
@@ -94,9 +96,7 @@ impl Load {
     /// Ends the clients after their last calls, and gives the history.
     pub async fn stop(self) -> Vec<Call> {
         self.stop.send_replace(true);
-        for client in self.clients {
-            client.await.expect("no client panics");
-        }
+        self.clients.join_all().await;
         std::mem::take(&mut lock(&self.record))
     }
 }
@@ -127,35 +127,12 @@ impl Client {
                 return;
             }
             let started = tokio::time::Instant::now();
-            let operation = self.operation(n, &mut random);
+            let operation = operation(&self.plan.workload, self.number, n, &mut random);
             let answered = self.call(operation).await;
             let pace = if answered { self.plan.pace } else { self.plan.pace_after_failure };
             if !pace.is_zero() {
                 sleep_until(started + pace).await;
             }
-        }
-    }
-
-    /// The n-th call of this client.
-    fn operation(&self, n: usize, random: &mut Random) -> Operation {
-        match &self.plan.workload {
-            Workload::SaveAndGreet => {
-                let (round, is_new) = (n / 4 + 1, n % 4 < 2);
-                let name = user(self.number, if is_new { round } else { 0 });
-                let version = if is_new { 1 } else { u16::try_from(round).unwrap_or(VERSIONS).min(VERSIONS) };
-                match n % 2 {
-                    0 => Operation::Save { user: name, version },
-                    _ => Operation::Greet { user: name, version: None },
-                }
-            }
-            Workload::GreetNumbered { users, .. } => {
-                Operation::Greet { user: numbered_user(random.below(*users)), version: None }
-            }
-            Workload::SaveNumbered { users, version, .. } => Operation::Save {
-                user: numbered_user(random.below(*users)),
-                version: version.unwrap_or_else(|| random.below(VERSIONS.into()) as u16 + 1),
-            },
-            Workload::Get { path } => Operation::Get { path: path.clone() },
         }
     }
 
@@ -173,7 +150,9 @@ impl Client {
             Operation::Get { path } => self.connection.send("GET", path.clone(), String::new()),
         };
         let answer = tokio::time::timeout(self.plan.gives_up_after, sent).await;
-        let error = judge(&mut operation, answer.unwrap_or(Err(Failed::NoAnswer)));
+        // A user whose save failed may be unknown; users of a database that was filled are not.
+        let may_be_unknown = matches!(self.plan.workload, Workload::SaveAndGreet);
+        let error = judge(&mut operation, may_be_unknown, answer.unwrap_or(Err(Failed::NoAnswer)));
         if error.is_some() {
             self.connection.close();
         }
@@ -183,8 +162,41 @@ impl Client {
     }
 }
 
+/// The n-th call of a client.
+fn operation(workload: &Workload, client: usize, n: usize, random: &mut Random) -> Operation {
+    match workload {
+        Workload::SaveAndGreet => {
+            let (user, version) = save_and_greet(client, n);
+            if n.is_multiple_of(2) {
+                Operation::Save { user, version }
+            } else {
+                Operation::Greet { user, version: None }
+            }
+        }
+        Workload::GreetNumbered { users, .. } => {
+            Operation::Greet { user: numbered_user(random.below(*users)), version: None }
+        }
+        Workload::SaveNumbered { users, version, .. } => Operation::Save {
+            user: numbered_user(random.below(*users)),
+            version: version.unwrap_or_else(|| random.below(VERSIONS.into()) as u16 + 1),
+        },
+        Workload::Get { path } => Operation::Get { path: path.clone() },
+    }
+}
+
+/// The user and the version of a client's n-th call: in turn a new user, and its own one, whose version rises until greetings tell no
+/// more of them apart; then the next own one takes its place, so that every save changes something.
+fn save_and_greet(client: usize, n: usize) -> (String, u16) {
+    let (round, is_new) = (n / 4, n % 4 < 2);
+    if is_new {
+        return (user(client, round), 1);
+    }
+    let versions = usize::from(VERSIONS);
+    (user(client, LAST_USER - round / versions), (round % versions) as u16 + 1)
+}
+
 /// What is wrong with an answer, in words that are the same for the same fault; notes what a greeting found.
-fn judge(operation: &mut Operation, answer: Result<(u16, String), Failed>) -> Option<String> {
+fn judge(operation: &mut Operation, may_be_unknown: bool, answer: Result<(u16, String), Failed>) -> Option<String> {
     let (status, body) = match answer {
         Ok(answer) => answer,
         Err(failed) => return Some(failed.to_string()),
@@ -193,8 +205,7 @@ fn judge(operation: &mut Operation, answer: Result<(u16, String), Failed>) -> Op
         Operation::Save { .. } => status == 204,
         Operation::Greet { version: found, .. } => {
             *found = version(&body);
-            // A user whose save failed may be unknown.
-            status == 200 || status == 404
+            status == 200 || (status == 404 && may_be_unknown)
         }
         Operation::Get { .. } => status == 200,
     };
@@ -223,5 +234,34 @@ impl Random {
         self.0 ^= self.0 >> 27;
         let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
         (high % u64::from(limit)) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_version_is_saved_twice_for_one_user() {
+        let saves = (0..10_000).step_by(2).map(|n| save_and_greet(3, n));
+        assert_eq!(saves.collect::<BTreeSet<_>>().len(), 5_000);
+    }
+
+    #[test]
+    fn a_greeting_asks_for_the_user_that_was_saved_before() {
+        for n in (0..10_000).step_by(2) {
+            assert_eq!(save_and_greet(3, n), save_and_greet(3, n + 1));
+        }
+    }
+
+    #[test]
+    fn only_a_client_that_saves_may_meet_an_unknown_user() {
+        let judge = |may_be_unknown, status| {
+            let mut greeting = Operation::Greet { user: "ann".to_owned(), version: None };
+            judge(&mut greeting, may_be_unknown, Ok((status, String::new())))
+        };
+        assert_eq!((judge(true, 404), judge(false, 200)), (None, None));
+        assert_eq!(judge(false, 404), Some("404".to_owned()));
     }
 }

@@ -18,6 +18,9 @@ pub struct Drill {
     /// Whether it runs on every change.
     #[serde(default)]
     pub each_change: bool,
+    /// Whether it boots the lab itself; any other starts with both regions ready.
+    #[serde(default)]
+    pub(crate) boots: bool,
     deadline_s: u64,
     /// What the clients' record must show.
     #[serde(default)]

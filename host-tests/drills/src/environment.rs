@@ -1,6 +1,7 @@
 //! What every drill has: the lab, and the component serving in a region.
 
-use crate::traffic::{Record, Traffic};
+use crate::timeline;
+use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_clients::history::{Findings, TODAY, stored, stored_query};
 use dob_clients::load::Route;
@@ -10,7 +11,6 @@ use dob_support::eventually;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
@@ -27,7 +27,15 @@ pub(crate) struct Environment {
     /// Where clients go: what DNS and the load balancer decide on AWS.
     route: Route,
     service: Mutex<Service>,
-    drills: AtomicUsize,
+    current: std::sync::Mutex<Current>,
+}
+
+/// The drill that is held.
+#[derive(Default)]
+struct Current {
+    name: String,
+    /// How often clients were started in this run.
+    loads: usize,
 }
 
 /// The component's servers by region, and with what they serve.
@@ -42,8 +50,6 @@ struct Service {
 pub(crate) struct Outcome {
     /// What the clients saw, if there were any.
     pub figures: Option<Findings>,
-    /// What the timeline is drawn from.
-    pub record: Record,
     /// What a reader should know besides, such as who led afterwards.
     pub note: String,
 }
@@ -51,7 +57,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// Of a drill without clients.
     pub fn noted(note: impl Into<String>) -> Self {
-        Self { figures: None, record: Record::default(), note: note.into() }
+        Self { figures: None, note: note.into() }
     }
 
     /// The same with another note.
@@ -77,7 +83,7 @@ impl Environment {
             admin_password: lab.admin_password().to_owned(),
             servers: BTreeMap::new(),
         };
-        Ok(Self { lab: Arc::new(lab), prometheus, route, service: Mutex::new(service), drills: AtomicUsize::new(0) })
+        Ok(Self { lab: Arc::new(lab), prometheus, route, service: Mutex::new(service), current: Default::default() })
     }
 
     /// The primary region.
@@ -139,29 +145,54 @@ impl Environment {
         self.service.lock().await.admin_password = password;
     }
 
-    /// Starts the clients of the next drill, and lets them run for a while.
+    /// Names the drill that is held from now on.
+    pub fn begin(&self, drill: &str) {
+        self.current().name = drill.to_owned();
+    }
+
+    /// Starts clients, and lets them run for a while.
     pub async fn traffic(&self) -> Traffic {
-        // Clients that no other drill of this run has had.
-        let drill = self.drills.fetch_add(1, Ordering::Relaxed) + 1;
-        let traffic = Traffic::start(drill, &self.route, &self.lab);
+        let number = {
+            let mut current = self.current();
+            current.loads += 1;
+            current.loads
+        };
+        let traffic = Traffic::start(number, &self.route, &self.lab);
         traffic.run_for(BEFORE).await;
         traffic
     }
 
-    /// Ends the clients, and judges their record by what the leader of the primary region holds; the other region must follow.
+    /// Ends the clients, draws the timeline, and judges their record by what the leader of the primary region holds; the recovery
+    /// region must follow.
     pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
         let outcome = self.judge_in(self.west(), traffic).await?;
         self.central().until_following().await?;
         Ok(outcome)
     }
 
-    /// The same by the leader of another region, that none follows.
+    /// The same by the leader of this region, whether the other follows or not.
     pub async fn judge_in(&self, region: Region<'_>, traffic: Traffic) -> Result<Outcome> {
         let record = traffic.stop().await;
+        timeline::write(&self.current().name, &record)?;
         let leader = region.until_leading().await?.leader;
         let rows = leader.sql("dob_api", &stored_query()).await?;
-        let figures = Findings::of(&record.calls, &stored(rows.lines())?);
-        Ok(Outcome { figures: Some(figures), record, note: String::new() })
+        Ok(Outcome { figures: Some(Findings::of(&record.calls, &stored(rows.lines())?)), note: String::new() })
+    }
+
+    /// Takes back what a drill that failed may have left: nodes that are off or cut off, dropped packets, frozen processes, a full
+    /// volume, synchronous mode. An error says that the lab is of no use any more.
+    pub async fn repair(&self) -> Result<()> {
+        for node in self.west().nodes().chain(self.central().nodes()) {
+            node.power_on().await?;
+            node.take_faults_back().await?;
+        }
+        let leader = self.ready().await?.leader;
+        self.central().until_following().await?;
+        leader.run(&["dob-replication", "asynchronous"]).await.map(drop)
+    }
+
+    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
+        self.current.lock().expect("no drill panics while it holds this")
     }
 
     /// Keeps every node's journal, to find out why a drill failed; gives their directory.

@@ -6,10 +6,11 @@
 //! ```text
 //! catalogue, promises      drills.toml
 //! traffic                  the clients, and the record of what they and the nodes did
+//! legend, timeline         the record as a picture
 //! environment              the lab with a service on it
 //! alerts                   what must be raised
 //! stories                  what happens in each drill
-//! legend, timeline, dashboard, table   what remains of a run: pictures and figures
+//! dashboard, table         what else remains of a run
 //! run                      one drill after the other
 //! ```
 
@@ -25,5 +26,5 @@ mod table;
 mod timeline;
 mod traffic;
 
-pub use catalogue::{Chosen, Drill};
+pub use catalogue::Chosen;
 pub use run::run;

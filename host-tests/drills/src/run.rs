@@ -1,14 +1,17 @@
 //! A run: one drill after the other on one lab, and what remains of it.
 
 use crate::catalogue::{Chosen, Drill};
-use crate::environment::{Environment, Outcome};
+use crate::environment::Environment;
 use crate::table::Row;
-use crate::{alerts, dashboard, stories, table, timeline};
+use crate::{alerts, dashboard, stories, table};
 use anyhow::{Context, Result, bail};
 use dob_lab::{Base, Plan};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
+
+/// How long both regions may take to boot; before the deadline of the first drill begins.
+const BOOTS_WITHIN: Duration = Duration::from_secs(400);
 
 /// Runs drills inside the lab's namespaces, prints their table and keeps it with the timelines in `docs/drills`. An error names the
 /// drills that failed.
@@ -30,9 +33,10 @@ pub async fn run(chosen: &Chosen) -> Result<()> {
             Err(error) => {
                 println!("    FAILED after {} s: {error:#}", began.elapsed().as_secs());
                 failed.push(drill.name.as_str());
-                match environment.keep_journals(&drill.name).await {
-                    Ok(directory) => println!("    the nodes' journals are in {}", directory.display()),
-                    Err(error) => println!("    the nodes' journals can't be kept: {error:#}"),
+                keep_journals(&environment, drill).await;
+                if let Err(error) = environment.repair().await {
+                    println!("    the lab can't be repaired, no further drill is held: {error:#}");
+                    break;
                 }
             }
         }
@@ -43,18 +47,20 @@ pub async fn run(chosen: &Chosen) -> Result<()> {
         dashboard::write(&environment.prometheus, started.elapsed()).await?;
     }
     if !failed.is_empty() {
-        bail!("{} of {} drills failed: {}", failed.len(), chosen.drills.len(), failed.join(", "));
+        bail!("of {} drills {} held, these failed: {}", chosen.drills.len(), rows.len(), failed.join(", "));
     }
     Ok(())
 }
 
-/// Runs a drill, and checks its promises and the alerts that it must have raised.
+/// Holds a drill, and checks its promises and the alerts that it must have raised.
 async fn hold(environment: &Environment, drill: &Drill, alerts: &BTreeMap<String, BTreeSet<String>>) -> Result<Row> {
-    let (story, began) = (stories::find(&drill.name)?, Instant::now());
-    let deadline = drill.deadline();
+    environment.begin(&drill.name);
+    if !drill.boots {
+        timeout(BOOTS_WITHIN, environment.ready()).await.context("the lab is not ready in time")??;
+    }
+    let (story, began, deadline) = (stories::find(&drill.name)?, Instant::now(), drill.deadline());
     let told = timeout(deadline, story(environment)).await;
-    let outcome: Outcome = told.with_context(|| format!("it did not end within {deadline:?}"))??;
-    timeline::write(&drill.name, &outcome.record)?;
+    let outcome = told.with_context(|| format!("it did not end within {deadline:?}"))??;
     if let Some(figures) = &outcome.figures {
         drill.promises.check(figures)?;
     }
@@ -62,4 +68,11 @@ async fn hold(environment: &Environment, drill: &Drill, alerts: &BTreeMap<String
         alerts.get(&drill.name).with_context(|| format!("no scenario says which alerts {} raises", drill.name))?;
     alerts::until_fired(&environment.prometheus, began, expected).await?;
     Ok(Row { drill: drill.name.clone(), figures: outcome.figures, note: outcome.note })
+}
+
+async fn keep_journals(environment: &Environment, drill: &Drill) {
+    match environment.keep_journals(&drill.name).await {
+        Ok(directory) => println!("    the nodes' journals are in {}", directory.display()),
+        Err(error) => println!("    the nodes' journals can't be kept: {error:#}"),
+    }
 }

@@ -7,7 +7,7 @@ use dob_lab::{CENTRAL, Lab, WEST};
 use futures_util::future::join_all;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 const CLIENTS: usize = 12;
@@ -16,11 +16,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long saving may stay away before a drill gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Running clients with everything that is noted beside them.
+/// Running clients with everything that is noted beside them. Dropping it ends them.
 pub(crate) struct Traffic {
     load: Load,
     marks: Mutex<Vec<(Duration, String)>>,
-    watching: JoinHandle<()>,
+    watching: JoinSet<()>,
     leaders: Arc<Mutex<Looks>>,
 }
 
@@ -52,7 +52,8 @@ impl Traffic {
         };
         let load = Load::start(&plan, route);
         let leaders = Arc::default();
-        let watching = tokio::spawn(watch_leaders(load.started, lab.clone(), Arc::clone(&leaders)));
+        let mut watching = JoinSet::new();
+        watching.spawn(watch_leaders(load.started, lab.clone(), Arc::clone(&leaders)));
         Self { load, marks: Mutex::default(), watching, leaders }
     }
 
@@ -81,9 +82,9 @@ impl Traffic {
     }
 
     /// Ends the clients after their last calls.
-    pub async fn stop(self) -> Record {
+    pub async fn stop(mut self) -> Record {
         let calls = self.load.stop().await;
-        self.watching.abort();
+        self.watching.abort_all();
         let leaders = std::mem::take(&mut *self.leaders.lock().expect("no drill panics here"));
         Record { calls, leaders, marks: self.marks.into_inner().expect("no drill panics here") }
     }

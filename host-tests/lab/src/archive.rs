@@ -65,8 +65,8 @@ impl Node {
     }
 
     /// Whether the archive goes on without a bucket.
-    pub async fn leaves_out_a_bucket(&self) -> bool {
-        self.run(&["test", "-e", LEFT_OUT]).await.is_ok()
+    pub async fn leaves_out_a_bucket(&self) -> Result<bool> {
+        Ok(self.script(&format!("test ! -e {LEFT_OUT} || echo left out")).await? == "left out")
     }
 
     /// Deletes a region's bucket with all it holds.

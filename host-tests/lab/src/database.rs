@@ -19,14 +19,30 @@ impl Node {
         self.run(&[&as_postgres[..], &["psql", "-XqAt", "-d", database, "-c", sql]].concat()).await
     }
 
-    /// Whether its PostgreSQL, asked on the node, takes writes.
-    pub async fn takes_writes(&self) -> bool {
-        self.sql("postgres", "SELECT pg_is_in_recovery()").await.is_ok_and(|answer| answer == "f")
+    /// Whether its PostgreSQL, asked on the node, takes writes; one that does not run takes none.
+    pub async fn takes_writes(&self) -> Result<bool> {
+        match self.sql("postgres", "SELECT pg_is_in_recovery()").await {
+            Ok(in_recovery) => Ok(in_recovery == "f"),
+            Err(error) if self.runs_postgresql().await? => Err(error),
+            Err(_) => Ok(false),
+        }
     }
 
     /// Whether a PostgreSQL runs.
-    pub async fn runs_postgresql(&self) -> bool {
-        self.run(&["pgrep", "--exact", "postgres"]).await.is_ok()
+    pub async fn runs_postgresql(&self) -> Result<bool> {
+        // pgrep ends with 1 where it finds nothing, and with more where it can't look.
+        Ok(self.script("pgrep --count --exact postgres || test $? = 1").await? != "0")
+    }
+
+    /// Ends every fault that a drill can have left on the node.
+    pub async fn take_faults_back(&self) -> Result<()> {
+        self.reconnect()?;
+        let back = format!(
+            "nft delete table ip lab 2>/dev/null || true
+             pkill --signal CONT --uid postgres || true
+             rm -f {VOLUME}/filler*"
+        );
+        self.script(&back).await.map(drop)
     }
 
     /// Kills all of PostgreSQL's processes.
@@ -120,7 +136,7 @@ impl Node {
         };
         let waits = "SELECT string_agg(concat_ws(' ', backend_type, application_name, 'waits in', wait_event), ', ')
             FROM pg_stat_activity WHERE backend_type IN ('checkpointer', 'walsender')";
-        let waits = self.sql("postgres", waits).await?;
+        let waits = self.sql("postgres", waits).await.unwrap_or_else(|error| format!("{error:#}"));
         Err(error.context(format!("no checkpoint has ended within {deadline:?}: {waits}")))
     }
 

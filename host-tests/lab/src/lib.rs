@@ -31,13 +31,12 @@ pub use plan::Plan;
 pub use prometheus::{Prometheus, Series};
 pub use region::{Region, Roles};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use aws::Aws;
 use namespaces::DIRECTORY;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The primary region.
 pub const WEST: &str = "eu-west-1";
@@ -45,8 +44,6 @@ pub const WEST: &str = "eu-west-1";
 pub const CENTRAL: &str = "eu-central-1";
 /// Where the clients are, and AWS.
 pub const HERE: Ipv4Addr = namespaces::HERE;
-/// How long the nodes may take to do what they do by themselves.
-pub const PATIENCE: Duration = node::PATIENCE;
 
 /// The nodes, AWS, and the network between them.
 pub struct Lab {
@@ -69,11 +66,6 @@ impl Lab {
         Ok(Self { nodes: nodes.collect::<Result<_>>()?, admin_password, _aws: aws })
     }
 
-    /// A node that the plan has.
-    pub fn node(&self, name: &str) -> Result<&Node> {
-        self.nodes.get(name).with_context(|| format!("the lab's plan has no node {name}"))
-    }
-
     /// A region's nodes.
     pub fn region(&self, name: &'static str) -> Region<'_> {
         Region { name, all: &self.nodes }
@@ -87,11 +79,6 @@ impl Lab {
     /// Has Prometheus watch all nodes.
     pub async fn watch(&self) -> Result<Prometheus> {
         Prometheus::start(Path::new(DIRECTORY), &self.nodes).await
-    }
-
-    /// The certificate of the authority that signs the nodes' servers.
-    pub fn authority() -> PathBuf {
-        namespaces::authority()
     }
 
     /// Where the logs of AWS's stand-in are.

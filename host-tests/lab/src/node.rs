@@ -5,7 +5,7 @@ use crate::base::Base;
 use crate::namespaces::{self, BRIDGE, DIRECTORY, HERE};
 use crate::plan::{Account, PlannedNode, Ports};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use dob_support::{cmd, end_within, eventually, random_word, read};
+use dob_support::{Process, cmd, end_within, eventually, random_word, read};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -49,7 +49,7 @@ struct Seed {
 }
 
 struct Running {
-    nspawn: Child,
+    nspawn: Process,
     init: Pid,
     /// Keeps the volume attached; it goes when this and the node's mount are gone.
     _volume: OwnedFd,
@@ -100,8 +100,11 @@ impl Node {
         self.running().is_some()
     }
 
-    /// Boots it; returns when its systemd runs, long before its services do.
+    /// Boots it unless it is on; returns when its systemd runs, long before its services do.
     pub async fn power_on(&self) -> Result<()> {
+        if self.is_on() {
+            return Ok(());
+        }
         let volume = self.attach_volume()?;
         let group = namespaces::group(&self.name)?.join("cgroup.procs");
         let console = fs::File::create(self.directory.join("console.log"))?;
@@ -112,30 +115,40 @@ impl Node {
         nspawn.arg(format!("--network-bridge={BRIDGE}")).arg(format!("--machine={}", self.name));
         nspawn.arg(format!("--bind={}", volume.0)).env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         nspawn.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console).process_group(0);
-        let nspawn = nspawn.spawn().context("systemd-nspawn is missing: `make drill` installs it")?;
-        let init = init_of(nspawn.id()).await.with_context(|| format!("{} does not boot", self.name))?;
+        let mut nspawn = Process::spawn(&mut nspawn, "`make drill` installs it")?;
+        let init = init_of(&mut nspawn).await.with_context(|| format!("{} does not boot", self.name))?;
         *self.running() = Some(Running { nspawn, init, _volume: volume.1 });
         Ok(())
     }
 
     /// As if its power was cut: its processes end at once and its connections are not closed.
     pub async fn power_off(&self) -> Result<()> {
-        let Some(mut running) = self.running().take() else { return Ok(()) };
+        let Some(running) = self.running().take() else { return Ok(()) };
         self.cut_off()?;
         kill(running.init, Signal::SIGKILL)?;
-        end_within(PATIENCE, &self.name, &mut running.nspawn)?;
-        drop(running);
-        self.until_detached().await
+        self.until_ended(running).await
     }
 
     /// Shut down in order, as EC2 does when an instance is stopped.
     pub async fn shut_down(&self) -> Result<()> {
-        let Some(mut running) = self.running().take() else { return Ok(()) };
+        let Some(running) = self.running().take() else { return Ok(()) };
         // SIGRTMIN+4 is systemd's power-off; nix has no name for it.
         read(&cmd!("kill", "-s", "SIGRTMIN+4", running.init.to_string()))?;
+        self.until_ended(running).await
+    }
+
+    /// Waits until nothing of it runs and its volume is free; a mount of a killed system takes a moment to go.
+    async fn until_ended(&self, running: Running) -> Result<()> {
+        let Running { mut nspawn, _volume: volume, .. } = running;
         let name = self.name.clone();
-        tokio::task::spawn_blocking(move || end_within(PATIENCE, &name, &mut running.nspawn)).await??;
-        self.until_detached().await
+        tokio::task::spawn_blocking(move || end_within(PATIENCE, &name, &mut nspawn.0)).await??;
+        drop(volume);
+        eventually(&format!("the volume of {} is free", self.name), PATIENCE, async || {
+            let user = read(&cmd!("losetup", "--associated", self.volume()))?;
+            ensure!(user.is_empty(), "{user}");
+            Ok(())
+        })
+        .await
     }
 
     /// Terminates the instance, and boots a new one from the same user data.
@@ -211,9 +224,13 @@ impl Node {
     /// Runs a command on the node as root, to its end; an error holds what it said.
     pub async fn run(&self, command: &[&str]) -> Result<String> {
         let mut nsenter = tokio::process::Command::new("nsenter");
-        nsenter.args(["--target", &self.init()?.to_string(), "--all", "--"]).args(command);
+        // nsenter's own end would not end what it has started in the node's namespaces.
+        let limit = COMMAND_DEADLINE.as_secs().to_string();
+        nsenter
+            .args(["--target", &self.init()?.to_string(), "--all", "--", "timeout", "--kill-after=5", &limit])
+            .args(command);
         nsenter.env("PATH", PATH).env_remove("SSL_CERT_FILE").stdin(Stdio::null()).kill_on_drop(true);
-        let output = timeout(COMMAND_DEADLINE, nsenter.output())
+        let output = timeout(COMMAND_DEADLINE + Duration::from_secs(10), nsenter.output())
             .await
             .map_err(|_| anyhow!("{}: {} did not end within {COMMAND_DEADLINE:?}", self.name, command.join(" ")))??;
         let printed = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
@@ -356,16 +373,6 @@ impl Node {
         fs::write(self.root().join("etc/tmpfiles.d/data-volume.conf"), link)?;
         Ok((device, open))
     }
-
-    /// Waits until the volume is free; a mount of a killed system takes a moment to go.
-    async fn until_detached(&self) -> Result<()> {
-        eventually(&format!("the volume of {} is free", self.name), PATIENCE, async || {
-            let user = read(&cmd!("losetup", "--associated", self.volume()))?;
-            ensure!(user.is_empty(), "{user}");
-            Ok(())
-        })
-        .await
-    }
 }
 
 /// A rule for the packets that are sent, and the table for it.
@@ -384,13 +391,17 @@ fn http_client() -> Result<reqwest::Client> {
 }
 
 /// The first process of the system that systemd-nspawn boots.
-async fn init_of(nspawn: u32) -> Result<Pid> {
-    eventually("systemd-nspawn starts systemd", PATIENCE, async || {
-        let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).context("it ended")?;
+async fn init_of(nspawn: &mut Process) -> Result<Pid> {
+    let id = nspawn.id();
+    let booted = eventually("systemd-nspawn starts systemd", PATIENCE, async || {
+        if let Some(status) = nspawn.0.try_wait()? {
+            return Ok(Err(anyhow!("systemd-nspawn ended: {status}")));
+        }
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
         let init = children.split_whitespace().next().context("it has started nothing yet")?;
         let program = fs::read_link(format!("/proc/{init}/exe"))?;
         ensure!(program.ends_with("systemd/systemd"), "it has started {}", program.display());
-        Ok(Pid::from_raw(init.parse()?))
-    })
-    .await
+        Ok(Ok(Pid::from_raw(init.parse()?)))
+    });
+    booted.await?
 }

@@ -29,7 +29,9 @@ fn system_user() -> Result<Option<User>> {
         return Ok(None);
     }
     let user = User::from_name(SYSTEM_USER)?;
-    user.map(Some).with_context(|| format!("PostgreSQL refuses root and there is no user {SYSTEM_USER}: `make run` installs both"))
+    user.map(Some).with_context(|| {
+        format!("PostgreSQL refuses root and there is no user {SYSTEM_USER}: `make run` installs both")
+    })
 }
 
 pub(crate) fn as_system_user(command: &mut Command) -> Result<()> {

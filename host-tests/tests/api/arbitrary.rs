@@ -1,7 +1,7 @@
 //! Arbitrary requests: none of them brings the component down, and whatever it accepts means what it says.
 
 use crate::helpers::*;
-use dob_clients::calendar::{Date, date_of, day_number, days_in_month, days_until_birthday};
+use crate::oracle::{Date, date_of, day_number, days_in_month, days_until_birthday};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

@@ -1,9 +1,9 @@
 //! The calendar: every birthday on every day of eight years, and the clock's edges end to end.
 
 use crate::helpers::World;
+use crate::oracle::{Date, days, days_since_1970, is_birthday};
 use chrono::NaiveDate;
 use dob_api::domain::{DateOfBirth, birthday::days_until_birthday};
-use dob_clients::calendar::{Date, days, days_since_1970, is_birthday};
 
 #[test]
 fn every_birthday_on_every_day_of_eight_years_and_more() {

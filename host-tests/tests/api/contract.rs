@@ -1,7 +1,7 @@
 //! The rows of the HTTP contract: one test a row.
 
 use crate::helpers::*;
-use dob_clients::calendar::days_since_1970;
+use crate::oracle::days_since_1970;
 use serde_json::json;
 
 /// The day that the clock shows where a story needs one.

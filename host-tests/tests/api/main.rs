@@ -10,6 +10,7 @@ mod contract;
 mod host;
 mod imports;
 mod openapi;
+mod oracle;
 mod quickstart;
 mod schema;
 mod tls;

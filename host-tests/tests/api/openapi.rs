@@ -1,7 +1,7 @@
 //! The description of the API: served as it is, and true.
 
 use crate::helpers::*;
-use dob_clients::calendar::days_since_1970;
+use crate::oracle::days_since_1970;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! A restore from S3 alone, and backups that are not what they were.
 
-use super::faults::judge_later;
+use super::steps::judge_later;
 use crate::alerts;
 use crate::environment::{Environment, Outcome};
 use anyhow::{Result, ensure};
@@ -63,7 +63,7 @@ pub async fn bucket_lost(environment: &Environment) -> Result<Outcome> {
     fresh.power_off().await?;
     leader.make_bucket(CENTRAL).await?;
     leader.run(&["dob-backup"]).await?;
-    ensure!(!leader.leaves_out_a_bucket().await, "the bucket is still left out");
+    ensure!(!leader.leaves_out_a_bucket().await?, "the bucket is still left out");
     let note =
         "what was saved after the loss is restored from the other region's bucket; a backup into the new one is made";
     Ok(Outcome::noted(note))

@@ -1,6 +1,6 @@
 //! What the service must not notice, or must answer for in time.
 
-use super::AFTER;
+use super::steps::{AFTER, judge_later, refuses};
 use crate::environment::{Environment, Outcome};
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
@@ -192,17 +192,4 @@ pub async fn node_unfit(environment: &Environment) -> Result<Outcome> {
     environment.west().until_leading().await?;
     traffic.mark("it follows");
     judge_later(environment, traffic).await
-}
-
-/// The node's journal must say it, and PostgreSQL must not run.
-pub async fn refuses(node: &Node, unit: &str, sentence: &str) -> Result<()> {
-    node.until_logged(unit, sentence).await?;
-    ensure!(!node.runs_postgresql().await, "PostgreSQL runs on {}", node.name);
-    Ok(())
-}
-
-/// Lets the clients run on once all is well, and judges them.
-pub async fn judge_later(environment: &Environment, traffic: Traffic) -> Result<Outcome> {
-    traffic.run_for(AFTER).await;
-    environment.judge(traffic).await
 }

@@ -1,9 +1,9 @@
 //! The leader crashes, goes, hangs, is cut off, or hands over.
 
-use super::AFTER;
+use super::steps::AFTER;
 use crate::environment::{Environment, Outcome};
 use crate::traffic::Traffic;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use dob_lab::{Node, Roles};
 use dob_support::eventually;
 use serde_json::Value;
@@ -126,13 +126,13 @@ pub async fn zone_cut(environment: &Environment) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     traffic.mark("leader's zone cut off");
     leader.cut_off()?;
-    let (closed, opened) = tokio::join!(until_takes_writes(leader, false), until_takes_writes(replica, true));
-    let (closed, opened) = (closed?, opened?);
-    ensure!(closed < opened, "the cut-off leader took writes until {closed:?}, the new one from {opened:?}");
+    let (closed, opened) = tokio::join!(until_closed(leader), until_open(replica));
     traffic.until_saved().await?;
     traffic.run_for(AFTER).await;
     traffic.mark("zone reconnected");
     leader.reconnect()?;
+    let (closed, opened) = (closed?, opened?);
+    ensure!(closed < opened, "the cut-off leader took writes until {closed:?}, the new one from {opened:?}");
     environment.west().until_leading().await?;
     traffic.mark("old leader follows");
     traffic.run_for(AFTER).await;
@@ -146,12 +146,25 @@ pub async fn zone_cut_synchronous(environment: &Environment) -> Result<Outcome> 
     synchronously(environment, zone_cut).await
 }
 
-/// When a node's own PostgreSQL, asked on the node, takes writes or no longer does.
-async fn until_takes_writes(node: &Node, wanted: bool) -> Result<Instant> {
-    let what = format!("{} {} writes", node.name, if wanted { "takes" } else { "stops taking" });
-    eventually(&what, PATIENCE, async || {
-        ensure!(node.takes_writes().await == wanted, "it does not");
+/// By when a node's own PostgreSQL, asked on the node, has stopped taking writes.
+async fn until_closed(node: &Node) -> Result<Instant> {
+    eventually(&format!("{} stops taking writes", node.name), PATIENCE, async || {
+        ensure!(!node.takes_writes().await?, "it takes them");
         Ok(Instant::now())
+    })
+    .await
+}
+
+/// Until when a node's own PostgreSQL has not taken writes: when it was asked for the last time and said no.
+async fn until_open(node: &Node) -> Result<Instant> {
+    let mut refused = Instant::now();
+    eventually(&format!("{} takes writes", node.name), PATIENCE, async || {
+        let asked = Instant::now();
+        if !node.takes_writes().await? {
+            refused = asked;
+            bail!("it does not");
+        }
+        Ok(refused)
     })
     .await
 }
@@ -191,15 +204,15 @@ async fn power_on_again(environment: &Environment, node: &Node, traffic: &Traffi
     Ok(format!("the old leader follows {} s after its power is back", on.elapsed().as_secs()))
 }
 
-/// A drill in synchronous mode, which is left again however the drill ends.
+/// A drill in synchronous mode, which is left afterwards.
 async fn synchronously(
     environment: &Environment,
     drill: impl AsyncFnOnce(&Environment) -> Result<Outcome>,
 ) -> Result<Outcome> {
     replicate(environment, "synchronous").await?;
-    let outcome = drill(environment).await;
+    let outcome = drill(environment).await?;
     replicate(environment, "asynchronous").await?;
-    outcome
+    Ok(outcome)
 }
 
 async fn replicate(environment: &Environment, mode: &str) -> Result<()> {

@@ -5,14 +5,11 @@ mod faults;
 mod leader;
 mod regions;
 mod repairs;
+mod steps;
 
 use crate::environment::{Environment, Outcome};
 use anyhow::{Context, Result};
 use std::pin::Pin;
-use std::time::Duration;
-
-/// How long the clients run on once all is well.
-const AFTER: Duration = Duration::from_secs(5);
 
 /// What happens in a drill; its promises are checked afterwards.
 pub(crate) type Story = for<'a> fn(&'a Environment) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;

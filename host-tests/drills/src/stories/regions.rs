@@ -1,10 +1,10 @@
 //! The primary region is lost and the other takes over; then the way back.
 
-use super::AFTER;
+use super::steps::AFTER;
 use crate::alerts;
 use crate::environment::{Environment, Outcome};
 use crate::traffic::Traffic;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use dob_lab::{CENTRAL, Node, WEST};
 use std::time::Instant;
 
@@ -41,14 +41,11 @@ pub async fn fail_back(environment: &Environment) -> Result<Outcome> {
     }
     let west = environment.west();
     west.power_on().await?;
-    for old in west.data_nodes().take(1) {
-        old.until_logged("patroni", "not started until dob-rejoin").await?;
-        ensure!(west.primary().await.is_none(), "the old region leads too");
-    }
+    let old = west.data_nodes().next().context("the region has no data node")?;
+    old.until_logged("patroni", "not started until dob-rejoin").await?;
+    ensure!(west.primary().await.is_none(), "the old region leads too");
     let rejoined = Instant::now();
-    for old in west.data_nodes().take(1) {
-        old.run(&["dob-rejoin"]).await?;
-    }
+    old.run(&["dob-rejoin"]).await?;
     let follower = west.until_following().await?.leader;
     let rejoined = rejoined.elapsed().as_secs();
     let journal = follower.journal("patroni").await?;

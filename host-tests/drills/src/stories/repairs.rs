@@ -1,8 +1,8 @@
 //! What does not come back by itself: a person repairs it with the runbooks' commands.
 
-use super::faults::{judge_later, refuses};
+use super::steps::{judge_later, refuses};
 use crate::environment::{Environment, Outcome};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, Roles};
 use std::time::{Duration, Instant};
 
@@ -43,13 +43,14 @@ pub async fn slot_lost(environment: &Environment) -> Result<Outcome> {
     traffic.mark("link to the replica slow");
     leader.slow_replication_to(replica)?;
     leader.write_wal_until_slot(replica, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
-    traffic.mark("much of a quarter of the leader's volume written; replica's power cut");
+    traffic.mark("its slot has less than 32 MB left; replica's power cut");
     let cut = Instant::now();
     replica.power_off().await?;
     leader.pass_packets()?;
     leader.write_wal_until_slot(replica, "wal_status IN ('unreserved', 'lost')").await?;
     traffic.mark("its slot is beyond the limit");
-    leader.checkpoint(CHECKPOINT_WITHIN.saturating_sub(cut.elapsed())).await?;
+    let left = CHECKPOINT_WITHIN.checked_sub(cut.elapsed()).context("writing the last of the WAL took too long")?;
+    leader.checkpoint(left).await?;
     let took = cut.elapsed().as_secs_f64();
     traffic.mark("a checkpoint ended, its slot is lost; power on");
     ensure!(leader.has_lost_slots().await?, "the checkpoint left the slot as it was");
