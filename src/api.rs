@@ -14,8 +14,16 @@ const OPENAPI: &str = include_str!("../openapi.json");
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request.
+/// Answers one request; HEAD as GET, but without the body whose length the head says.
 pub async fn answer<H: Host>(request: &impl Request, host: &H) -> Answer {
+    let mut answer = answer_with_body(request, host).await;
+    if request.method() == Method::HEAD {
+        *answer.body_mut() = "".into();
+    }
+    answer
+}
+
+async fn answer_with_body<H: Host>(request: &impl Request, host: &H) -> Answer {
     let Some(route) = Route::parse(request.path_with_query()) else {
         return Problem::not_found("There is nothing here; see /openapi.json.").into();
     };

@@ -13,3 +13,4 @@ mod openapi;
 mod quickstart;
 mod schema;
 mod tls;
+mod wire;

@@ -138,16 +138,26 @@ fn send(answer: Answer, out: ResponseOutparam) {
     let headers: Vec<_> = answer.headers().iter().map(text).collect();
     let response = OutgoingResponse::new(Fields::from_list(&headers).unwrap_or_else(|_| Fields::new()));
     let _ = response.set_status_code(answer.status().as_u16());
-    let body = response.body();
-    out.set(response);
-    let Ok(body) = body else { return };
-    if let Ok(stream) = body.write() {
-        for chunk in answer.body().as_bytes().chunks(MAX_WRITE) {
-            // The client of a HEAD, or one that has gone, takes no body.
-            if stream.blocking_write_and_flush(chunk).is_err() {
-                break;
-            }
-        }
+    let text = answer.body().as_bytes();
+    // A body that is never taken ends with the head, whatever length this declares: so HEAD has its answer.
+    if text.is_empty() {
+        return out.set(response);
     }
+    let Ok(body) = response.body() else { return out.set(response) };
+    let Ok(stream) = body.write() else { return out.set(response) };
+    // Before the response is set: Spin sends with Nagle's algorithm, and a body that comes after its head waits for the
+    // client's delayed acknowledgement.
+    let taken = stream.check_write().map_or(0, |room| text.len().min(room as usize));
+    let (now, later) = text.split_at(taken);
+    let _ = stream.write(now);
+    if later.is_empty() {
+        drop(stream);
+        let _ = OutgoingBody::finish(body, None);
+        return out.set(response);
+    }
+    out.set(response);
+    // A client that has gone takes no more.
+    let _ = later.chunks(MAX_WRITE).try_for_each(|chunk| stream.blocking_write_and_flush(chunk));
+    drop(stream);
     let _ = OutgoingBody::finish(body, None);
 }
