@@ -4,7 +4,7 @@
 #![cfg(target_family = "wasm")]
 
 use dob_api::api;
-use dob_api::host::{Connection, DatabaseError, Host, Parameter, Request, Value};
+use dob_api::host::{BodyError, Connection, DatabaseError, Host, Parameter, Request, Value};
 use dob_api::http::{Answer, Problem};
 use http::{HeaderName, HeaderValue, Method};
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
@@ -12,7 +12,9 @@ use spin_sdk::pg4::{self, DbValue, ParameterValue, PgError, QueryError};
 use spin_sdk::{http_component, variables};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use wasi::io::streams::StreamError;
+use std::time::Duration;
+use wasi::clocks::monotonic_clock;
+use wasi::io::{poll::poll, streams::StreamError};
 
 /// Most bytes that one write to the host's stream may carry. Source: `wasi:io/streams`, blocking-write-and-flush.
 const MAX_WRITE: usize = 4096;
@@ -65,18 +67,23 @@ impl Request for Incoming {
         self.request.headers().get(name.as_str()).pop().and_then(|value| String::from_utf8(value).ok())
     }
 
-    async fn body(&self, limit: usize) -> Option<Vec<u8>> {
-        let incoming = self.request.consume().ok()?;
-        let stream = incoming.stream().ok()?;
+    async fn body(&self, limit: usize, within: Duration) -> Result<Vec<u8>, BodyError> {
+        let incoming = self.request.consume().map_err(|()| BodyError::Broken)?;
+        let stream = incoming.stream().map_err(|()| BodyError::Broken)?;
+        let readable = stream.subscribe();
+        let too_late = monotonic_clock::subscribe_duration(within.as_nanos() as u64);
         let mut body = Vec::new();
         while body.len() <= limit {
-            match stream.blocking_read((limit + 1 - body.len()) as u64) {
+            if poll(&[&readable, &too_late]).contains(&1) {
+                return Err(BodyError::Late);
+            }
+            match stream.read((limit + 1 - body.len()) as u64) {
                 Ok(chunk) => body.extend(chunk),
                 Err(StreamError::Closed) => break,
-                Err(_) => return None,
+                Err(_) => return Err(BodyError::Broken),
             }
         }
-        Some(body)
+        Ok(body)
     }
 }
 
