@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::domain::{DateOfBirth, Username, birthday};
-use crate::host::{Host, Request};
+use crate::host::{BodyError, Host, Request};
 use crate::http::*;
 use crate::log;
 use crate::store::{Failure, Readiness, Store};
@@ -14,18 +14,25 @@ const OPENAPI: &str = include_str!("../openapi.json");
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request.
-pub async fn answer<H: Host>(request: &impl Request, host: &H) -> Answer {
+/// Answers one request; HEAD as GET, but without the body whose length the head says.
+pub async fn answer(request: &impl Request, host: &impl Host) -> Answer {
+    let mut answer = answer_with_body(request, host).await;
+    if request.method() == Method::HEAD {
+        *answer.body_mut() = "".into();
+    }
+    answer
+}
+
+async fn answer_with_body(request: &impl Request, host: &impl Host) -> Answer {
     let Some(route) = Route::parse(request.path_with_query()) else {
         return Problem::not_found("There is nothing here; see /openapi.json.").into();
     };
-    let store = Store::new(host);
     let answered = match (request.method(), route) {
         (&Method::OPTIONS, _) => Ok(options(route)),
-        (&Method::GET | &Method::HEAD, Route::Hello(segment)) => greet(segment, &store, host).await,
-        (&Method::PUT, Route::Hello(segment)) => save(segment, request, &store, host).await,
+        (&Method::GET | &Method::HEAD, Route::Hello(segment)) => greet(segment, host).await,
+        (&Method::PUT, Route::Hello(segment)) => save(segment, request, host).await,
         (&Method::GET | &Method::HEAD, Route::Healthz) => Ok(json(&Alive { status: "alive" })),
-        (&Method::GET | &Method::HEAD, Route::Readyz) => report(store.readiness().await),
+        (&Method::GET | &Method::HEAD, Route::Readyz) => report(Store::new(host).readiness().await),
         (&Method::GET | &Method::HEAD, Route::OpenApi) => Ok(json_text(OPENAPI)),
         _ => Err(Problem::method_not_allowed(route.allow()).into()),
     };
@@ -48,37 +55,34 @@ fn options(route: Route) -> Answer {
     answer
 }
 
-async fn greet<H: Host>(segment: &str, store: &Store<'_, H>, host: &H) -> Result<Answer, Refusal> {
+async fn greet(segment: &str, host: &impl Host) -> Result<Answer, Refusal> {
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
     let today = host.today();
     let unknown = || Problem::not_found("No date of birth is saved for this username; PUT one first.");
-    let born = store.find(&user).await?.ok_or_else(unknown)?;
+    let born = Store::new(host).find(&user).await?.ok_or_else(unknown)?;
     Ok(json(&Greeting { message: birthday::greeting(&user, born, today) }))
 }
 
-async fn save<H: Host>(
-    segment: &str,
-    request: &impl Request,
-    store: &Store<'_, H>,
-    host: &H,
-) -> Result<Answer, Refusal> {
+async fn save(segment: &str, request: &impl Request, host: &impl Host) -> Result<Answer, Refusal> {
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
     let text = date_of_birth_text(&body(request).await?).map_err(Problem::bad_request)?;
     let born = DateOfBirth::parse(&text, host.today()).map_err(Problem::bad_request)?;
-    store.save(&user, born).await?;
+    // The store's time counts from here: what the body took is the client's.
+    Store::new(host).save(&user, born).await?;
     Ok(no_content())
 }
 
-/// The body up to the limit; a declared length over it is refused unread.
+/// The body up to both limits; a declared length over the one is refused unread.
 async fn body(request: &impl Request) -> Result<Vec<u8>, Problem> {
     let declared = request.header(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
     if declared > MAX_BODY_BYTES as u64 {
         return Err(Problem::too_large(MAX_BODY_BYTES));
     }
-    match request.body(MAX_BODY_BYTES).await {
-        Some(body) if body.len() > MAX_BODY_BYTES => Err(Problem::too_large(MAX_BODY_BYTES)),
-        Some(body) => Ok(body),
-        None => Err(Problem::bad_request("The body could not be read to its end.")),
+    match request.body(MAX_BODY_BYTES, BODY_WITHIN).await {
+        Ok(body) if body.len() > MAX_BODY_BYTES => Err(Problem::too_large(MAX_BODY_BYTES)),
+        Ok(body) => Ok(body),
+        Err(BodyError::Late) => Err(Problem::late(BODY_WITHIN)),
+        Err(BodyError::Broken) => Err(Problem::bad_request("The body could not be read to its end.")),
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate};
 use http::{HeaderName, Method};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{Write, stderr};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// What a host can do. What the standard library asks of every host alike is provided.
 pub trait Host {
@@ -62,9 +62,17 @@ pub trait Request {
     /// A header's last value. Each read is a call into the host: ask only for what is needed.
     fn header(&self, name: &HeaderName) -> Option<String>;
 
-    /// Reads the body, up to one byte more than `limit`; called once at most. `None` when it broke off, or when its framing
-    /// is wrong.
-    async fn body(&self, limit: usize) -> Option<Vec<u8>>;
+    /// Reads the body, up to one byte more than `limit`; called once at most.
+    async fn body(&self, limit: usize, within: Duration) -> Result<Vec<u8>, BodyError>;
+}
+
+/// Why there is no body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyError {
+    /// It broke off, or its framing is wrong.
+    Broken,
+    /// It was not there in time.
+    Late,
 }
 
 /// A statement's parameter.

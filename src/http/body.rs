@@ -1,10 +1,14 @@
 //! The body of a save: `{"dateOfBirth": "YYYY-MM-DD"}`.
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 /// Longest body that is read. Source: the HTTP contract.
 pub const MAX_BODY_BYTES: usize = 4096;
+
+/// How long a body may take, from its head to its end: so long a slow client holds one of the host's instances. Source: the
+/// HTTP contract.
+pub const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The text under `dateOfBirth`, or what is wrong with the body.
 pub fn date_of_birth_text(body: &[u8]) -> Result<String, &'static str> {

@@ -5,6 +5,7 @@ use http::StatusCode;
 use http::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a client of an unavailable service should wait before it tries again, in seconds.
 const RETRY_AFTER_S: &str = "2";
@@ -38,6 +39,12 @@ impl Problem {
     pub fn method_not_allowed(allow: &'static str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", format!("Use one of {allow}."))
             .with_header(ALLOW, allow)
+    }
+
+    /// `408`.
+    pub fn late(limit: Duration) -> Self {
+        let detail = format!("The body must arrive within {} s.", limit.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "Request Timeout", detail)
     }
 
     /// `413`.

@@ -12,7 +12,7 @@ use std::time::Duration;
 const INSTANCES: u64 = 200;
 /// How long the server may take to reach a quiet state.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A save whose body never ends: the instance waits for the rest.
+/// A save whose body does not end: the instance waits for the rest, longer than this takes.
 const UNFINISHED: &[u8] = b"PUT /hello/a HTTP/1.1\r\nhost: bench\r\ncontent-length: 30\r\n\r\n{\"dateOf";
 
 /// Resident bytes for each request of this component that is in progress, its connection's buffers included.

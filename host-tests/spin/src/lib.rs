@@ -10,6 +10,7 @@
 //! postgres             one pool per address
 //! instance             what one request has
 //! app                  the compiled component
+//! outgoing             a body that is late leaves after its head
 //! server               HTTP in front of it
 //! ```
 
@@ -19,6 +20,7 @@ mod bindings;
 mod faults;
 mod instance;
 mod manifest;
+mod outgoing;
 mod postgres;
 mod server;
 mod values;

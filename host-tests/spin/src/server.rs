@@ -1,6 +1,7 @@
 //! HTTP in front of the component.
 
 use crate::app::App;
+use crate::outgoing;
 use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
@@ -57,7 +58,7 @@ impl Drop for Server {
 
 async fn connection(app: Arc<App>, stream: TcpStream, client: SocketAddr) {
     let service = service_fn(|request| serve(app.clone(), request, client));
-    // A client that breaks off is no event here, as in Spin.
+    // As in Spin, the socket keeps Nagle's algorithm, and a client that breaks off is no event.
     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
@@ -83,7 +84,9 @@ async fn instance(app: Arc<App>, mut request: Request<Incoming>, client: SocketA
     let mut store = app.store();
     let (sender, receiver) = oneshot::channel();
     let incoming = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
-    let out = store.data_mut().http().new_response_outparam(sender)?;
+    let out = store.data_mut().http().new_response_outparam_from_callback(move |response| {
+        let _ = sender.send(response.map(|response| response.map(outgoing::head_first)));
+    })?;
     let task = tokio::spawn(async move {
         let (proxy, _permit) = app.instantiate(&mut store).await?;
         proxy.wasi_http_incoming_handler().call_handle(&mut store, incoming, out).await?;

@@ -14,3 +14,4 @@ mod oracle;
 mod quickstart;
 mod schema;
 mod tls;
+mod wire;

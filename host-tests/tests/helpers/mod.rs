@@ -5,6 +5,7 @@ use dob_postgresql::Database;
 use dob_spin::{App, Clock, Faults, Manifest, Options, Server, VARIABLE_PREFIX};
 use dob_support::{Process, eventually, free_port};
 use futures_util::future::join_all;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,6 +48,12 @@ pub async fn database(directory: &TempDir, host: Ipv4Addr) -> Result<Database> {
     let mut database = Database::create(&directory.path().join("primary"), address, "super-secret", FAST)?;
     database.start().await?;
     Ok(database)
+}
+
+/// Lets this process have as many sockets as the system allows.
+pub fn allow_open_files() {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the process's own limit");
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("what the system allows");
 }
 
 /// `spin.toml` of this project.

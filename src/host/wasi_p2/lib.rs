@@ -4,7 +4,7 @@
 #![cfg(target_family = "wasm")]
 
 use dob_api::api;
-use dob_api::host::{Connection, DatabaseError, Host, Parameter, Request, Value};
+use dob_api::host::{BodyError, Connection, DatabaseError, Host, Parameter, Request, Value};
 use dob_api::http::{Answer, Problem};
 use http::{HeaderName, HeaderValue, Method};
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
@@ -12,7 +12,9 @@ use spin_sdk::pg4::{self, DbValue, ParameterValue, PgError, QueryError};
 use spin_sdk::{http_component, variables};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use wasi::io::streams::StreamError;
+use std::time::Duration;
+use wasi::clocks::monotonic_clock;
+use wasi::io::{poll::poll, streams::StreamError};
 
 /// Most bytes that one write to the host's stream may carry. Source: `wasi:io/streams`, blocking-write-and-flush.
 const MAX_WRITE: usize = 4096;
@@ -65,18 +67,23 @@ impl Request for Incoming {
         self.request.headers().get(name.as_str()).pop().and_then(|value| String::from_utf8(value).ok())
     }
 
-    async fn body(&self, limit: usize) -> Option<Vec<u8>> {
-        let incoming = self.request.consume().ok()?;
-        let stream = incoming.stream().ok()?;
+    async fn body(&self, limit: usize, within: Duration) -> Result<Vec<u8>, BodyError> {
+        let incoming = self.request.consume().map_err(|()| BodyError::Broken)?;
+        let stream = incoming.stream().map_err(|()| BodyError::Broken)?;
+        let readable = stream.subscribe();
+        let too_late = monotonic_clock::subscribe_duration(within.as_nanos() as u64);
         let mut body = Vec::new();
         while body.len() <= limit {
-            match stream.blocking_read((limit + 1 - body.len()) as u64) {
+            if poll(&[&readable, &too_late]).contains(&1) {
+                return Err(BodyError::Late);
+            }
+            match stream.read((limit + 1 - body.len()) as u64) {
                 Ok(chunk) => body.extend(chunk),
                 Err(StreamError::Closed) => break,
-                Err(_) => return None,
+                Err(_) => return Err(BodyError::Broken),
             }
         }
-        Some(body)
+        Ok(body)
     }
 }
 
@@ -138,16 +145,26 @@ fn send(answer: Answer, out: ResponseOutparam) {
     let headers: Vec<_> = answer.headers().iter().map(text).collect();
     let response = OutgoingResponse::new(Fields::from_list(&headers).unwrap_or_else(|_| Fields::new()));
     let _ = response.set_status_code(answer.status().as_u16());
-    let body = response.body();
-    out.set(response);
-    let Ok(body) = body else { return };
-    if let Ok(stream) = body.write() {
-        for chunk in answer.body().as_bytes().chunks(MAX_WRITE) {
-            // The client of a HEAD, or one that has gone, takes no body.
-            if stream.blocking_write_and_flush(chunk).is_err() {
-                break;
-            }
-        }
+    let text = answer.body().as_bytes();
+    // A body that is never taken ends with the head, whatever length this declares: so HEAD has its answer.
+    if text.is_empty() {
+        return out.set(response);
     }
+    let Ok(body) = response.body() else { return out.set(response) };
+    let Ok(stream) = body.write() else { return out.set(response) };
+    // Before the response is set: Spin sends with Nagle's algorithm, and a body that comes after its head waits for the
+    // client's delayed acknowledgement.
+    let taken = stream.check_write().map_or(0, |room| text.len().min(room as usize));
+    let (now, later) = text.split_at(taken);
+    let _ = stream.write(now);
+    if later.is_empty() {
+        drop(stream);
+        let _ = OutgoingBody::finish(body, None);
+        return out.set(response);
+    }
+    out.set(response);
+    // A client that has gone takes no more.
+    let _ = later.chunks(MAX_WRITE).try_for_each(|chunk| stream.blocking_write_and_flush(chunk));
+    drop(stream);
     let _ = OutgoingBody::finish(body, None);
 }

@@ -6,12 +6,11 @@ use spin_sdk::http_component;
 #[http_component]
 fn handle(_: IncomingRequest, out: ResponseOutparam) {
     let response = OutgoingResponse::new(Fields::new());
-    let body = response.body();
-    out.set(response);
-    if let Ok(body) = body {
+    if let Ok(body) = response.body() {
         if let Ok(stream) = body.write() {
             let _ = stream.blocking_write_and_flush(b"Hello");
         }
         let _ = OutgoingBody::finish(body, None);
     }
+    out.set(response);
 }

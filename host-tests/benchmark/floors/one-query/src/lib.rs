@@ -41,11 +41,11 @@ fn username(path: &str) -> ParameterValue {
 fn send(status: u16, text: &[u8], out: ResponseOutparam) {
     let response = OutgoingResponse::new(Fields::new());
     let _ = response.set_status_code(status);
-    let body = response.body();
-    out.set(response);
-    let Ok(body) = body else { return };
-    if let (false, Ok(stream)) = (text.is_empty(), body.write()) {
-        let _ = stream.blocking_write_and_flush(text);
+    if let (false, Ok(body)) = (text.is_empty(), response.body()) {
+        if let Ok(stream) = body.write() {
+            let _ = stream.blocking_write_and_flush(text);
+        }
+        let _ = OutgoingBody::finish(body, None);
     }
-    let _ = OutgoingBody::finish(body, None);
+    out.set(response);
 }
