@@ -29,7 +29,9 @@ fn system_user() -> Result<Option<User>> {
         return Ok(None);
     }
     let user = User::from_name(SYSTEM_USER)?;
-    user.map(Some).with_context(|| format!("PostgreSQL refuses root and there is no user {SYSTEM_USER}: `make run` installs both"))
+    user.map(Some).with_context(|| {
+        format!("PostgreSQL refuses root and there is no user {SYSTEM_USER}: `make run` installs both")
+    })
 }
 
 pub(crate) fn as_system_user(command: &mut Command) -> Result<()> {
@@ -37,6 +39,11 @@ pub(crate) fn as_system_user(command: &mut Command) -> Result<()> {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     Ok(())
+}
+
+/// The user that runs PostgreSQL.
+pub(crate) fn server_user() -> Result<Uid> {
+    Ok(system_user()?.map_or(Uid::effective(), |user| user.uid))
 }
 
 /// Makes a file or directory belong to the user that runs PostgreSQL.
