@@ -7,9 +7,13 @@
 
 TARGET := wasm32-wasip2
 LISTEN := 127.0.0.1:3000
+# Where the private PostgreSQL of `make run` keeps its data; .dob where it is empty.
+DATA :=
 
 # No path of the machine gets into the component, so that every build of a commit gives the same bytes.
-COMPONENT := RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=cargo" cargo
+# Where Cargo keeps packages may have a space in its name: RUSTFLAGS is cut there, this is not. Cargo needs no HOME either.
+HOME_OF_USER := $${HOME:-$$(getent passwd "$$(id -u)" | cut -d : -f 6)}
+COMPONENT := CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$(HOME_OF_USER)/.cargo}=cargo" cargo
 COMPONENT_OPTIONS := --profile component --target $(TARGET) --package dob-api-wasi-p2
 WASM := target/$(TARGET)/component/dob_api_wasi_p2.wasm
 # Clippy is the compiler of the native crates where their code is checked: one build lints and runs. The component has rustc's own.
@@ -27,8 +31,8 @@ ALONE := rollout
 # Set up once: the programs in Python, and the provider of Terraform for all folders.
 PYTHON := .venv/installed
 PROVIDERS := .terraform-providers/filled
-# Network namespaces and small disks take root; everybody else runs all the rest.
-ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk)
+# Network namespaces, small disks and other users' files take root; everybody else runs all the rest.
+ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk --skip another_user)
 # The database of advisories is on GitHub: its CI asks it, a machine without the Internet can't.
 DENY := bans licenses sources $(if $(CI),advisories)
 
@@ -36,15 +40,15 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: packages-run component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
-	@$(HOST) run --listen $(LISTEN)
+	@$(HOST) run --listen $(LISTEN) $(if $(DATA),--data "$(DATA)")
 
 test: packages-test $(PYTHON) component check-workflows ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path $(FUZZ)
 	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) --package constant --package one-query
 	$(CHECKED) cargo test --quiet --no-run
-	$(CHECKED) cargo test --lib --bins --test api
-	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and the one that fills a disk are left out.")
+	$(CHECKED) cargo test --lib --bins --test api -- $(ROOT_ONLY)
+	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets, fill a disk or use another user's files are left out.")
 	$(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
 
 checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check all the rest: infrastructure, manifests, operations, alerts, documents, rollouts; one: make checks ONLY=k8s

@@ -1,5 +1,6 @@
 //! The command line: `dob-host` serves, drills and measures the component without Spin; it is what make calls.
 
+mod database_url;
 mod drill;
 mod lab;
 mod run;

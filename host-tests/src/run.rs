@@ -1,19 +1,18 @@
 //! `make run`: from nothing to a served API, and back to nothing on Ctrl-C.
 
+use crate::database_url;
 use anyhow::{Context, Result, bail};
-use dob_postgresql::{Database, can_enter};
+use dob_postgresql::{Database, can_enter, refuse_other_owner};
 use dob_spin::{App, Manifest, Options, Server};
 use dob_support::{free_port, random_word};
-use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_postgres::config::{Config, Host, SslMode};
 
 /// The database that a private server holds.
 const DATABASE: &str = "dob_api";
@@ -36,15 +35,22 @@ async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
         format!("can't listen on {listen}: stop what listens there, or choose another address (make run LISTEN=…)")
     })?;
     let manifest = Manifest::of_project()?;
-    let (variables, private) = match std::env::var("DATABASE_URL") {
-        Ok(url) => (from_url(&url)?, None),
-        Err(_) => {
+    let own = std::env::var("DATABASE_URL").ok().map(|url| database_url::parse(&url)).transpose()?;
+    let (variables, private) = match &own {
+        Some(config) => (database_url::variables(config)?, None),
+        None => {
             let database = private_database(data).await?;
             (database.variables(DATABASE), Some(database))
         }
     };
     let server = Server::start(App::load(&manifest, Options { variables, ..Options::default() })?, listen).await?;
-    prepare_schema(&server.url()).await?;
+    if let Err(error) = prepare_schema(&server.url()).await {
+        let advice = match &own {
+            Some(config) => database_url::advice(config).await,
+            None => None,
+        };
+        return Err(advice.map_or(error, anyhow::Error::msg));
+    }
     let data = private.as_ref().map_or("the PostgreSQL in DATABASE_URL".to_owned(), |database| {
         format!("a private PostgreSQL, data in {}", database.data().display())
     });
@@ -69,6 +75,7 @@ Ctrl-C stops everything; the data stays."
 /// A running server whose data directory is made at the first run.
 async fn private_database(data: &Path) -> Result<Database> {
     let directory = data_directory(data)?;
+    refuse_other_owner(&directory)?;
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
     let password = password(&directory.with_extension("password"))?;
     let mut database = if directory.join("data/PG_VERSION").exists() {
@@ -77,9 +84,8 @@ async fn private_database(data: &Path) -> Result<Database> {
         println!("Making a database in {} ...", directory.display());
         Database::create(&directory, address, &password, &[])?
     };
-    database.start().await.with_context(|| {
-        format!("if nothing else runs there, remove {} to start with an empty database", directory.display())
-    })?;
+    let advice = "use another directory to start with an empty database (make run DATA=DIRECTORY)";
+    database.start().await.context(advice)?;
     Ok(database)
 }
 
@@ -99,38 +105,16 @@ fn data_directory(data: &Path) -> Result<PathBuf> {
 
 /// The private server's password: random, made once, readable by its owner only.
 fn password(file: &Path) -> Result<String> {
-    if let Ok(password) = fs::read_to_string(file) {
-        return Ok(password);
+    match fs::read_to_string(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        read => return read.with_context(|| format!("can't read {}", file.display())),
     }
     let password = random_word()?;
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).open(file)?.write_all(password.as_bytes())?;
+    let file_made = options.write(true).create_new(true).mode(0o600).open(file);
+    let written = file_made.and_then(|mut file| file.write_all(password.as_bytes()));
+    written.with_context(|| format!("can't make {}", file.display()))?;
     Ok(password)
-}
-
-/// Variables for a server of the user's own: its one role serves and makes the schema.
-fn from_url(url: &str) -> Result<BTreeMap<String, String>> {
-    let config: Config =
-        url.parse().context("DATABASE_URL must look like postgres://user:password@host:5432/database")?;
-    let [Host::Tcp(host)] = config.get_hosts() else { bail!("DATABASE_URL must name one host that is reached by TCP") };
-    let user = config.get_user().context("DATABASE_URL must name a user")?;
-    let password = String::from_utf8(config.get_password().unwrap_or_default().to_vec())?;
-    let sslmode = match config.get_ssl_mode() {
-        SslMode::Disable => "disable",
-        SslMode::Require => "require",
-        _ => "prefer",
-    };
-    let variables = [
-        ("pg_host_a", host.clone()),
-        ("pg_port", config.get_ports().first().unwrap_or(&5432).to_string()),
-        ("pg_database", config.get_dbname().unwrap_or(user).to_owned()),
-        ("pg_user", user.to_owned()),
-        ("pg_password", password.clone()),
-        ("pg_sslmode", sslmode.to_owned()),
-        ("pg_admin_user", user.to_owned()),
-        ("pg_admin_password", password),
-    ];
-    Ok(variables.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
 /// Asks `/readyz`, which makes role, database and table; why it could not is in the log line above its answer.

@@ -41,6 +41,11 @@ pub(crate) fn as_system_user(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The user that runs PostgreSQL.
+pub(crate) fn server_user() -> Result<Uid> {
+    Ok(system_user()?.map_or(Uid::effective(), |user| user.uid))
+}
+
 /// Makes a file or directory belong to the user that runs PostgreSQL.
 pub fn give_to_system_user(path: &Path) -> Result<()> {
     match system_user()? {

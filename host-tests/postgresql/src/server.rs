@@ -1,27 +1,25 @@
 //! A server with its data directory.
 
+use crate::directory::{lock, remove_stale_pid_file};
 use crate::installation::{as_system_user, binaries, give_to_system_user};
 use anyhow::{Context, Result, anyhow, bail};
 use dob_support::{end_within, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_postgres::{Client, Config, NoTls};
 
 /// The superuser of a private server.
 pub const SUPERUSER: &str = "postgres";
 /// How long a server may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// After this time a server that has no process has ended.
-const FORKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Ends the server when our end of the standard input closes, however this process ends.
 const SUPERVISOR: &str = r#""$@" & server=$!; read -r _; kill -INT $server; wait $server"#;
@@ -34,6 +32,8 @@ pub struct Database {
     password: String,
     settings: Vec<String>,
     supervisor: Option<Child>,
+    /// The directory, locked as long as this lives.
+    _lock: File,
 }
 
 /// How to end a server.
@@ -63,6 +63,7 @@ impl Database {
     /// A data directory that was made before.
     pub fn existing(directory: &Path, address: SocketAddr, password: &str, settings: &[&str]) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("can't make {}", directory.display()))?;
+        let lock = lock(directory)?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
         give_to_system_user(directory)?;
         Ok(Self {
@@ -71,6 +72,7 @@ impl Database {
             password: password.to_owned(),
             settings: settings.iter().map(|setting| setting.to_string()).collect(),
             supervisor: None,
+            _lock: lock,
         })
     }
 
@@ -95,6 +97,7 @@ impl Database {
 
     /// Starts the server and waits until it takes connections.
     pub async fn start(&mut self) -> Result<()> {
+        remove_stale_pid_file(&self.data())?;
         let log = self.directory.join("server.log");
         let mut server = self.command("postgres")?;
         server.arg("-D").arg(self.data()).args(["-h", &self.address.ip().to_string()]);
@@ -103,29 +106,30 @@ impl Database {
         let mut supervisor = Command::new("sh");
         supervisor.args(["-c", SUPERVISOR, "sh"]).arg(server.get_program()).args(server.get_args());
         as_system_user(&mut supervisor)?;
-        let output = fs::File::create(&log)?;
+        let output = File::create(&log)?;
         supervisor.process_group(0).stdin(Stdio::piped()).stdout(output.try_clone()?).stderr(output);
         self.supervisor = Some(supervisor.spawn()?);
         let what = format!("PostgreSQL in {} takes connections", self.directory.display());
-        let spawned = Instant::now();
         let started = eventually(&what, PATIENCE, async || match self.client(SUPERUSER).await {
             Ok(_) => Ok(Ok(())),
-            // It has ended: no need to wait any longer.
-            Err(error) if self.pid().is_none() && spawned.elapsed() > FORKED_WITHIN => Ok(Err(error)),
+            // No need to wait any longer.
+            Err(error) if self.has_ended() => Ok(Err(error)),
             Err(error) => Err(error),
         });
         let log = |error: anyhow::Error| {
             let log = fs::read_to_string(&log).unwrap_or_default();
-            let last = log.lines().last().unwrap_or("it logged nothing");
-            anyhow!("PostgreSQL does not start in {}: {last} ({error:#})", self.directory.display())
+            let is_reason = |line: &&str| line.contains("FATAL:") || line.contains("PANIC:");
+            let reason = log.lines().rfind(is_reason).or(log.lines().last()).unwrap_or("it logged nothing");
+            anyhow!("PostgreSQL does not start in {}: {reason} ({error:#})", self.directory.display())
         };
         started.await.and_then(|ended| ended).map_err(log)
     }
 
     /// Stops the server and waits for its end.
     pub fn stop(&mut self, how: Shutdown) -> Result<()> {
+        let server = self.pid();
         let Some(mut supervisor) = self.supervisor.take() else { return Ok(()) };
-        if let Some(server) = self.pid() {
+        if let Some(server) = server {
             kill(server, if how == Shutdown::Orderly { Signal::SIGINT } else { Signal::SIGQUIT })?;
         }
         drop(supervisor.stdin.take());
@@ -171,9 +175,16 @@ impl Database {
         self.directory.join("data")
     }
 
-    /// The server's process, if it runs: the one that this program started, whatever a file says.
+    /// The server's process, if it was started: the one that this program started, whatever a file says.
     pub fn pid(&self) -> Option<Pid> {
         children(Pid::from_raw(self.supervisor.as_ref()?.id() as i32)).next()
+    }
+
+    /// Whether the server has ended by itself. Its supervisor asks for its status late, so that its process id stays its own.
+    fn has_ended(&self) -> bool {
+        let status = self.pid().map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default());
+        // The state follows the program's name in parentheses.
+        status.is_some_and(|status| status.contains(") Z "))
     }
 
     /// One of PostgreSQL's programs, to be run as a user that PostgreSQL accepts, in a directory that this one may enter.

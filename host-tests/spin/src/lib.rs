@@ -31,5 +31,7 @@ pub use bindings::spin::postgres::postgres::{DbError, Error as PgError, QueryErr
 pub use faults::{Call, Calls, Faults};
 pub use instance::Clock;
 pub use manifest::Manifest;
+pub use native_tls::Error as TlsError;
+pub use postgres::connect;
 pub use server::Server;
 pub use variables::{VARIABLE_PREFIX, Variables};

@@ -69,9 +69,23 @@ fn pool(address: &str) -> anyhow::Result<Pool> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Clean };
     let manager = match config.get_ssl_mode() {
         SslMode::Disable => Manager::from_config(config, NoTls, recycling),
-        _ => Manager::from_config(config, MakeTlsConnector::new(TlsConnector::new()?), recycling),
+        _ => Manager::from_config(config, tls()?, recycling),
     };
     Ok(Pool::builder(manager).max_size(POOL_SIZE).build()?)
+}
+
+/// Checks chain and host name wherever a server offers TLS, whatever the mode.
+fn tls() -> anyhow::Result<MakeTlsConnector> {
+    Ok(MakeTlsConnector::new(TlsConnector::new()?))
+}
+
+/// Connects once as a pool does, and ends the connection: the error is the driver's own.
+pub async fn connect(config: &Config) -> anyhow::Result<()> {
+    match config.get_ssl_mode() {
+        SslMode::Disable => drop(config.connect(NoTls).await?),
+        _ => drop(config.connect(tls()?).await?),
+    }
+    Ok(())
 }
 
 impl Postgres {

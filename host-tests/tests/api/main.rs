@@ -7,6 +7,7 @@ mod helpers;
 mod arbitrary;
 mod calendar;
 mod contract;
+mod database;
 mod host;
 mod imports;
 mod openapi;

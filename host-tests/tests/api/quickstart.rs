@@ -1,10 +1,16 @@
 //! `make run`, from the first start to the second, and every way it can be refused.
 
 use crate::helpers::*;
+use crate::tls;
 use dob_support::{Process, end_within, eventually, free_port};
+use nix::unistd::User;
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::Instant;
 
 /// `make run`'s program on a free port, with its data in `data`.
 fn run(data: &Path, port: u16) -> Command {
@@ -81,17 +87,108 @@ fn a_broken_data_directory_is_one_sentence() {
     let scratch = directory();
     let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
     interrupt(child);
-    std::fs::remove_file(scratch.path().join("postgres/data/global/pg_control")).unwrap();
+    fs::remove_file(scratch.path().join("postgres/data/global/pg_control")).unwrap();
     let words = refused(run(scratch.path(), free_port().unwrap()));
     assert!(words.contains("to start with an empty database") && words.contains("pg_control"), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");
 }
 
+#[tokio::test]
+async fn a_second_run_on_the_same_data_is_refused_and_the_first_goes_on() {
+    let (scratch, port) = (directory(), free_port().unwrap());
+    let (first, _) = ready(run(scratch.path(), port));
+    let started = Instant::now();
+    let words = refused(run(scratch.path(), free_port().unwrap()));
+    assert!(started.elapsed() < ANSWER_WITHIN, "{:?}", started.elapsed());
+    let pid_file = fs::read_to_string(scratch.path().join("postgres/data/postmaster.pid")).unwrap();
+    let server = format!("PostgreSQL (process {}) uses ", pid_file.lines().next().unwrap());
+    assert!(words.starts_with(&server) && words.contains("DATA=DIRECTORY") && !words.contains("remove"), "{words}");
+    assert_eq!(words.lines().count(), 1, "{words}");
+    assert_eq!(reqwest::get(format!("http://127.0.0.1:{port}/readyz")).await.unwrap().status(), 200);
+    interrupt(first);
+}
+
+#[test]
+fn a_stale_pid_file_stops_neither_the_start_nor_the_process_that_has_its_number_now() {
+    let scratch = directory();
+    let (first, _) = ready(run(scratch.path(), free_port().unwrap()));
+    interrupt(first);
+    let data = scratch.path().join("postgres/data");
+    let owner = fs::metadata(&data).unwrap();
+    let mut other = Command::new("sleep");
+    other.arg("600").current_dir("/").uid(owner.uid()).gid(owner.gid());
+    let mut other = Process::spawn(&mut other, "it is in coreutils").unwrap();
+    fs::write(data.join("postmaster.pid"), format!("{}\n{}\n", other.id(), data.display())).unwrap();
+    chown(data.join("postmaster.pid"), Some(owner.uid()), Some(owner.gid())).unwrap();
+    let (second, _) = ready(run(scratch.path(), free_port().unwrap()));
+    interrupt(second);
+    assert!(other.0.try_wait().unwrap().is_none(), "it still runs");
+}
+
+#[test]
+fn what_another_user_made_stays_as_it_is() {
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    let scratch = directory();
+    let data = scratch.path().join("postgres/data");
+    let state = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.mode())).unwrap();
+    // Made by a user, then used by root.
+    fs::create_dir_all(&data).unwrap();
+    for path in [&data, data.parent().unwrap(), scratch.path()] {
+        chown(path, Some(nobody.uid.as_raw()), None).unwrap();
+    }
+    let before = state(data.parent().unwrap());
+    let words = refused(run(scratch.path(), free_port().unwrap()));
+    let path = data.parent().unwrap().display();
+    assert!(words.starts_with(&format!("{path} belongs to nobody, and PostgreSQL would run as postgres")), "{words}");
+    assert_eq!((words.lines().count(), state(data.parent().unwrap())), (1, before), "{words}");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "nothing is left beside it");
+
+    // Made by root, then used by a user.
+    let scratch = directory();
+    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    interrupt(child);
+    let mut as_nobody = run(scratch.path(), free_port().unwrap());
+    as_nobody.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    let words = refused(as_nobody);
+    assert!(words.contains("postgres belongs to postgres, and PostgreSQL would run as nobody"), "{words}");
+    assert_eq!(words.lines().count(), 1, "{words}");
+    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    interrupt(child);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_says_what_to_change_in_the_database_url() {
+    let scratch = directory();
+    let certificate = tls::certificate(scratch.path(), "snakeoil");
+    let database = tls::server(&scratch, &certificate).await;
+    let run = |password: &str, options: &str| {
+        let mut command = run(scratch.path(), free_port().unwrap());
+        command.env("DATABASE_URL", format!("postgres://postgres:{password}@{}/mine{options}", database.address));
+        command
+    };
+    let words = refused(run("super-secret", ""));
+    let last = words.lines().last().unwrap();
+    assert!(last.contains("does not trust the certificate") && last.contains("?sslmode=disable"), "{words}");
+    let words = refused(run("5%25", "?sslmode=disable"));
+    let last = words.lines().last().unwrap();
+    assert!(last.contains("refuses the password") && last.contains("%40 %3A %2F %25"), "{words}");
+
+    interrupt(ready(run("super-secret", "?sslmode=disable")).0);
+    let mut trusting = run("super-secret", "");
+    trusting.env("SSL_CERT_FILE", certificate);
+    interrupt(ready(trusting).0);
+}
+
 #[test]
 fn a_database_url_that_leads_nowhere_is_one_sentence() {
     let scratch = directory();
+    let form = "DATABASE_URL must look like postgres://user:password@host:5432/database";
     for (url, expected) in [
-        ("nonsense", "DATABASE_URL must look like postgres://user:password@host:5432/database"),
+        ("nonsense", form),
+        ("postgres://user:top@secret@127.0.0.1:5432/x", "in a password like %40 %3A %2F %25"),
+        ("postgres://user:%ff@127.0.0.1:5432/x", "in a password like %40 %3A %2F %25"),
+        ("host=127.0.0.1 user=user password=top secret=1", form),
+        ("postgres://user@127.0.0.1:5432/x?sslmode=verify-full", "invalid value for option `sslmode`"),
         ("postgres://user:secret@127.0.0.1:1/x", "the database can't be prepared"),
     ] {
         let mut command = run(scratch.path(), free_port().unwrap());

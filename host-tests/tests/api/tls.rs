@@ -8,9 +8,21 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// A running server with this certificate.
+pub async fn server(scratch: &TempDir, certificate: &Path) -> Database {
+    let key = certificate.with_extension("key");
+    let tls = [format!("ssl_cert_file={}", certificate.display()), format!("ssl_key_file={}", key.display())];
+    let settings: Vec<&str> = [&["ssl=on", &tls[0], &tls[1]], FAST].concat();
+    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
+    let mut database = Database::create(&scratch.path().join("tls"), address, "super-secret", &settings).unwrap();
+    database.start().await.unwrap();
+    database
+}
 
 /// A certificate for 127.0.0.1, signed by itself, with its key beside it (`.crt` and `.key`).
-fn certificate(directory: &Path, name: &str) -> PathBuf {
+pub fn certificate(directory: &Path, name: &str) -> PathBuf {
     let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
     std::fs::write(&certificate, cert.pem()).unwrap();
@@ -33,12 +45,7 @@ async fn readyz(variables: &BTreeMap<String, String>, trusted: &Path) -> u16 {
 async fn a_server_is_trusted_by_its_certificate_and_refused_without_one() {
     let scratch = directory();
     let (own, other) = (certificate(scratch.path(), "own"), certificate(scratch.path(), "other"));
-    let tls =
-        [format!("ssl_cert_file={}", own.display()), format!("ssl_key_file={}", own.with_extension("key").display())];
-    let settings: Vec<&str> = [&["ssl=on", &tls[0], &tls[1]], FAST].concat();
-    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
-    let mut database = Database::create(&scratch.path().join("tls"), address, "super-secret", &settings).unwrap();
-    database.start().await.unwrap();
+    let database = server(&scratch, &own).await;
     assert_eq!(readyz(&database.variables("dob_api"), &own).await, 200, "the server's own certificate is trusted");
     assert_eq!(readyz(&database.variables("dob_api"), &other).await, 503, "another certificate is trusted");
 
