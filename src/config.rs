@@ -65,12 +65,12 @@ pub struct Role {
     pub password: String,
 }
 
-/// Which host of the primary list is a replica.
+/// A guess at which host of the primary list is a replica, made from the driver's words. A wrong one costs time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replica {
-    /// The first: the last one does not answer.
+pub enum LikelyReplica {
+    /// The first: the last one did not say that it is one.
     FirstHost,
-    /// The last: it has just said so.
+    /// The last: it seems to have just said so.
     LastHost,
 }
 
@@ -113,10 +113,10 @@ impl<'a, H: Host> Config<'a, H> {
     }
 
     /// The hosts of the replica list, one address each so that the caller can stop between them; a host of the primary
-    /// list that is known to be a replica goes first.
-    pub async fn replicas(&self, known: Option<Replica>) -> Result<Vec<Address>, ConfigError> {
+    /// list that is likely a replica goes first.
+    pub async fn replicas(&self, likely: Option<LikelyReplica>) -> Result<Vec<Address>, ConfigError> {
         let hosts = replica_hosts(&self.variable("replicas").await?)?;
-        Ok(self.database().await?.replicas(hosts, known))
+        Ok(self.database().await?.replicas(hosts, likely))
     }
 
     /// The administrator, where there are credentials of one.
@@ -185,10 +185,10 @@ impl Database {
         database.address(&self.hosts, "read-write", PREPARING)
     }
 
-    fn replicas(&self, mut hosts: Vec<String>, known: Option<Replica>) -> Vec<Address> {
-        let replica = match known {
-            Some(Replica::FirstHost) => self.hosts.first(),
-            Some(Replica::LastHost) => self.hosts.last(),
+    fn replicas(&self, mut hosts: Vec<String>, likely: Option<LikelyReplica>) -> Vec<Address> {
+        let replica = match likely {
+            Some(LikelyReplica::FirstHost) => self.hosts.first(),
+            Some(LikelyReplica::LastHost) => self.hosts.last(),
             None => None,
         };
         if let Some(position) = hosts.iter().position(|host| Some(host) == replica) {
@@ -395,14 +395,14 @@ mod tests {
         let hosts = [("pg_host_a", "a"), ("pg_host_b", "b"), ("pg_replica_host_a", "b"), ("pg_replica_host_b", "a")];
         let replicas = replica_hosts(&variable("replicas", &hosts)).unwrap();
         let database = database(&hosts).ok().unwrap();
-        for (known, order) in [
+        for (likely, order) in [
             (None, ["b:5432", "a:5432"]),
-            (Some(Replica::FirstHost), ["a:5432", "b:5432"]),
-            (Some(Replica::LastHost), ["b:5432", "a:5432"]),
+            (Some(LikelyReplica::FirstHost), ["a:5432", "b:5432"]),
+            (Some(LikelyReplica::LastHost), ["b:5432", "a:5432"]),
         ] {
-            let replicas = database.replicas(replicas.clone(), known);
+            let replicas = database.replicas(replicas.clone(), likely);
             let hosts: Vec<_> = replicas.iter().filter_map(|replica| replica.0.split(['@', '/']).nth(3)).collect();
-            assert_eq!(hosts, order, "{known:?}");
+            assert_eq!(hosts, order, "{likely:?}");
             assert!(replicas.iter().all(|replica| replica.0.contains("target_session_attrs=any")));
         }
     }
