@@ -77,7 +77,8 @@ impl<'a, H: Host> Store<'a, H> {
             (Ok(found), _) => Ok(found),
             (Err(_), Some(found)) => Ok(found),
             (Err(failure), None) => {
-                let found = self.on_replicas(failure.likely_replica(), async |session| find(session, &user).await).await;
+                let found =
+                    self.on_replicas(failure.likely_replica(), async |session| find(session, &user).await).await;
                 found.map_or(Err(failure), |(found, _)| Ok(found))
             }
         }

@@ -194,4 +194,22 @@ async fn a_variable_that_makes_no_sense_is_named_in_the_log_and_nowhere_else() {
         assert!(!answer.problem(503).contains("pg_"), "{answer:?}");
     }
     assert!(service.log().contains("variable pg_sslmode must be disable, prefer or require"), "{}", service.log());
+    // As a secret that was read from a file often has it.
+    let service = Service::start(with(database.variables("dob_api"), &[("pg_password", "super-secret\n")])).await;
+    service.get("/readyz").await.problem(503);
+    assert!(
+        service.log().contains("pg_password or pg_sslmode must be a value without line breaks"),
+        "{}",
+        service.log()
+    );
+    assert!(!service.log().contains("super-secret"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_one_letter_password_leaves_the_log_readable() {
+    let (database, _scratch) = empty_server().await;
+    let service =
+        Service::start(with(database.variables("dob_api"), &[("pg_password", "e"), ("pg_admin_user", "")])).await;
+    service.get("/readyz").await.problem(503);
+    assert!(service.log().contains("password authentication failed for user"), "{}", service.log());
 }
