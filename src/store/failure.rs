@@ -50,7 +50,21 @@ impl Failure {
     /// one may have. A guess, as the words are the driver's and may change.
     pub fn likely_replica(&self) -> Option<LikelyReplica> {
         let last_answered = self.message.contains("does not allow writes");
-        (self.step == "open").then_some(if last_answered { LikelyReplica::LastHost } else { LikelyReplica::FirstHost })
+        self.is_of_open().then_some(if last_answered { LikelyReplica::LastHost } else { LikelyReplica::FirstHost })
+    }
+
+    /// Whether no connection could be opened.
+    pub fn is_of_open(&self) -> bool {
+        self.step == "open"
+    }
+
+    /// The administrator could open neither the database nor the one from which it could be made.
+    pub fn neither_opens(database: Self, maintenance: &Self) -> Self {
+        let message = format!(
+            "the administrator can open neither the database nor postgres, from which a missing one is made: {}; {}",
+            database.message, maintenance.message
+        );
+        Self { message, ..database }
     }
 
     /// An answer that our statement can't have: the schema is not ours, or this is a bug.
