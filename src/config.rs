@@ -3,7 +3,7 @@
 //! The host sets no time limit of any kind, so every limit lives in the connection string.
 
 use crate::host::Host;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::fmt::{self, Write};
 
 /// How long one host may take to accept a TCP connection, in seconds (the driver takes whole seconds).
@@ -153,14 +153,14 @@ impl<'a, H: Host> Config<'a, H> {
     pub async fn redact(&self, text: &str) -> String {
         let connection = self.read(&CONNECTION).await.and_then(|values| Connection::parse(&values));
         let admin = self.read(&ADMIN).await.and_then(|values| Role::parse(&values));
-        let passwords = [connection.map(|connection| connection.password), admin.map(|admin| admin.password)];
-        redacted(text, passwords.into_iter().flatten().collect())
+        let serving = connection.map(|connection| connection.password).unwrap_or_default();
+        redacted(text, [serving, admin.map(|admin| admin.password).unwrap_or_default()])
     }
 
     async fn read<const N: usize>(&self, variable: &Variable<N>) -> Result<String, ConfigError> {
         let expected = "a value that the host can resolve";
         let value = self.host.variable(variable.name).await;
-        value.ok_or_else(|| ConfigError { variables: variable.names(), expected })
+        value.ok_or_else(|| ConfigError { variables: names(&variable.carries), expected })
     }
 }
 
@@ -269,30 +269,36 @@ impl<const N: usize> Variable<N> {
     fn values(&self, value: &str) -> Result<[String; N], ConfigError> {
         let lines: Vec<&str> = value.split('\n').collect();
         let values = <[&str; N]>::try_from(&*lines).map(|values| values.map(str::to_owned));
-        values.map_err(|_| ConfigError { variables: self.broken(&lines), expected: "a value without line breaks" })
-    }
-
-    /// The variables that may hold the line breaks: one whose own value and all others' look right but for them; else all.
-    fn broken(&self, lines: &[&str]) -> Vec<&'static str> {
-        let Some(more) = lines.len().checked_sub(N) else { return self.names() };
-        let value = |index: usize, broken: usize| match index.cmp(&broken) {
-            Ordering::Less => lines[index].to_owned(),
-            Ordering::Equal => lines[index..=index + more].join("\n").trim().to_owned(),
-            Ordering::Greater => lines[index + more].to_owned(),
-        };
-        let may_hold_them = |broken: &usize| (0..N).all(|index| self.carries[index].1(&value(index, *broken)));
-        let suspects = (0..N).filter(may_hold_them).map(|index| self.carries[index].0).collect::<Vec<_>>();
-        if suspects.is_empty() { self.names() } else { suspects }
-    }
-
-    fn names(&self) -> Vec<&'static str> {
-        self.carries.map(|(name, _)| name).into()
+        values.map_err(|_| ConfigError {
+            variables: broken(&self.carries, &lines),
+            expected: "a value without line breaks",
+        })
     }
 }
 
-/// Longest first, as one may begin with the other.
-fn redacted(text: &str, mut passwords: Vec<String>) -> String {
-    passwords.sort_by_key(|password| Reverse(password.len()));
+/// The variables that may hold the line breaks: one whose own value and all others' look right but for them; else all.
+fn broken(carries: &[Carried], lines: &[&str]) -> Vec<&'static str> {
+    let Some(more) = lines.len().checked_sub(carries.len()) else { return names(carries) };
+    let value = |index: usize, broken: usize| match index.cmp(&broken) {
+        Ordering::Less => lines[index].to_owned(),
+        Ordering::Equal => lines[index..=index + more].join("\n").trim_matches('\n').to_owned(),
+        Ordering::Greater => lines[index + more].to_owned(),
+    };
+    let may_hold_them = |broken: usize| (0..carries.len()).all(|index| carries[index].1(&value(index, broken)));
+    let suspects: Vec<Carried> =
+        (0..carries.len()).filter(|index| may_hold_them(*index)).map(|index| carries[index]).collect();
+    names(if suspects.is_empty() { carries } else { &suspects })
+}
+
+fn names(carries: &[Carried]) -> Vec<&'static str> {
+    carries.iter().map(|(name, _)| *name).collect()
+}
+
+fn redacted(text: &str, mut passwords: [String; 2]) -> String {
+    // The longer one first: it may hold the other.
+    if passwords[0].len() < passwords[1].len() {
+        passwords.swap(0, 1);
+    }
     let mut text = text.to_owned();
     for password in passwords {
         let encoded = percent_encoded(&password);
@@ -489,13 +495,13 @@ mod tests {
         let changed = [("pg_password", "p@ss"), ("pg_admin_password", "root")];
         let serving = Connection::parse(&variable("connection", &changed)).ok().unwrap().password;
         let admin = Role::parse(&variable("admin", &changed)).ok().unwrap().password;
-        let redacted = redacted("p@ss p%40ss root user", vec![serving, admin]);
+        let redacted = redacted("p@ss p%40ss root user", [serving, admin]);
         assert_eq!(redacted, "*** *** *** user");
     }
 
     #[test]
     fn a_password_that_begins_with_the_other_leaves_nothing_behind() {
-        assert_eq!(redacted("secret secret-2", vec!["secret".to_owned(), "secret-2".to_owned()]), "*** ***");
+        assert_eq!(redacted("secret secret-2", ["secret".to_owned(), "secret-2".to_owned()]), "*** ***");
     }
 
     #[test]
@@ -503,9 +509,9 @@ mod tests {
         for (password, encoded) in [("e", "e"), ("@", "%40"), ("abc", "abc")] {
             let text = format!("refused: postgres://dob_api:{encoded}@db-a.internal:5432/ (see abc.example)");
             let readable = "refused: postgres://dob_api:***@db-a.internal:5432/ (see abc.example)";
-            assert_eq!(redacted(&text, vec![password.to_owned()]), readable);
+            assert_eq!(redacted(&text, [password.to_owned(), String::new()]), readable);
         }
-        assert_eq!(redacted("refused", vec![String::new()]), "refused");
+        assert_eq!(redacted("refused", [String::new(), String::new()]), "refused");
     }
 
     #[test]
