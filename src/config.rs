@@ -3,6 +3,7 @@
 //! The host sets no time limit of any kind, so every limit lives in the connection string.
 
 use crate::host::Host;
+use std::cmp::Ordering;
 use std::fmt::{self, Write};
 
 /// How long one host may take to accept a TCP connection, in seconds (the driver takes whole seconds).
@@ -29,15 +30,38 @@ const PREPARING: Limits = Limits { statement_ms: 3000, lock_ms: 3000 };
 /// `.invalid` never resolves (RFC 6761). `spin.toml` has it as the default.
 const NO_HOST: &str = "unset.invalid";
 
-/// The application variables that each of the component's three variables carries, one a line: a read is a call into
-/// the host, and a request that the primary serves makes only one. `spin.toml` puts them together.
-const CONNECTION: [&str; 7] =
-    ["pg_host_a", "pg_host_b", "pg_port", "pg_database", "pg_user", "pg_password", "pg_sslmode"];
-const REPLICAS: [&str; 2] = ["pg_replica_host_a", "pg_replica_host_b"];
-const ADMIN: [&str; 2] = ["pg_admin_user", "pg_admin_password"];
+/// One of the component's variables. It carries several of the application's, one a line: a read is a call into the host,
+/// and a request that the primary serves makes only one. `spin.toml` puts them together.
+struct Variable<const N: usize> {
+    name: &'static str,
+    carries: [Carried; N],
+}
+
+/// An application variable, as the operator knows it, and whether a text looks like its value.
+type Carried = (&'static str, fn(&str) -> bool);
+
+const CONNECTION: Variable<7> = Variable {
+    name: "connection",
+    carries: [
+        ("pg_host_a", is_host),
+        ("pg_host_b", is_host),
+        ("pg_port", |port| port_of(port).is_some()),
+        ("pg_database", |name| !name.is_empty()),
+        ("pg_user", |name| !name.is_empty()),
+        ("pg_password", |_| true),
+        ("pg_sslmode", |mode| sslmode_of(mode).is_some()),
+    ],
+};
+const REPLICAS: Variable<2> =
+    Variable { name: "replicas", carries: [("pg_replica_host_a", is_host), ("pg_replica_host_b", is_host)] };
+const ADMIN: Variable<2> =
+    Variable { name: "admin", carries: [("pg_admin_user", |_| true), ("pg_admin_password", |_| true)] };
 
 /// Longest text that [`Config::redact`] lets through, in characters.
 const MAX_REDACTED: usize = 500;
+/// Shortest password that is redacted wherever it stands, in characters. A shorter one is in most words and would leave no
+/// line readable; so it is redacted in an address only.
+const MIN_REDACTED: usize = 4;
 
 /// The service's configuration, read when it is needed.
 pub struct Config<'a, H> {
@@ -65,19 +89,20 @@ pub struct Role {
     pub password: String,
 }
 
-/// Which host of the primary list is a replica.
+/// A guess at which host of the primary list is a replica, made from the driver's words. A wrong one costs time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replica {
-    /// The first: the last one does not answer.
+pub enum LikelyReplica {
+    /// The first: the last one did not say that it is one.
     FirstHost,
-    /// The last: it has just said so.
+    /// The last: it seems to have just said so.
     LastHost,
 }
 
 /// A variable that is missing or makes no sense, named for the operator's log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    variable: &'static str,
+    /// As the operator sets it; several where it can't be told which of them it is.
+    variables: Vec<&'static str>,
     expected: &'static str,
 }
 
@@ -104,7 +129,7 @@ impl<'a, H: Host> Config<'a, H> {
 
     /// The database that holds the birthdays.
     pub async fn database(&self) -> Result<Database, ConfigError> {
-        Database::parse(&self.variable("connection").await?)
+        Database::parse(&self.read(&CONNECTION).await?)
     }
 
     /// The primary: whichever host of the primary list accepts writes.
@@ -113,34 +138,35 @@ impl<'a, H: Host> Config<'a, H> {
     }
 
     /// The hosts of the replica list, one address each so that the caller can stop between them; a host of the primary
-    /// list that is known to be a replica goes first.
-    pub async fn replicas(&self, known: Option<Replica>) -> Result<Vec<Address>, ConfigError> {
-        let hosts = replica_hosts(&self.variable("replicas").await?)?;
-        Ok(self.database().await?.replicas(hosts, known))
+    /// list that is likely a replica goes first.
+    pub async fn replicas(&self, likely: Option<LikelyReplica>) -> Result<Vec<Address>, ConfigError> {
+        let hosts = replica_hosts(&self.read(&REPLICAS).await?)?;
+        Ok(self.database().await?.replicas(hosts, likely))
     }
 
     /// The administrator, where there are credentials of one.
     pub async fn admin(&self) -> Result<Option<Role>, ConfigError> {
-        Role::admin(&self.variable("admin").await?)
+        Role::admin(&self.read(&ADMIN).await?)
     }
 
     /// `text` cut to a line's length, with every configured password replaced by `***`.
     pub async fn redact(&self, text: &str) -> String {
-        let connection = self.variable("connection").await.and_then(|values| Connection::parse(&values));
-        let admin = self.variable("admin").await.and_then(|values| Role::parse(&values));
-        let passwords = [connection.map(|connection| connection.password), admin.map(|admin| admin.password)];
-        redacted(text, passwords.into_iter().flatten())
+        let connection = self.read(&CONNECTION).await.and_then(|values| Connection::parse(&values));
+        let admin = self.read(&ADMIN).await.and_then(|values| Role::parse(&values));
+        let serving = connection.map(|connection| connection.password).unwrap_or_default();
+        redacted(text, [serving, admin.map(|admin| admin.password).unwrap_or_default()])
     }
 
-    async fn variable(&self, name: &'static str) -> Result<String, ConfigError> {
-        valid(name, "a value that the host can resolve", self.host.variable(name).await)
+    async fn read<const N: usize>(&self, variable: &Variable<N>) -> Result<String, ConfigError> {
+        let expected = "a value that the host can resolve";
+        let value = self.host.variable(variable.name).await;
+        value.ok_or_else(|| ConfigError { variables: names(&variable.carries), expected })
     }
 }
 
 impl Connection {
     fn parse(values: &str) -> Result<Self, ConfigError> {
-        let values: [String; CONNECTION.len()] = lines("connection", values)?;
-        let [host_a, host_b, port, database, user, password, sslmode] = values;
+        let [host_a, host_b, port, database, user, password, sslmode] = CONNECTION.values(values)?;
         Ok(Self { host_a, host_b, port, database, user, password, sslmode })
     }
 }
@@ -152,7 +178,7 @@ impl Role {
     }
 
     fn parse(values: &str) -> Result<Self, ConfigError> {
-        let [name, password]: [String; ADMIN.len()] = lines("admin", values)?;
+        let [name, password] = ADMIN.values(values)?;
         Ok(Self { name, password })
     }
 }
@@ -163,11 +189,11 @@ impl Database {
         let Connection { host_a, host_b, port, database, user, password, sslmode } = Connection::parse(values)?;
         let hosts = hosts([("pg_host_a", host_a), ("pg_host_b", host_b)])?;
         if hosts.is_empty() {
-            return Err(ConfigError { variable: "pg_host_a", expected: "the primary's host name" });
+            return Err(ConfigError { variables: vec!["pg_host_a"], expected: "the primary's host name" });
         }
         Ok(Self {
             hosts,
-            port: valid("pg_port", "a port number from 1 to 65535", port.parse().ok().filter(|port| *port != 0))?,
+            port: valid("pg_port", "a port number from 1 to 65535", port_of(&port))?,
             name: valid("pg_database", "a value", Some(database).filter(|name| !name.is_empty()))?,
             role: Role { name: valid("pg_user", "a value", Some(user).filter(|name| !name.is_empty()))?, password },
             sslmode: valid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
@@ -185,10 +211,10 @@ impl Database {
         database.address(&self.hosts, "read-write", PREPARING)
     }
 
-    fn replicas(&self, mut hosts: Vec<String>, known: Option<Replica>) -> Vec<Address> {
-        let replica = match known {
-            Some(Replica::FirstHost) => self.hosts.first(),
-            Some(Replica::LastHost) => self.hosts.last(),
+    fn replicas(&self, mut hosts: Vec<String>, likely: Option<LikelyReplica>) -> Vec<Address> {
+        let replica = match likely {
+            Some(LikelyReplica::FirstHost) => self.hosts.first(),
+            Some(LikelyReplica::LastHost) => self.hosts.last(),
             None => None,
         };
         if let Some(position) = hosts.iter().position(|host| Some(host) == replica) {
@@ -222,18 +248,15 @@ impl Database {
 }
 
 fn replica_hosts(values: &str) -> Result<Vec<String>, ConfigError> {
-    let [host_a, host_b]: [String; REPLICAS.len()] = lines("replicas", values)?;
+    let [host_a, host_b] = REPLICAS.values(values)?;
     hosts([("pg_replica_host_a", host_a), ("pg_replica_host_b", host_b)])
 }
 
 /// The hosts that are set.
 fn hosts(values: [(&'static str, String); 2]) -> Result<Vec<String>, ConfigError> {
-    let is_name = |host: &String| {
-        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
-    };
     let mut hosts = Vec::with_capacity(values.len());
     for (variable, host) in values {
-        let host = valid(variable, "a host name or an IPv4 address", Some(host).filter(is_name))?;
+        let host = valid(variable, "a host name or an IPv4 address", Some(host).filter(|host| is_host(host)))?;
         if host != NO_HOST {
             hosts.push(host);
         }
@@ -241,18 +264,58 @@ fn hosts(values: [(&'static str, String); 2]) -> Result<Vec<String>, ConfigError
     Ok(hosts)
 }
 
-/// The values that one of the component's variables carries.
-fn lines<const N: usize>(variable: &'static str, values: &str) -> Result<[String; N], ConfigError> {
-    let values: Vec<String> = values.split('\n').map(str::to_owned).collect();
-    valid(variable, "made of values without line breaks", values.try_into().ok())
+impl<const N: usize> Variable<N> {
+    /// The values of what it carries.
+    fn values(&self, value: &str) -> Result<[String; N], ConfigError> {
+        let lines: Vec<&str> = value.split('\n').collect();
+        let values = <[&str; N]>::try_from(&*lines).map(|values| values.map(str::to_owned));
+        values.map_err(|_| ConfigError {
+            variables: broken(&self.carries, &lines),
+            expected: "a value without line breaks",
+        })
+    }
 }
 
-fn redacted(text: &str, passwords: impl Iterator<Item = String>) -> String {
+/// The variables that may hold the line breaks: one whose own value and all others' look right but for them; else all.
+fn broken(carries: &[Carried], lines: &[&str]) -> Vec<&'static str> {
+    let Some(more) = lines.len().checked_sub(carries.len()) else { return names(carries) };
+    let value = |index: usize, broken: usize| match index.cmp(&broken) {
+        Ordering::Less => lines[index].to_owned(),
+        Ordering::Equal => lines[index..=index + more].join("\n").trim_matches('\n').to_owned(),
+        Ordering::Greater => lines[index + more].to_owned(),
+    };
+    let may_hold_them = |broken: usize| (0..carries.len()).all(|index| carries[index].1(&value(index, broken)));
+    let suspects: Vec<Carried> =
+        (0..carries.len()).filter(|index| may_hold_them(*index)).map(|index| carries[index]).collect();
+    names(if suspects.is_empty() { carries } else { &suspects })
+}
+
+fn names(carries: &[Carried]) -> Vec<&'static str> {
+    carries.iter().map(|(name, _)| *name).collect()
+}
+
+fn redacted(text: &str, mut passwords: [String; 2]) -> String {
+    // The longer one first: it may hold the other.
+    if passwords[0].len() < passwords[1].len() {
+        passwords.swap(0, 1);
+    }
     let mut text = text.to_owned();
-    for password in passwords.filter(|password| !password.is_empty()) {
-        text = text.replace(&password, "***").replace(&percent_encoded(&password), "***");
+    for password in passwords {
+        let encoded = percent_encoded(&password);
+        text = text.replace(&format!(":{encoded}@"), ":***@");
+        if password.chars().count() >= MIN_REDACTED {
+            text = text.replace(&password, "***").replace(&encoded, "***");
+        }
     }
     text.chars().take(MAX_REDACTED).collect()
+}
+
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+}
+
+fn port_of(port: &str) -> Option<u16> {
+    port.parse().ok().filter(|port| *port != 0)
 }
 
 fn sslmode_of(mode: &str) -> Option<&'static str> {
@@ -260,7 +323,7 @@ fn sslmode_of(mode: &str) -> Option<&'static str> {
 }
 
 fn valid<T>(variable: &'static str, expected: &'static str, value: Option<T>) -> Result<T, ConfigError> {
-    value.ok_or(ConfigError { variable, expected })
+    value.ok_or_else(|| ConfigError { variables: vec![variable], expected })
 }
 
 impl Address {
@@ -272,7 +335,11 @@ impl Address {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "variable {} must be {}", self.variable, self.expected)
+        let mut names = self.variables.join(", ");
+        if let Some(comma) = names.rfind(", ") {
+            names.replace_range(comma..comma + 1, " or");
+        }
+        write!(f, "variable {names} must be {}", self.expected)
     }
 }
 
@@ -305,26 +372,30 @@ mod tests {
             ("pg_admin_user", ""),
             ("pg_admin_password", ""),
         ];
-        let value = |name: &&str| {
-            changed.iter().chain(&defaults).find(|(key, _)| key == name).map_or(NO_HOST, |(_, value)| *value)
+        let value = |name: &str| {
+            changed.iter().chain(&defaults).find(|(key, _)| *key == name).map_or(NO_HOST, |(_, value)| *value)
         };
-        let names = carried().into_iter().find(|(variable, _)| *variable == name).unwrap().1;
-        names.iter().map(value).collect::<Vec<_>>().join("\n")
+        let carries = carried().into_iter().find(|(variable, _)| *variable == name).unwrap().1;
+        carries.iter().map(|(name, _)| value(name)).collect::<Vec<_>>().join("\n")
     }
 
     fn database(changed: &[(&str, &str)]) -> Result<Database, String> {
         Database::parse(&variable("connection", changed)).map_err(|error| error.to_string())
     }
 
-    fn carried() -> [(&'static str, &'static [&'static str]); 3] {
-        [("connection", &CONNECTION), ("replicas", &REPLICAS), ("admin", &ADMIN)]
+    fn carried() -> [(&'static str, Vec<Carried>); 3] {
+        [
+            (CONNECTION.name, CONNECTION.carries.into()),
+            (REPLICAS.name, REPLICAS.carries.into()),
+            (ADMIN.name, ADMIN.carries.into()),
+        ]
     }
 
     #[test]
     fn the_manifest_puts_the_values_together_in_this_order() {
         let manifest = include_str!("../spin.toml");
-        for (variable, names) in carried() {
-            let template: Vec<String> = names.iter().map(|name| format!("{{{{ {name} }}}}")).collect();
+        for (variable, carries) in carried() {
+            let template: Vec<String> = carries.iter().map(|(name, _)| format!("{{{{ {name} }}}}")).collect();
             let line = format!("{variable} = \"{}\"", template.join("\\n"));
             assert!(manifest.lines().any(|in_manifest| in_manifest == line), "{line}");
         }
@@ -333,8 +404,20 @@ mod tests {
 
     #[test]
     fn a_line_break_in_a_value_cannot_shift_the_others() {
-        let error = primary(&[("pg_password", "secret\n")]).unwrap_err();
-        assert_eq!(error, "variable connection must be made of values without line breaks");
+        for (variable, value, named) in [
+            ("pg_password", "secret\n", "pg_database, pg_user, pg_password or pg_sslmode"),
+            ("pg_password", "a\nb", "pg_database, pg_user or pg_password"),
+            ("pg_sslmode", "require\n", "pg_sslmode"),
+            ("pg_port", "5432\n", "pg_port or pg_database"),
+            ("pg_host_a", "a\n", "pg_host_a or pg_host_b"),
+        ] {
+            let error = primary(&[(variable, value)]).unwrap_err();
+            assert_eq!(error, format!("variable {named} must be a value without line breaks"), "{variable}={value:?}");
+        }
+        let two = primary(&[("pg_host_a", "a\n"), ("pg_sslmode", "require\n")]).unwrap_err();
+        assert!(CONNECTION.carries.iter().all(|(name, _)| two.contains(name)), "{two}");
+        let admin = Role::admin(&variable("admin", &[("pg_admin_password", "root\n")])).err().unwrap().to_string();
+        assert_eq!(admin, "variable pg_admin_user or pg_admin_password must be a value without line breaks");
     }
 
     fn primary(changed: &[(&str, &str)]) -> Result<String, String> {
@@ -395,14 +478,14 @@ mod tests {
         let hosts = [("pg_host_a", "a"), ("pg_host_b", "b"), ("pg_replica_host_a", "b"), ("pg_replica_host_b", "a")];
         let replicas = replica_hosts(&variable("replicas", &hosts)).unwrap();
         let database = database(&hosts).ok().unwrap();
-        for (known, order) in [
+        for (likely, order) in [
             (None, ["b:5432", "a:5432"]),
-            (Some(Replica::FirstHost), ["a:5432", "b:5432"]),
-            (Some(Replica::LastHost), ["b:5432", "a:5432"]),
+            (Some(LikelyReplica::FirstHost), ["a:5432", "b:5432"]),
+            (Some(LikelyReplica::LastHost), ["b:5432", "a:5432"]),
         ] {
-            let replicas = database.replicas(replicas.clone(), known);
+            let replicas = database.replicas(replicas.clone(), likely);
             let hosts: Vec<_> = replicas.iter().filter_map(|replica| replica.0.split(['@', '/']).nth(3)).collect();
-            assert_eq!(hosts, order, "{known:?}");
+            assert_eq!(hosts, order, "{likely:?}");
             assert!(replicas.iter().all(|replica| replica.0.contains("target_session_attrs=any")));
         }
     }
@@ -412,8 +495,23 @@ mod tests {
         let changed = [("pg_password", "p@ss"), ("pg_admin_password", "root")];
         let serving = Connection::parse(&variable("connection", &changed)).ok().unwrap().password;
         let admin = Role::parse(&variable("admin", &changed)).ok().unwrap().password;
-        let redacted = redacted("p@ss p%40ss root user", [serving, admin].into_iter());
+        let redacted = redacted("p@ss p%40ss root user", [serving, admin]);
         assert_eq!(redacted, "*** *** *** user");
+    }
+
+    #[test]
+    fn a_password_that_begins_with_the_other_leaves_nothing_behind() {
+        assert_eq!(redacted("secret secret-2", ["secret".to_owned(), "secret-2".to_owned()]), "*** ***");
+    }
+
+    #[test]
+    fn a_short_password_is_redacted_in_an_address_and_nowhere_else() {
+        for (password, encoded) in [("e", "e"), ("@", "%40"), ("abc", "abc")] {
+            let text = format!("refused: postgres://dob_api:{encoded}@db-a.internal:5432/ (see abc.example)");
+            let readable = "refused: postgres://dob_api:***@db-a.internal:5432/ (see abc.example)";
+            assert_eq!(redacted(&text, [password.to_owned(), String::new()]), readable);
+        }
+        assert_eq!(redacted("refused", [String::new(), String::new()]), "refused");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The store: birthdays in PostgreSQL, through the host.
 //!
 //! One connection and one statement a request. The host's pool does not roll back, so there are no transactions here,
-//! and Spin 4.0.2 never answers a query without rows, so every query returns exactly one (`session.rs` insists).
+//! and Spin 4.0 never answers a query without rows, so every query returns exactly one (`session.rs` insists).
 
 mod failure;
 mod schema;
@@ -10,7 +10,7 @@ mod session;
 pub use failure::Failure;
 pub use schema::Readiness;
 
-use crate::config::{Config, Replica};
+use crate::config::{Config, LikelyReplica};
 use crate::domain::{DateOfBirth, Username};
 use crate::host::{Connection, Host, Parameter, Value};
 use session::Session;
@@ -37,7 +37,7 @@ const RETRY_UNTIL: Duration = Duration::from_millis(2000);
 /// given up the others) and a new one (1 s) take 3.9 s.
 const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3950);
 
-/// The same for a replica that has just answered: it needs no second.
+/// The same for a replica that seems to have just answered: it should need no second.
 const ASK_REPLICA_UNTIL: Duration = Duration::from_millis(4500);
 
 /// The birthdays, for the length of one request.
@@ -77,7 +77,8 @@ impl<'a, H: Host> Store<'a, H> {
             (Ok(found), _) => Ok(found),
             (Err(_), Some(found)) => Ok(found),
             (Err(failure), None) => {
-                let found = self.on_replicas(failure.replica(), async |session| find(session, &user).await).await;
+                let found =
+                    self.on_replicas(failure.likely_replica(), async |session| find(session, &user).await).await;
                 found.map_or(Err(failure), |(found, _)| Ok(found))
             }
         }
@@ -105,12 +106,12 @@ impl<'a, H: Host> Store<'a, H> {
     /// Runs `work` on the first replica that answers; `Err` with the last failure when none does.
     async fn on_replicas<T>(
         &self,
-        known: Option<Replica>,
+        likely: Option<LikelyReplica>,
         work: impl AsyncFn(&Session<H::Connection>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut last = Failure::no_replica();
-        let mut until = if known == Some(Replica::LastHost) { ASK_REPLICA_UNTIL } else { TRY_REPLICA_UNTIL };
-        for address in self.config.replicas(known).await? {
+        let mut until = if likely == Some(LikelyReplica::LastHost) { ASK_REPLICA_UNTIL } else { TRY_REPLICA_UNTIL };
+        for address in self.config.replicas(likely).await? {
             if self.elapsed() > until {
                 break;
             }

@@ -1,6 +1,6 @@
 //! Why the store could not do its work.
 
-use crate::config::{ConfigError, Replica};
+use crate::config::{ConfigError, LikelyReplica};
 use crate::host::DatabaseError;
 
 /// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
@@ -45,11 +45,26 @@ impl Failure {
         Self { step, sqlstate, message, kind }
     }
 
-    /// Which host of the primary list this shows to be a replica. The driver tries one host after the other and reports the
-    /// last: where that one answered as a replica, it says so; else the other one did, or none.
-    pub fn replica(&self) -> Option<Replica> {
+    /// Which host of the primary list is likely a replica, when none could be opened for writing. The driver tries one host
+    /// after the other and tells of the last only: where that one answered as a replica, the words say so; else the other
+    /// one may have. A guess, as the words are the driver's and may change.
+    pub fn likely_replica(&self) -> Option<LikelyReplica> {
         let last_answered = self.message.contains("does not allow writes");
-        (self.step == "open").then_some(if last_answered { Replica::LastHost } else { Replica::FirstHost })
+        self.is_of_open().then_some(if last_answered { LikelyReplica::LastHost } else { LikelyReplica::FirstHost })
+    }
+
+    /// Whether no connection could be opened.
+    pub fn is_of_open(&self) -> bool {
+        self.step == "open"
+    }
+
+    /// The administrator could open neither the database nor the one from which it could be made.
+    pub fn neither_opens(database: Self, maintenance: &Self) -> Self {
+        let message = format!(
+            "the administrator can open neither the database nor postgres, from which a missing one is made: {}; {}",
+            database.message, maintenance.message
+        );
+        Self { message, ..database }
     }
 
     /// An answer that our statement can't have: the schema is not ours, or this is a bug.

@@ -62,15 +62,31 @@ const ROLE: &str = concat!(
     "END $role$"
 );
 
+/// The database from which another one can be made: every server has it.
+const MAINTENANCE: &str = "postgres";
+
 const DATABASE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
 
-/// The serving role may connect, read, insert and update; nobody else may do anything by default.
+/// The mark of a database that a probe has made and none has completed: a limit of connections that nobody would choose.
+/// `CREATE DATABASE` can't share a transaction with what must follow it, and the pod may end between the two.
+macro_rules! made_here {
+    () => {
+        "1912723"
+    };
+}
+
+/// The serving role may connect, read, insert and update; in a database that was made here, nobody else may do anything
+/// by default. In any other one the rights that others have are theirs.
 const GRANTS: &str = concat!(
-    "DO $grants$ DECLARE serving text := current_setting('dob_api.role'); BEGIN ",
+    "DO $grants$ DECLARE serving text := current_setting('dob_api.role'); made_here boolean; BEGIN ",
     lock!(),
+    "made_here := EXISTS (SELECT FROM pg_database WHERE datname = current_database() AND datconnlimit = ",
+    made_here!(),
+    ");",
+    "IF made_here THEN EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT -1', current_database()); END IF;",
     "IF serving = session_user THEN RETURN; END IF;",
-    "EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());",
-    "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
+    "IF made_here THEN EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());",
+    "REVOKE ALL ON SCHEMA public FROM PUBLIC; END IF;",
     "EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), serving);",
     "EXECUTE format('GRANT USAGE ON SCHEMA dob_api TO %I', serving);",
     "EXECUTE format('GRANT SELECT ON dob_api.schema_migration TO %I', serving);",
@@ -100,8 +116,10 @@ impl<H: Host> Store<'_, H> {
     /// Checks primary and replica; with administrator credentials makes what is missing on the primary first.
     pub async fn readiness(&self) -> Readiness {
         let mut primary = self.on_primary(check_primary).await;
-        if primary.is_err() && self.elapsed() < PREPARE_UNTIL {
-            match self.prepare().await {
+        if let Err(failure) = &primary
+            && self.elapsed() < PREPARE_UNTIL
+        {
+            match self.prepare(failure.is_of_open()).await {
                 Ok(true) => primary = self.on_primary(check_primary).await,
                 Ok(false) => {}
                 Err(failure) => primary = Err(failure),
@@ -112,15 +130,35 @@ impl<H: Host> Store<'_, H> {
         Readiness { primary, replica }
     }
 
-    /// Creates role, database, schema and grants; `false` without administrator credentials.
-    async fn prepare(&self) -> Result<bool, Failure> {
+    /// Creates database, role (unless it can log in already), schema and grants; `false` without administrator credentials.
+    async fn prepare(&self, role_too: bool) -> Result<bool, Failure> {
         let database = self.config.database().await?;
         let Some(admin) = self.config.admin().await? else { return Ok(false) };
-        let maintenance = Session::open(self.host, &database.administered(&admin, "postgres")).await?;
-        create_role_and_database(maintenance, &database).await?;
-        let own = Session::open(self.host, &database.administered(&admin, &database.name)).await?;
-        migrate_and_grant(own, &database.role).await?;
+        let own = self.open_or_create(&database, &admin).await?;
+        set(&own, &database.role).await?;
+        if role_too {
+            own.execute("create role", ROLE, &[]).await?;
+        }
+        for migration in MIGRATIONS {
+            own.execute("migrate", migration, &[]).await?;
+        }
+        own.execute("grant", GRANTS, &[]).await?;
         Ok(true)
+    }
+
+    /// The administrator's connection to the database. Why it can't be opened is only words: whether the database is missing,
+    /// another one of the server says, which is asked for nothing else.
+    async fn open_or_create(&self, database: &Database, admin: &Role) -> Result<Session<H::Connection>, Failure> {
+        let own = database.administered(admin, &database.name);
+        match Session::open(self.host, &own).await {
+            Err(failure) if self.elapsed() < PREPARE_UNTIL => {
+                let maintenance = Session::open(self.host, &database.administered(admin, MAINTENANCE)).await;
+                create_database(maintenance.map_err(|other| Failure::neither_opens(failure, &other))?, &database.name)
+                    .await?;
+                Session::open(self.host, &own).await
+            }
+            opened => opened,
+        }
     }
 }
 
@@ -140,27 +178,18 @@ async fn check<C: Connection>(session: &Session<C>) -> Result<bool, Failure> {
     }
 }
 
-async fn create_role_and_database<C: Connection>(maintenance: Session<C>, database: &Database) -> Result<(), Failure> {
-    set(&maintenance, &database.role).await?;
-    maintenance.execute("create role", ROLE, &[]).await?;
-    let row = maintenance.one_row("find database", DATABASE_EXISTS, &[Parameter::Text(&database.name)]).await?;
+/// Creates the database where it is missing.
+async fn create_database<C: Connection>(maintenance: Session<C>, name: &str) -> Result<(), Failure> {
+    let row = maintenance.one_row("find database", DATABASE_EXISTS, &[Parameter::Text(name)]).await?;
     if row == [Value::Boolean(true)] {
         return Ok(());
     }
     // The only statement that can take neither a parameter nor a block around it.
-    let create = format!("CREATE DATABASE \"{}\"", database.name.replace('"', "\"\""));
+    let create = format!("CREATE DATABASE \"{}\" CONNECTION LIMIT {}", name.replace('"', "\"\""), made_here!());
     match maintenance.execute("create database", &create, &[]).await {
         Err(failure) if failure.is_already_done() => Ok(()),
         result => result,
     }
-}
-
-async fn migrate_and_grant<C: Connection>(own: Session<C>, role: &Role) -> Result<(), Failure> {
-    set(&own, role).await?;
-    for migration in MIGRATIONS {
-        own.execute("migrate", migration, &[]).await?;
-    }
-    own.execute("grant", GRANTS, &[]).await
 }
 
 async fn set<C: Connection>(session: &Session<C>, role: &Role) -> Result<(), Failure> {

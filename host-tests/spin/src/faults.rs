@@ -30,7 +30,7 @@ struct State {
 }
 
 impl Faults {
-    /// Plays the fault of Spin 4.0.2: a query without rows never answers.
+    /// Plays the fault of Spin 4.0: a query without rows never answers.
     pub fn with_hanging_empty_query(self) -> Self {
         self.state().empty_query_hangs = true;
         self

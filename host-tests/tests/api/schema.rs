@@ -194,4 +194,116 @@ async fn a_variable_that_makes_no_sense_is_named_in_the_log_and_nowhere_else() {
         assert!(!answer.problem(503).contains("pg_"), "{answer:?}");
     }
     assert!(service.log().contains("variable pg_sslmode must be disable, prefer or require"), "{}", service.log());
+    // As a secret that was read from a file often has it.
+    let service = Service::start(with(database.variables("dob_api"), &[("pg_password", "super-secret\n")])).await;
+    service.get("/readyz").await.problem(503);
+    assert!(
+        service.log().contains("pg_password or pg_sslmode must be a value without line breaks"),
+        "{}",
+        service.log()
+    );
+    assert!(!service.log().contains("super-secret"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn a_one_letter_password_leaves_the_log_readable() {
+    let (database, _scratch) = empty_server().await;
+    let service =
+        Service::start(with(database.variables("dob_api"), &[("pg_password", "e"), ("pg_admin_user", "")])).await;
+    service.get("/readyz").await.problem(503);
+    assert!(service.log().contains("password authentication failed for user"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn an_administrator_that_owns_the_database_needs_no_other() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    for statement in [
+        "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'owner-secret'",
+        "CREATE DATABASE dob_api OWNER owner",
+        "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC",
+    ] {
+        superuser.batch_execute(statement).await.unwrap();
+    }
+    let owner = [("pg_admin_user", "owner"), ("pg_admin_password", "owner-secret")];
+    let service = Service::ready(with(database.variables("dob_api"), &owner)).await;
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+
+    let missing =
+        Service::start(with(database.variables("dob_api"), &[owner[0], owner[1], ("pg_database", "missing")])).await;
+    missing.get("/readyz").await.problem(503);
+    let both =
+        ["can open neither", "\\\"missing\\\" does not exist", "permission denied for database \\\"postgres\\\""];
+    assert!(both.iter().all(|words| missing.log().contains(words)), "{}", missing.log());
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_connections_to_postgres_serves_a_database_that_is_there() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    superuser.batch_execute("CREATE DATABASE dob_api").await.unwrap();
+    let rules = database.data().join("pg_hba.conf");
+    let others = std::fs::read_to_string(&rules).unwrap();
+    std::fs::write(&rules, format!("host postgres all all reject\n{others}")).unwrap();
+    superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let refused = dob_support::eventually("the server refuses connections to postgres", ANSWER_WITHIN, async || {
+        anyhow::ensure!(database.client("postgres").await.is_err(), "it takes one");
+        Ok(())
+    });
+    refused.await.unwrap();
+    let service = Service::ready(database.variables("dob_api")).await;
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_role_that_can_log_in_already_is_left_to_who_made_it() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    // An owner who may not change roles, and a role that somebody else has made.
+    for statement in [
+        "CREATE ROLE owner LOGIN PASSWORD 'owner-secret'",
+        "CREATE ROLE dob_api LOGIN PASSWORD 'super-secret-dob_api'",
+        "CREATE DATABASE dob_api OWNER owner",
+    ] {
+        superuser.batch_execute(statement).await.unwrap();
+    }
+    let owner = [("pg_admin_user", "owner"), ("pg_admin_password", "owner-secret")];
+    let service = Service::ready(with(database.variables("dob_api"), &owner)).await;
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+}
+
+#[tokio::test]
+async fn what_others_may_do_in_a_database_that_is_there_they_may_do_afterwards() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    superuser.batch_execute("CREATE DATABASE shared").await.unwrap();
+    superuser.batch_execute("CREATE ROLE other LOGIN PASSWORD 'x'").await.unwrap();
+    let shared = database.client("shared").await.unwrap();
+    shared.batch_execute("GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE TABLE public.theirs ()").await.unwrap();
+    shared.batch_execute("GRANT SELECT ON public.theirs TO other").await.unwrap();
+    let service = Service::ready(with(database.variables("dob_api"), &[("pg_database", "shared")])).await;
+    assert_eq!(service.put("john", "1990-05-20").await.status, 204);
+    let may = "SELECT has_database_privilege('other', 'shared', 'CONNECT'), has_database_privilege('other', 'shared', 'TEMP'),
+         has_schema_privilege('other', 'public', 'USAGE'), has_schema_privilege('other', 'public', 'CREATE'),
+         has_schema_privilege('other', 'dob_api', 'USAGE')";
+    let row = shared.query_one(may, &[]).await.unwrap();
+    let may: Vec<bool> = (0..5).map(|column| row.get(column)).collect();
+    assert_eq!(may, [true, true, true, true, false]);
+}
+
+#[tokio::test]
+async fn a_database_of_ours_is_closed_by_the_probe_that_completes_it() {
+    let (database, _scratch) = empty_server().await;
+    let superuser = database.client("postgres").await.unwrap();
+    superuser.batch_execute("CREATE ROLE operator LOGIN CREATEDB PASSWORD 'x'; CREATE ROLE other").await.unwrap();
+    let operator = [("pg_admin_user", "operator"), ("pg_admin_password", "x")];
+    let service = Service::start(with(database.variables("dob_api"), &operator)).await;
+    // It makes the database, and then may not make the role.
+    service.get("/readyz").await.problem(503);
+    let may = "SELECT datconnlimit, has_database_privilege('other', oid, 'CONNECT') FROM pg_database WHERE datname = 'dob_api'";
+    superuser.query_one(may, &[]).await.expect("the database is there");
+    superuser.batch_execute("ALTER ROLE operator CREATEROLE").await.unwrap();
+    assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
+    let row = superuser.query_one(may, &[]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), (-1, false), "its limit of connections, and whether others may connect");
 }
