@@ -8,7 +8,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Refuses a directory that another user's run has made: a change of its owner would lock that user out.
+/// Refuses a directory that another user's run has made: a change of its owner would lock that user out. What belongs to root itself,
+/// root may give away.
 pub fn refuse_other_owner(directory: &Path) -> Result<()> {
     let user = server_user()?;
     for path in [directory, &directory.join("data")] {
@@ -18,7 +19,7 @@ pub fn refuse_other_owner(directory: &Path) -> Result<()> {
             Err(error) => return Err(error).with_context(|| format!("can't look at {}", path.display())),
         };
         ensure!(
-            owner == user,
+            owner == user || owner == Uid::effective(),
             "{} belongs to {}, and PostgreSQL would run as {} here: run this as the user who made it (root where it \
              belongs to postgres), or with another directory (make run DATA=DIRECTORY)",
             path.display(),

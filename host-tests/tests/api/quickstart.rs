@@ -143,8 +143,9 @@ fn what_another_user_made_stays_as_it_is() {
     assert_eq!((words.lines().count(), state(data.parent().unwrap())), (1, before), "{words}");
     assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "nothing is left beside it");
 
-    // Made by root, then used by a user.
+    // Made by root, then used by a user. A directory that was only just made is root's own.
     let scratch = directory();
+    fs::create_dir(scratch.path().join("postgres")).unwrap();
     let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
     interrupt(child);
     let mut as_nobody = run(scratch.path(), free_port().unwrap());
