@@ -48,6 +48,9 @@ class Installation:
         """The script with apt-get at work, first process of a session on a terminal of its own, and that terminal."""
         process, terminal = pty.fork()
         if process == 0:
+            # Whoever runs the tests may ignore some of these, as a shell does for what it starts in the background.
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
             os.execve(self.script, [str(self.script), "missing"], self.environment)
         self.until(self.ready.exists, "apt-get installs")
         return process, terminal
