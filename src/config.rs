@@ -8,8 +8,10 @@ use std::fmt::{self, Write};
 
 /// How long one host may take to accept a TCP connection, in seconds (the driver takes whole seconds).
 const CONNECT_TIMEOUT_S: u32 = 1;
-/// How long sent data may stay unacknowledged before the connection counts as dead, in seconds.
-const TCP_USER_TIMEOUT_S: u32 = 1;
+/// How long sent data may stay unacknowledged before the connection counts as dead, in seconds. Not less than a silent idle
+/// connection lives, which is two probes: so when a request has met one half-open connection of the pool, the kernel has
+/// given up all the others, and the pool tries no second one.
+const TCP_USER_TIMEOUT_S: u32 = 2 * KEEPALIVE_S;
 /// After how long without traffic a pooled connection is probed, and how long between probes, in seconds.
 const KEEPALIVE_S: u32 = 1;
 /// Limits of a statement, in milliseconds.
@@ -429,7 +431,7 @@ mod tests {
         assert_eq!(
             primary(&[]).unwrap(),
             "postgres://dob_api:secret@db-a.internal:5432/dob_api?sslmode=require&target_session_attrs=read-write\
-             &application_name=dob-api&connect_timeout=1&tcp_user_timeout=1&keepalives_idle=1&keepalives_interval=1\
+             &application_name=dob-api&connect_timeout=1&tcp_user_timeout=2&keepalives_idle=1&keepalives_interval=1\
              &options=-c%20statement_timeout%3D1000%20-c%20lock_timeout%3D500"
         );
     }

@@ -28,13 +28,13 @@ const SAVE: &str = "\
 const FIND: &str = "\
     SELECT (SELECT date_of_birth FROM dob_api.birthday WHERE username = $1), pg_is_in_recovery()";
 
-/// A fresh attempt at the primary starts no later than this: with half-open connections in the host's pool it may
-/// take another 1 s of TCP timeout and 1 s a host, and a client gets its answer within 5 s.
-const RETRY_UNTIL: Duration = Duration::from_millis(2000);
+/// A fresh attempt at the primary starts no later than this: the host's pool may have to try both hosts anew, for 1 s each,
+/// and a client gets its answer within 5 s. Not earlier either: a half-open connection is given up after about 2.4 s, and all
+/// others in the pool with it.
+const RETRY_UNTIL: Duration = Duration::from_millis(2700);
 
 /// The next replica is tried no later than this: one connection attempt takes up to 1 s, and the answer is due at 5 s.
-/// Not earlier either: where packets to the primary vanish, two half-open connections (1.4 s each, until the kernel has
-/// given up the others) and a new one (1 s) take 3.9 s.
+/// Not earlier either: where packets to the primary vanish, a half-open connection (2.4 s) and a new one (1 s) take 3.4 s.
 const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3950);
 
 /// The same for a replica that seems to have just answered: it should need no second.

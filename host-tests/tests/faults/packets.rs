@@ -4,7 +4,9 @@ use crate::helpers::*;
 use crate::network::Network;
 use crate::replication::{PRIMARY, Pair, REPLICA};
 use dob_postgresql::Database;
+use dob_support::eventually;
 use futures_util::future::join_all;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -19,6 +21,61 @@ fn in_own_network(tell: impl FnOnce(&Network) + Send + 'static) {
 fn drop_packets(network: &Network, database: &Database) {
     let IpAddr::V4(host) = database.address.ip() else { unreachable!("tests use IPv4") };
     network.drop_packets(host, database.address.port()).unwrap();
+}
+
+/// Nothing listens here; that its packets vanish is what counts.
+const SECOND: Ipv4Addr = REPLICA;
+
+/// How long connections lie idle: each has been probed several times then.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// The variables of a service that has a second host in both lists.
+fn with_second_host(database: &Database) -> BTreeMap<String, String> {
+    let mut variables = database.variables("dob_api");
+    for (name, host) in [("pg_host_b", SECOND), ("pg_replica_host_a", SECOND), ("pg_replica_host_b", PRIMARY)] {
+        variables.insert(name.to_owned(), host.to_string());
+    }
+    variables
+}
+
+/// Lets the host's pool hold as many connections as it can.
+async fn all_pooled(service: &Service, database: &Database) {
+    let observer = database.client("dob_api").await.unwrap();
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api'";
+    // The server still has those that were cut off before.
+    let end = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE usename = 'dob_api'";
+    observer.query_one(end, &[]).await.unwrap();
+    let pooled = eventually("64 connections are pooled", HANGS_AFTER, async || {
+        join_all((0..192).map(|_| service.get("/hello/john"))).await;
+        let open: i64 = observer.query_one(open, &[]).await?.get(0);
+        anyhow::ensure!(open >= 64, "{open} are");
+        Ok(())
+    });
+    pooled.await.unwrap();
+}
+
+#[test]
+fn dropped_packets_on_a_full_pool_that_lay_idle_are_answered_in_time() {
+    in_own_network(|network| {
+        let world = World::new();
+        world.runtime.block_on(async {
+            let one_host = Service::start(world.database.variables("dob_api")).await;
+            let two_hosts = Service::start(with_second_host(&world.database)).await;
+            for (hosts, service) in [("one host", &one_host), ("two hosts", &two_hosts)] {
+                for (method, path) in [("GET", "/hello/john"), ("PUT", "/hello/john"), ("GET", "/readyz")] {
+                    all_pooled(service, &world.database).await;
+                    // Time is the state: no condition says that the kernel has probed often enough.
+                    tokio::time::sleep(IDLE).await;
+                    drop_packets(network, &world.database);
+                    network.drop_packets(SECOND, world.database.address.port()).unwrap();
+                    let answer = service.timely(method, path).await;
+                    network.restore().unwrap();
+                    println!("{method} {path} with {hosts}: {:?}", answer.took);
+                    answer.unavailable();
+                }
+            }
+        });
+    });
 }
 
 #[test]
@@ -63,19 +120,11 @@ fn dropped_packets_to_every_host_of_both_lists_are_answered_in_time() {
     in_own_network(|network| {
         let world = World::new();
         world.runtime.block_on(async {
-            let mut variables = world.database.variables("dob_api");
-            // Nothing listens on the second address; that its packets vanish is what counts.
-            let second = Ipv4Addr::new(127, 0, 0, 2);
-            for (name, host) in
-                [("pg_host_b", second), ("pg_replica_host_a", second), ("pg_replica_host_b", Ipv4Addr::LOCALHOST)]
-            {
-                variables.insert(name.to_owned(), host.to_string());
-            }
-            let service = Service::start(variables).await;
+            let service = Service::start(with_second_host(&world.database)).await;
             service.works().await;
             service.fill_pool(32).await;
             drop_packets(network, &world.database);
-            network.drop_packets(second, world.database.address.port()).unwrap();
+            network.drop_packets(SECOND, world.database.address.port()).unwrap();
             for _ in 0..4 {
                 let answers = join_all((0..16).map(|number| {
                     let method = if number % 2 == 0 { "GET" } else { "PUT" };
