@@ -23,6 +23,8 @@ impl Node {
     pub async fn takes_writes(&self) -> Result<bool> {
         match self.sql("postgres", "SELECT pg_is_in_recovery()").await {
             Ok(in_recovery) => Ok(in_recovery == "f"),
+            // It is starting up or shutting down.
+            Err(error) if format!("{error:#}").contains("FATAL:  the database system is") => Ok(false),
             Err(error) if self.runs_postgresql().await? => Err(error),
             Err(_) => Ok(false),
         }

@@ -5,7 +5,7 @@ use crate::base::Base;
 use crate::namespaces::{self, BRIDGE, DIRECTORY, HERE};
 use crate::plan::{Account, PlannedNode, Ports};
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use dob_support::{Process, cmd, end_within, eventually, random_word, read};
+use dob_support::{Process, cmd, eventually, random_word, read};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
@@ -140,8 +140,10 @@ impl Node {
     /// Waits until nothing of it runs and its volume is free; a mount of a killed system takes a moment to go.
     async fn until_ended(&self, running: Running) -> Result<()> {
         let Running { mut nspawn, _volume: volume, .. } = running;
-        let name = self.name.clone();
-        tokio::task::spawn_blocking(move || end_within(PATIENCE, &name, &mut nspawn.0)).await??;
+        eventually(&format!("{} ends", self.name), PATIENCE, async || {
+            nspawn.0.try_wait()?.context("its processes are still there")
+        })
+        .await?;
         drop(volume);
         eventually(&format!("the volume of {} is free", self.name), PATIENCE, async || {
             let user = read(&cmd!("losetup", "--associated", self.volume()))?;
