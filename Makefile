@@ -48,7 +48,7 @@ test: packages-test $(PYTHON) component check-workflows ## Check the API (contra
 	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) --package constant --package one-query
 	$(CHECKED) cargo test --quiet --no-run
 	$(CHECKED) cargo test --lib --bins --test api -- $(ROOT_ONLY)
-	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets, fill a disk or use another user's files are left out.")
+	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and fill a disk and use the files of another user are left out.")
 	$(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
 
 checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check all the rest: infrastructure, manifests, operations, alerts, documents, rollouts; one: make checks ONLY=k8s
