@@ -18,7 +18,7 @@ pub struct Drill {
     /// Whether it runs on every change.
     #[serde(default)]
     pub each_change: bool,
-    /// Whether it boots the lab itself; any other starts with both regions ready.
+    /// Whether it boots the lab itself; any other starts when both regions have booted.
     #[serde(default)]
     pub(crate) boots: bool,
     deadline_s: u64,

@@ -96,15 +96,21 @@ impl Environment {
         self.lab.region(CENTRAL)
     }
 
-    /// Powers on both regions, unless they are, and serves in the primary one; its nodes when all is well.
-    pub async fn ready(&self) -> Result<Roles<'_>> {
-        if !self.service.lock().await.servers.contains_key(WEST) {
-            self.west().power_on().await?;
-            self.west().until_leading().await?;
-            self.central().power_on().await?;
-            self.serve(WEST).await?;
-            self.central().until_following().await?;
+    /// Powers on both regions and serves in the primary one, unless that has been done; whatever a drill has made of them since.
+    pub async fn boot(&self) -> Result<()> {
+        if self.service.lock().await.servers.contains_key(WEST) {
+            return Ok(());
         }
+        self.west().power_on().await?;
+        self.west().until_leading().await?;
+        self.central().power_on().await?;
+        self.serve(WEST).await?;
+        self.central().until_following().await.map(drop)
+    }
+
+    /// The primary region's nodes when all is well, booted where they are not yet.
+    pub async fn ready(&self) -> Result<Roles<'_>> {
+        self.boot().await?;
         self.west().until_leading().await
     }
 

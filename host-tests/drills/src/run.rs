@@ -56,7 +56,7 @@ pub async fn run(chosen: &Chosen) -> Result<()> {
 async fn hold(environment: &Environment, drill: &Drill, alerts: &BTreeMap<String, BTreeSet<String>>) -> Result<Row> {
     environment.begin(&drill.name);
     if !drill.boots {
-        timeout(BOOTS_WITHIN, environment.ready()).await.context("the lab is not ready in time")??;
+        timeout(BOOTS_WITHIN, environment.boot()).await.context("the lab does not boot in time")??;
     }
     let (story, began, deadline) = (stories::find(&drill.name)?, Instant::now(), drill.deadline());
     let told = timeout(deadline, story(environment)).await;
