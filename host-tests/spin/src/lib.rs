@@ -27,7 +27,7 @@ mod values;
 mod variables;
 
 pub use app::{App, Options};
-pub use bindings::spin::postgres::postgres::{DbError, Error as PgError, QueryError};
+pub use bindings::spin::postgres::postgres::Error as PgError;
 pub use faults::{Call, Calls, Faults};
 pub use instance::Clock;
 pub use manifest::Manifest;
