@@ -8,10 +8,10 @@ use std::process::ExitCode;
 /// Runs the chosen drills inside namespaces of their own.
 pub async fn run(names: &[String]) -> Result<ExitCode> {
     let chosen = Chosen::by(names)?;
-    if !dob_lab::is_inside() {
+    if !dob_namespaces::is_inside() {
         // What takes the machine's own network and files happens outside.
         Base::prepare(&Plan::render()?)?;
-        return dob_lab::enter();
+        return dob_namespaces::enter("the lab");
     }
     tokio::select! {
         done = dob_drills::run(&chosen) => done.map(|()| ExitCode::SUCCESS),

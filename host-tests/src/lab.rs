@@ -10,9 +10,9 @@ const PORT: u16 = 3000;
 
 /// Boots the first region, or both, and says how to reach what runs.
 pub async fn run(both: bool) -> Result<ExitCode> {
-    if !dob_lab::is_inside() {
+    if !dob_namespaces::is_inside() {
         Base::prepare(&Plan::render()?)?;
-        return dob_lab::enter();
+        return dob_namespaces::enter("the lab");
     }
     tokio::select! {
         result = serve(both) => result,
@@ -26,6 +26,7 @@ pub async fn run(both: bool) -> Result<ExitCode> {
 async fn serve(both: bool) -> Result<ExitCode> {
     let plan = Plan::render()?;
     let base = Base::prepare(&plan)?;
+    dob_namespaces::prepare()?;
     let lab = Lab::make(plan, &base)?;
     let west = lab.region(WEST);
     println!("Booting the nodes of {WEST} ...");

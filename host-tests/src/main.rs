@@ -1,5 +1,6 @@
 //! The command line: `dob-host` serves, drills and measures the component without Spin; it is what make calls.
 
+mod cluster;
 mod database_url;
 mod drill;
 mod lab;
@@ -41,6 +42,8 @@ enum Command {
         #[arg(long)]
         both: bool,
     },
+    /// Boot SpinKube on this machine, roll the component out and serve (root on Linux only)
+    Cluster,
     /// Break the lab's nodes under load, and measure (root on Linux only)
     Drill {
         /// Which drills; `all` of them, or without a name those that run on every change
@@ -63,6 +66,7 @@ async fn main() -> ExitCode {
         Command::Serve { manifest, listen } => serve(&manifest, listen).await,
         Command::Run { listen, data } => run::run(listen, &data).await,
         Command::Lab { both } => return exit_code(lab::run(both).await),
+        Command::Cluster => return exit_code(cluster::run().await),
         Command::Drill { names } => return exit_code(drill::run(&names).await),
         Command::Report { quick } => {
             let settings = if quick { Settings::QUICK } else { Settings::FULL };

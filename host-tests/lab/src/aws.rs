@@ -2,10 +2,7 @@
 
 use crate::plan::Account;
 use anyhow::{Context, Result};
-use dob_support::{Process, project_file, random_word};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, DnValue, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
-};
+use dob_support::{Authority, Process, project_file, random_word};
 use serde_json::json;
 use std::fs;
 use std::io::Write;
@@ -41,13 +38,6 @@ pub(crate) struct Aws {
     _haproxy: Process,
 }
 
-/// A certificate authority with its key, both as PEM.
-struct Authority {
-    certificate: String,
-    key: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
 impl Aws {
     pub fn start(directory: &Path, address: Ipv4Addr, account: &Account) -> Result<Self> {
         let names: Vec<String> = account
@@ -58,9 +48,10 @@ impl Aws {
         let public = Authority::new("lab public authority")?;
         let trusted = directory.join("public-authority.crt");
         fs::write(&trusted, &public.certificate)?;
-        fs::write(directory.join("server.pem"), public.server(&names)?)?;
+        let server = public.server(&names)?;
+        fs::write(directory.join("server.pem"), server.certificate + &server.key)?;
         let cluster = Authority::new("lab authority")?;
-        fs::write(crate::namespaces::authority(), &cluster.certificate)?;
+        fs::write(dob_namespaces::authority(), &cluster.certificate)?;
         let admin_password = random_word()?;
         let secrets = json!({
             &account.secrets.certificate_authority: json!({
@@ -76,32 +67,6 @@ impl Aws {
         let haproxy = haproxy(directory, address)?;
         Ok(Self { admin_password, authority: trusted, names, _moto: moto, _haproxy: haproxy })
     }
-}
-
-impl Authority {
-    fn new(name: &str) -> Result<Self> {
-        let mut params = named(name, &[])?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let key = KeyPair::generate()?;
-        let certificate = params.self_signed(&key)?.pem();
-        Ok(Self { certificate, key: key.serialize_pem(), issuer: Issuer::new(params, key) })
-    }
-
-    /// A server's certificate for these names with its key, as haproxy reads them.
-    fn server(&self, names: &[String]) -> Result<String> {
-        let key = KeyPair::generate()?;
-        let certificate = named("amazonaws.com", names)?.signed_by(&key, &self.issuer)?;
-        Ok(certificate.pem() + &key.serialize_pem())
-    }
-}
-
-fn named(name: &str, alternatives: &[String]) -> Result<CertificateParams> {
-    let mut params = CertificateParams::new(alternatives)?;
-    // A text that OpenSSL's tools print as it is.
-    params.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(name.to_owned()));
-    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2099, 1, 1));
-    Ok(params)
 }
 
 fn moto(directory: &Path, address: Ipv4Addr, account: &str) -> Result<Process> {

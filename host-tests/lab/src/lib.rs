@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! plan                          what Terraform says of the lab
-//! base, namespaces, aws         the nodes' base system, the run's own view of the machine, AWS's stand-in
+//! base, network, aws            the nodes' base system, what connects them, AWS's stand-in
 //! node                          one machine: power, network, commands
 //! database, archive, secrets    what is done to a node's PostgreSQL, to its backups, to its secrets
 //! region                        the nodes of a region, and who leads
@@ -16,7 +16,7 @@ mod archive;
 mod aws;
 mod base;
 mod database;
-mod namespaces;
+mod network;
 mod node;
 mod plan;
 mod prometheus;
@@ -25,7 +25,6 @@ mod secrets;
 
 pub use archive::Checksum;
 pub use base::Base;
-pub use namespaces::{enter, is_inside};
 pub use node::{Boot, Node};
 pub use plan::Plan;
 pub use prometheus::{Prometheus, Series};
@@ -33,7 +32,7 @@ pub use region::{Region, Roles};
 
 use anyhow::Result;
 use aws::Aws;
-use namespaces::DIRECTORY;
+use dob_namespaces::DIRECTORY;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -43,7 +42,7 @@ pub const WEST: &str = "eu-west-1";
 /// The recovery region.
 pub const CENTRAL: &str = "eu-central-1";
 /// Where the clients are, and AWS.
-pub const HERE: Ipv4Addr = namespaces::HERE;
+pub const HERE: Ipv4Addr = network::HERE;
 
 /// The nodes, AWS, and the network between them.
 pub struct Lab {
@@ -54,9 +53,9 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Makes the network and AWS, and the nodes without powering them on. Call it inside the lab's namespaces only.
+    /// Makes the network and AWS, and the nodes without powering them on. Call it inside a run's prepared namespaces only.
     pub fn make(plan: Plan, base: &Base) -> Result<Self> {
-        namespaces::prepare()?;
+        network::make()?;
         let aws = Aws::start(Path::new(DIRECTORY), HERE, &plan.account)?;
         let admin_password = aws.admin_password.clone();
         let nodes = plan.nodes.into_iter().map(|(name, planned)| {

@@ -2,9 +2,10 @@
 
 use crate::aws::Aws;
 use crate::base::Base;
-use crate::namespaces::{self, BRIDGE, DIRECTORY, HERE};
+use crate::network::{BRIDGE, HERE};
 use crate::plan::{Account, PlannedNode, Ports};
 use anyhow::{Context, Result, anyhow, bail, ensure};
+use dob_namespaces::DIRECTORY;
 use dob_support::{Process, cmd, eventually, random_word, read};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -106,7 +107,7 @@ impl Node {
             return Ok(());
         }
         let volume = self.attach_volume()?;
-        let group = namespaces::group(&self.name)?.join("cgroup.procs");
+        let group = dob_namespaces::group(&self.name)?.join("cgroup.procs");
         let console = fs::File::create(self.directory.join("console.log"))?;
         // The shell moves itself into the node's control group, where systemd-nspawn stays.
         let mut nspawn = Command::new("sh");
@@ -387,7 +388,7 @@ fn filtering(rule: &str) -> String {
 
 /// Asks the node's services, which may be gone.
 fn http_client() -> Result<reqwest::Client> {
-    let authority = reqwest::Certificate::from_pem(&fs::read(namespaces::authority())?)?;
+    let authority = reqwest::Certificate::from_pem(&fs::read(dob_namespaces::authority())?)?;
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(1));
     Ok(client.add_root_certificate(authority).build()?)
 }

@@ -1,8 +1,9 @@
 //! Prometheus on the lab's network, with the rules that watch the real nodes. A minute of the rules is a second here.
 
-use crate::namespaces::{HERE, authority};
+use crate::network::HERE;
 use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail};
+use dob_namespaces::authority;
 use dob_support::{Process, eventually, project_file};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

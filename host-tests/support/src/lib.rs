@@ -1,11 +1,14 @@
-//! What every room needs: waiting with a deadline, commands with a deadline, processes that end with their owner, free ports.
+//! What every room needs: waiting with a deadline, commands with a deadline, processes that end with their owner, free ports,
+//! certificates.
 
+mod authority;
 mod command;
 mod ports;
 mod process;
 mod random;
 mod wait;
 
+pub use authority::{Authority, ServerCertificate};
 pub use command::{read, read_within, run_logged};
 pub use duct::cmd;
 pub use ports::free_port;
