@@ -1,0 +1,77 @@
+//! A PostgreSQL with TLS and an authority of its own, under both addresses that an overlay names.
+
+use crate::addresses::{DATABASES, PODS};
+use crate::{Cluster, NAMESPACE};
+use anyhow::{Context, Result};
+use dob_namespaces::DIRECTORY;
+use dob_support::{Authority, random_word};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+const PORT: u16 = 5432;
+/// As many as the regions' databases take: pools of old and new pods.
+const CONNECTIONS: &str = "max_connections=560";
+
+/// The database of a cluster, and what its pods must know to use it.
+pub struct Database {
+    /// The server.
+    pub server: dob_postgresql::Database,
+    authority: Authority,
+}
+
+impl Database {
+    /// Starts it, empty.
+    pub async fn start() -> Result<Self> {
+        let directory = Path::new(DIRECTORY).join("database");
+        let authority = Authority::new("database authority")?;
+        let certificate = authority.server(&DATABASES.map(|address| address.to_string()))?;
+        let listen = format!("listen_addresses={},{}", DATABASES[0], DATABASES[1]);
+        let tls = ["certificate", "key"].map(|file| directory.join(format!("server.{file}")));
+        let [cert_file, key_file] = &tls;
+        let settings = [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", cert_file.display()),
+            format!("ssl_key_file={}", key_file.display()),
+            listen,
+            CONNECTIONS.to_owned(),
+        ];
+        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let address = SocketAddr::from((DATABASES[0], PORT));
+        let mut server = dob_postgresql::Database::create(&directory, address, &random_word()?, &settings)?;
+        for (file, content) in tls.iter().zip([certificate.certificate, certificate.key]) {
+            fs::write(file, content)?;
+            fs::set_permissions(file, Permissions::from_mode(0o600))?;
+            dob_postgresql::give_to_system_user(file)?;
+        }
+        let mut rules = File::options().append(true).open(server.data().join("pg_hba.conf"))?;
+        writeln!(rules, "hostssl all all {PODS} scram-sha-256\nhost all postgres {}/32 scram-sha-256", DATABASES[0])?;
+        server.start().await?;
+        Ok(Self { server, authority })
+    }
+
+    /// The secrets that External Secrets copies out of Secrets Manager on AWS.
+    pub fn put_secrets(&self, cluster: &Cluster) -> Result<()> {
+        let variables = self.server.variables("dob_api");
+        let of = |names: [&str; 2]| {
+            json!(names.map(|name| (name, &variables[name])).into_iter().collect::<BTreeMap<_, _>>())
+        };
+        let secrets = [
+            ("dob-api", of(["pg_user", "pg_password"])),
+            ("dob-api-admin", of(["pg_admin_user", "pg_admin_password"])),
+            ("database-ca", json!({ "ca-certificates.crt": self.authority.certificate })),
+        ];
+        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+        let secrets = secrets.map(|(name, data)| {
+            let metadata = json!({ "name": name, "namespace": NAMESPACE });
+            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data })
+        });
+        let items: Vec<_> = [namespace].into_iter().chain(secrets).collect();
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+        cluster.apply(&list.to_string()).context("the pods' secrets")
+    }
+}

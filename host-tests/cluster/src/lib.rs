@@ -1,0 +1,112 @@
+//! SpinKube on this machine: Kubernetes with three nodes in three zones, the operator, a registry and a database, as processes.
+//!
+//! All of it lives in namespaces of its own (processes, mounts, network), so the kernel removes it however a run ends. Each file
+//! knows only those above it:
+//!
+//! ```text
+//! addresses            who is where on the cluster's network
+//! parts                the programs, built once from Go modules
+//! daemon               a program that runs until it is dropped, with its log
+//! control_plane        etcd, API server, controller manager, scheduler
+//! registry             images: the component's, and those of single programs
+//! node                 one machine: containerd, kubelet, kube-proxy
+//! operator             the real spin-operator
+//! addons               metrics, network policies, names
+//! database             a PostgreSQL with TLS and an authority of its own
+//! checkout             the manifests and scripts that are rolled out
+//! ```
+
+mod addons;
+mod addresses;
+mod checkout;
+mod control_plane;
+mod daemon;
+mod database;
+mod node;
+mod operator;
+mod parts;
+mod registry;
+
+pub use addresses::{API_SERVER, DATABASES, WAY_IN};
+pub use checkout::Checkout;
+pub use database::Database;
+pub use node::Node;
+pub use parts::Parts;
+pub use registry::Registry;
+
+use anyhow::{Context, Result};
+use control_plane::ControlPlane;
+use daemon::Daemon;
+use dob_namespaces::DIRECTORY;
+use operator::Operator;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The namespace of the API.
+pub const NAMESPACE: &str = "dob-api";
+/// The nodes, each in a zone of its own.
+pub const NODES: [&str; 3] = ["node-a", "node-b", "node-c"];
+
+/// A running cluster, with nothing on it yet. Dropping it ends it.
+pub struct Cluster {
+    /// As its administrator.
+    pub client: kube::Client,
+    /// The nodes by name.
+    pub nodes: BTreeMap<&'static str, Node>,
+    pub registry: Registry,
+    _operator: Operator,
+    _metrics: Option<Daemon>,
+    control_plane: ControlPlane,
+}
+
+/// How a cluster is made.
+pub struct Plan {
+    /// Metrics, network policies and names, too.
+    pub has_addons: bool,
+    /// The runtime of the pods, `containerd-shim-spin-v2`.
+    pub shim: PathBuf,
+}
+
+impl Cluster {
+    /// Starts it inside a run's prepared namespaces.
+    pub async fn start(parts: &Parts, plan: &Plan) -> Result<Self> {
+        let directory = Path::new(DIRECTORY).join("cluster");
+        std::fs::create_dir_all(&directory)?;
+        addresses::make_network()?;
+        let registry = Registry::start(parts, &directory).await?;
+        let control_plane = ControlPlane::start(parts, &directory).await?;
+        let network_policies = plan.has_addons.then(|| addons::prepare_network_policies(&control_plane)).transpose()?;
+        let mut nodes = BTreeMap::new();
+        for (index, name) in NODES.into_iter().enumerate() {
+            let node = Node::make(name, index as u8, &control_plane, parts, &plan.shim, network_policies.as_deref())?;
+            node.power_on().await?;
+            nodes.insert(name, node);
+        }
+        let operator = Operator::start(&control_plane, parts).await?;
+        let metrics = plan.has_addons.then(|| addons::start_metrics(&control_plane, parts)).transpose()?;
+        if plan.has_addons {
+            addons::start_names(&control_plane, &registry, parts)?;
+        }
+        let client = control_plane.client().await?;
+        let cluster = Self { client, nodes, registry, _operator: operator, _metrics: metrics, control_plane };
+        for node in cluster.nodes.values() {
+            node.until_ready(&cluster.client).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.control_plane.kubeconfig()
+    }
+
+    /// Runs kubectl as the administrator, to its end.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.control_plane.kubectl(arguments)
+    }
+
+    /// Applies manifests.
+    pub fn apply(&self, manifests: &str) -> Result<()> {
+        self.control_plane.apply(manifests).context("the cluster takes no manifests")
+    }
+}

@@ -1,0 +1,382 @@
+//! One machine of the cluster: containerd, kubelet and kube-proxy in namespaces of their own.
+
+use crate::NODES;
+use crate::addresses::{self, BRIDGE, DNS, HERE, PODS, REGISTRY};
+use crate::control_plane::{ControlPlane, PATIENCE};
+use crate::daemon::Daemon;
+use crate::parts::Parts;
+use anyhow::{Context, Result, ensure};
+use dob_support::{cmd, eventually, read};
+use k8s_openapi::api::core::v1::Node as KubernetesNode;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+
+/// The first processes of a node: one that takes up orphans, such as containers' shims.
+const INIT: [&str; 3] = ["tini", "--", "sleep"];
+/// What a node may write to, by its name in the node's directory; it goes with the node.
+const FOLDERS: [(&str, &str); 6] = [
+    ("kubelet", "/var/lib/kubelet"),
+    ("containerd", "/var/lib/containerd"),
+    ("run", "/run/containerd"),
+    ("netns", "/run/netns"),
+    ("cni", "/etc/cni/net.d"),
+    ("addresses", "/var/lib/cni"),
+];
+/// Whatever else a node writes to these stays in its own view of the machine.
+const OVERLAID: [&str; 3] = ["etc", "run", "var"];
+
+/// A node, off or on.
+pub struct Node {
+    pub name: &'static str,
+    pub address: Ipv4Addr,
+    /// The availability zone that it stands in.
+    pub zone: String,
+    number: u8,
+    directory: PathBuf,
+    parts: Parts,
+    /// PATH on the node: the shim, then the parts.
+    path: String,
+    /// The kubeconfig of what keeps network policies, where the cluster has that.
+    network_policies: Option<PathBuf>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    init: Daemon,
+    _daemons: Vec<Daemon>,
+}
+
+impl Node {
+    /// The n-th node, off.
+    pub(crate) fn make(
+        name: &'static str,
+        n: u8,
+        plane: &ControlPlane,
+        parts: &Parts,
+        shim: &Path,
+        network_policies: Option<&Path>,
+    ) -> Result<Self> {
+        let directory = plane.directory.join(name);
+        let shim = shim.parent().context("a shim in a directory")?.display();
+        let zone = name.replace("node-", "eu-west-1");
+        let path = format!("{shim}:{}", parts.path());
+        let address = addresses::node(n);
+        let node = Self {
+            name,
+            address,
+            zone,
+            number: n,
+            directory,
+            parts: parts.clone(),
+            path,
+            network_policies: network_policies.map(Path::to_owned),
+            running: Mutex::default(),
+        };
+        for (folder, _) in FOLDERS {
+            fs::create_dir_all(node.directory.join(folder))?;
+        }
+        node.write_configuration(plane)?;
+        Ok(node)
+    }
+
+    /// Whether it is powered on.
+    pub fn is_on(&self) -> bool {
+        self.running().is_some()
+    }
+
+    /// Starts it unless it is on; returns when its container runtime answers.
+    pub async fn power_on(&self) -> Result<()> {
+        if self.is_on() {
+            return Ok(());
+        }
+        let init = self.start_init()?;
+        let pid = until_alone(self.name, &init).await?;
+        self.plug_in(pid)?;
+        self.inside(pid, &["sh", "-ec", &self.mounts()])?;
+        let containerd = self.daemon(pid, "containerd", &["--config", &self.file("containerd.toml")])?;
+        let socket = self.directory.join("run/containerd.sock");
+        eventually(&format!("containerd of {} listens", self.name), PATIENCE, async || {
+            containerd.ensure_running()?;
+            ensure!(socket.exists(), "there is no {}", socket.display());
+            Ok(())
+        })
+        .await?;
+        let proxy = ["--config", &self.file("kube-proxy.yaml"), "--hostname-override", self.name];
+        let proxy = self.daemon(pid, "kube-proxy", &proxy)?;
+        let labels = format!("topology.kubernetes.io/zone={},spin=true", self.zone);
+        let address = self.address.to_string();
+        let kubelet = self.daemon(
+            pid,
+            "kubelet",
+            &[
+                "--config",
+                &self.file("kubelet.yaml"),
+                "--kubeconfig",
+                &self.file("kubelet.conf"),
+                "--hostname-override",
+                self.name,
+                "--node-ip",
+                &address,
+                "--node-labels",
+                &labels,
+            ],
+        )?;
+        let mut daemons = vec![containerd, proxy, kubelet];
+        daemons.extend(self.start_network_policies(pid)?);
+        *self.running() = Some(Running { init, _daemons: daemons });
+        Ok(())
+    }
+
+    fn start_network_policies(&self, init: Pid) -> Result<Option<Daemon>> {
+        let Some(kubeconfig) = &self.network_policies else { return Ok(None) };
+        let kubeconfig = kubeconfig.to_string_lossy();
+        let only_firewall = ["--run-firewall=true", "--run-router=false", "--run-service-proxy=false"];
+        let arguments = [&only_firewall[..], &["--kubeconfig", &kubeconfig, "--hostname-override", self.name]].concat();
+        self.daemon(init, "kube-router", &arguments).map(Some)
+    }
+
+    /// As if its power was cut: its processes end at once and its connections are not closed.
+    pub async fn power_off(&self) -> Result<()> {
+        let Some(running) = self.running().take() else { return Ok(()) };
+        self.cut_off()?;
+        let init = first_process(&running.init)?;
+        kill(init, Signal::SIGKILL)?;
+        eventually(&format!("the processes of {} end", self.name), PATIENCE, async || {
+            ensure!(running.init.ensure_running().is_err(), "{init} is still there");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Cuts it off from every network.
+    pub fn cut_off(&self) -> Result<()> {
+        read(&cmd!("ip", "link", "set", self.name, "down")).map(drop)
+    }
+
+    /// Ends `cut_off`.
+    pub fn reconnect(&self) -> Result<()> {
+        read(&cmd!("ip", "link", "set", self.name, "up")).map(drop)
+    }
+
+    /// Runs a command on the node as root, to its end; an error holds what it said.
+    pub fn run(&self, command: &[&str]) -> Result<String> {
+        let pid = first_process(&self.running().as_ref().with_context(|| format!("{} is off", self.name))?.init)?;
+        self.inside(pid, command)
+    }
+
+    /// Waits until Kubernetes counts on it.
+    pub async fn until_ready(&self, client: &kube::Client) -> Result<()> {
+        let nodes = kube::Api::<KubernetesNode>::all(client.clone());
+        eventually(&format!("{} is Ready", self.name), PATIENCE, async || {
+            let conditions = nodes.get(self.name).await?.status.and_then(|status| status.conditions);
+            let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+            let ready = ready.context("it says nothing yet")?;
+            ensure!(ready.status == "True", "{}", ready.message.unwrap_or_default());
+            Ok(())
+        })
+        .await
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().expect("no drill panics while it holds this")
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.directory.join(name).display().to_string()
+    }
+
+    fn start_init(&self) -> Result<Daemon> {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        unshare.args(["--propagation", "shared"]).args(INIT).arg("infinity");
+        Daemon::start(&self.directory, "init", &mut unshare)
+    }
+
+    /// A daemon in the namespaces of the node; it ends with its `nsenter`.
+    fn daemon(&self, init: Pid, program: &str, arguments: &[&str]) -> Result<Daemon> {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.args(entering(init)).args(["setpriv", "--pdeathsig", "KILL", "--"]);
+        nsenter.arg(self.parts.program(program)?).args(arguments).env("PATH", &self.path);
+        // What this run trusts is no business of the pods.
+        nsenter.env_remove("SSL_CERT_FILE");
+        Daemon::start(&self.directory, program, &mut nsenter)
+    }
+
+    fn inside(&self, init: Pid, command: &[&str]) -> Result<String> {
+        let arguments = entering(init).into_iter().chain(command.iter().map(|word| word.to_string()));
+        read(&cmd("nsenter", arguments).env("PATH", &self.path).env_remove("SSL_CERT_FILE"))
+    }
+
+    /// Its network cable, its address, and the way to all pods.
+    fn plug_in(&self, init: Pid) -> Result<()> {
+        let name = self.name;
+        read(&cmd!("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", init.to_string()))?;
+        read(&cmd!("ip", "link", "set", name, "master", BRIDGE, "up"))?;
+        let pods = addresses::pods_of(self.number);
+        read(&cmd!("ip", "route", "replace", pods, "via", self.address.to_string()))?;
+        let mut commands = format!(
+            "ip address add {}/24 dev eth0
+ip link set eth0 up
+ip link set lo up
+ip route add default via {HERE}
+sysctl --quiet --write net.ipv4.ip_forward=1
+hostname {name}
+",
+            self.address
+        );
+        for other in (0..NODES.len() as u8).filter(|other| *other != self.number) {
+            let (pods, node) = (addresses::pods_of(other), addresses::node(other));
+            commands += &format!("ip route add {pods} via {node}\n");
+        }
+        self.inside(init, &["sh", "-ec", &commands]).map(drop)
+    }
+
+    /// The node's own view of the machine's files. A kubelet wants mounts that are shared.
+    fn mounts(&self) -> String {
+        let mut commands = "mount --make-rshared /\n".to_owned();
+        for folder in OVERLAID {
+            let (upper, work) = (self.file(&format!("{folder}.upper")), self.file(&format!("{folder}.work")));
+            commands += &format!(
+                "mkdir -p {upper} {work}
+exec 3<{run}
+mount -t overlay overlay -o lowerdir=/{folder},upperdir={upper},workdir={work} /{folder}
+[ {folder} != run ] || mount --rbind /proc/self/fd/3 {run}
+exec 3<&-
+",
+                run = dob_namespaces::DIRECTORY,
+            );
+        }
+        for (folder, at) in FOLDERS {
+            let folder = self.file(folder);
+            commands += &format!("mkdir -p {at}\nmount --bind {folder} {at}\nmount --make-rshared {at}\n");
+        }
+        commands
+    }
+
+    fn write_configuration(&self, plane: &ControlPlane) -> Result<()> {
+        let group = dob_namespaces::for_kubelet(self.name)?;
+        let proxy = plane.kubeconfig_of("kube-system", "kube-proxy")?;
+        let hosts = self.directory.join("registries").join(REGISTRY.to_string());
+        fs::create_dir_all(&hosts)?;
+        plane.kubeconfig_of_node(self.name, &self.directory)?;
+        let files = [
+            ("cni/10-pods.conflist", pod_network(&addresses::pods_of(self.number))),
+            ("containerd.toml", containerd(&self.directory)),
+            ("kubelet.yaml", kubelet(&group, &plane.certificate("ca.crt"))),
+            ("kube-proxy.yaml", kube_proxy(&proxy)),
+        ];
+        for (name, content) in files {
+            fs::write(self.directory.join(name), content)?;
+        }
+        Ok(fs::write(hosts.join("hosts.toml"), format!("[host.\"http://{REGISTRY}\"]\n"))?)
+    }
+}
+
+/// Arguments of nsenter for a node's namespaces.
+fn entering(init: Pid) -> Vec<String> {
+    ["--target", &init.to_string(), "--net", "--mount", "--uts", "--pid", "--"].map(str::to_owned).into()
+}
+
+/// The first process of a node: the one that unshare has started.
+fn first_process(init: &Daemon) -> Result<Pid> {
+    let id = init.id();
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    Ok(Pid::from_raw(children.split_whitespace().next().context("it has started nothing")?.parse()?))
+}
+
+/// Waits until a node's first process has all its namespaces.
+async fn until_alone(name: &str, init: &Daemon) -> Result<Pid> {
+    eventually(&format!("{name} starts"), PATIENCE, async || {
+        init.ensure_running()?;
+        let first = first_process(init)?;
+        let program = fs::read_link(format!("/proc/{first}/exe"))?;
+        ensure!(program.ends_with(INIT[0]), "it runs {}", program.display());
+        Ok(first)
+    })
+    .await
+}
+
+fn pod_network(pods: &str) -> String {
+    serde_json::json!({
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [{
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": true,
+            "hairpinMode": true,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{ "subnet": pods }]],
+                "routes": [{ "dst": "0.0.0.0/0" }],
+            },
+        }],
+    })
+    .to_string()
+}
+
+fn containerd(directory: &Path) -> String {
+    // Where the machine lacks CAP_SYS_RESOURCE, runc fails without the restriction.
+    format!(
+        "version = 3
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = '{pause}'
+[plugins.'io.containerd.cri.v1.images'.registry]
+config_path = '{registries}'
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ['/usr/lib/cni']
+conf_dir = '/etc/cni/net.d'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.spin-v2]
+runtime_type = 'io.containerd.spin.v2'
+",
+        pause = crate::registry::BUSYBOX,
+        registries = directory.join("registries").display(),
+    )
+}
+
+fn kubelet(group: &Path, authority: &Path) -> String {
+    format!(
+        "apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication:
+  anonymous: {{ enabled: false }}
+  webhook: {{ enabled: true }}
+  x509: {{ clientCAFile: {authority} }}
+authorization: {{ mode: Webhook }}
+cgroupDriver: cgroupfs
+failCgroupV1: false
+cgroupRoot: {group}
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+clusterDNS: [{DNS}]
+clusterDomain: cluster.local
+resolvConf: /dev/null
+failSwapOn: false
+# The root device is nobody's business here.
+localStorageCapacityIsolation: false
+evictionHard: {{ memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1% }}
+",
+        authority = authority.display(),
+        group = group.display(),
+    )
+}
+
+fn kube_proxy(kubeconfig: &Path) -> String {
+    // The limits of connections are the machine's, not a network namespace's.
+    format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clientConnection: {{ kubeconfig: {} }}
+clusterCIDR: {PODS}
+conntrack: {{ maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s }}
+",
+        kubeconfig.display(),
+    )
+}

@@ -1,0 +1,81 @@
+//! The real spin-operator, with its webhooks. It runs beside the cluster, with the rights that its chart gives it.
+
+use crate::addresses::HERE;
+use crate::control_plane::{ControlPlane, PATIENCE};
+use crate::daemon::Daemon;
+use crate::parts::Parts;
+use anyhow::{Context, Result, ensure};
+use dob_support::{Authority, eventually};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const NAMESPACE: &str = "spin-operator";
+const WEBHOOK_PORT: u16 = 9443;
+/// Where the operator's library looks for its certificate, below the folder for temporary files.
+const CERTIFICATES: &str = "k8s-webhook-server/serving-certs";
+
+/// The running operator.
+pub(crate) struct Operator {
+    _daemon: Daemon,
+}
+
+impl Operator {
+    pub async fn start(plane: &ControlPlane, parts: &Parts) -> Result<Self> {
+        let definitions = parts.source("config/crd/bases")?;
+        plane.kubectl(&["apply", "--server-side", "--filename", &definitions.to_string_lossy()])?;
+        plane.apply(&fs::read_to_string(parts.source("config/rbac/role.yaml")?)?)?;
+        plane.kubectl(&["create", "namespace", NAMESPACE])?;
+        plane.bind_role(NAMESPACE, "spin-operator", "manager-role")?;
+        let authority = Authority::new("webhooks")?;
+        let directory = plane.directory.join("operator");
+        write_certificate(&directory, &authority)?;
+        let daemon = spawn(&directory, plane, parts)?;
+        until_listening(&daemon).await?;
+        register_webhooks(plane, parts, &authority)?;
+        Ok(Self { _daemon: daemon })
+    }
+}
+
+fn spawn(directory: &Path, plane: &ControlPlane, parts: &Parts) -> Result<Daemon> {
+    let mut operator = Command::new(parts.program("spin-operator")?);
+    operator.env("KUBECONFIG", plane.kubeconfig_of(NAMESPACE, "spin-operator")?).env("TMPDIR", directory);
+    operator.args(["--enable-webhooks", "--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:8082"]);
+    Daemon::start(directory, "spin-operator", &mut operator)
+}
+
+fn write_certificate(directory: &Path, authority: &Authority) -> Result<()> {
+    let certificates = directory.join(CERTIFICATES);
+    fs::create_dir_all(&certificates)?;
+    let server = authority.server(&[HERE.to_string()])?;
+    fs::write(certificates.join("tls.crt"), server.certificate)?;
+    Ok(fs::write(certificates.join("tls.key"), server.key)?)
+}
+
+async fn until_listening(daemon: &Daemon) -> Result<()> {
+    eventually("the spin-operator's webhooks listen", PATIENCE, async || {
+        daemon.ensure_running()?;
+        Ok(tokio::net::TcpStream::connect((HERE, WEBHOOK_PORT)).await.map(drop)?)
+    })
+    .await
+}
+
+/// The webhooks as the operator's chart has them, at the address where it runs here.
+fn register_webhooks(plane: &ControlPlane, parts: &Parts, authority: &Authority) -> Result<()> {
+    let manifests = fs::read_to_string(parts.source("config/webhook/manifests.yaml")?)?;
+    let bundle = plane.directory.join("operator/authority.crt");
+    fs::write(&bundle, &authority.certificate)?;
+    let bundle = dob_support::read(&dob_support::cmd!("base64", "--wrap=0", bundle))?;
+    for mut configuration in serde_saphyr::from_multiple::<Value>(&manifests)? {
+        let webhooks = configuration["webhooks"].as_array_mut().context("webhooks")?;
+        ensure!(!webhooks.is_empty(), "the operator's manifests name no webhook");
+        for webhook in webhooks {
+            let path = webhook["clientConfig"]["service"]["path"].as_str().context("a path")?;
+            let url = format!("https://{HERE}:{WEBHOOK_PORT}{path}");
+            webhook["clientConfig"] = json!({ "url": url, "caBundle": bundle });
+        }
+        plane.apply(&configuration.to_string())?;
+    }
+    Ok(())
+}

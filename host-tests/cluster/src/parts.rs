@@ -1,0 +1,190 @@
+//! The programs of a cluster, built once from Go modules and kept. `parts/` has a go.mod for each, which names its version.
+
+use anyhow::{Context, Result, ensure};
+use dob_support::{cmd, project_file, read_within};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const CACHE: &str = "/var/cache/dob-api";
+const SOURCES: &str = "host-tests/cluster/parts";
+/// Counted up when the build below changes, so that everybody's is made anew.
+const RECIPE: u32 = 1;
+/// How long Go may take to say something of a module.
+const QUESTION_DEADLINE: Duration = Duration::from_secs(300);
+/// How often a build that goes on says so.
+const PROGRESS: Duration = Duration::from_secs(20);
+
+/// What one go.mod builds.
+struct Part {
+    /// Its folder.
+    name: &'static str,
+    /// The module whose version it has.
+    module: &'static str,
+    /// About how long it takes to build on two processors.
+    minutes: u32,
+}
+
+const KUBERNETES: Part = Part { name: "kubernetes", module: "k8s.io/kubernetes", minutes: 6 };
+const NEEDED: [Part; 4] = [
+    Part { name: "crane", module: "github.com/google/go-containerregistry", minutes: 1 },
+    Part { name: "containerd", module: "github.com/containerd/containerd/v2", minutes: 2 },
+    Part { name: "spin-operator", module: "github.com/spinkube/spin-operator", minutes: 3 },
+    KUBERNETES,
+];
+const ADDONS: [Part; 3] = [
+    Part { name: "kube-router", module: "github.com/cloudnativelabs/kube-router/v2", minutes: 2 },
+    Part { name: "coredns", module: "github.com/coredns/coredns", minutes: 3 },
+    Part { name: "metrics-server", module: "sigs.k8s.io/metrics-server", minutes: 4 },
+];
+
+/// The programs that are there.
+#[derive(Clone)]
+pub struct Parts {
+    /// Their directories, as PATH has them.
+    directories: Vec<PathBuf>,
+    /// The version of Kubernetes, with a `v` before it.
+    pub kubernetes: String,
+}
+
+impl Parts {
+    /// Builds what is missing; the first time takes minutes, and the network.
+    pub fn prepare(with_addons: bool) -> Result<Self> {
+        let addons: &[Part] = if with_addons { &ADDONS } else { &[] };
+        let mut directories = Vec::new();
+        for part in NEEDED.iter().chain(addons) {
+            let directory = part.directory()?;
+            if !directory.exists() {
+                part.make(&directory)?;
+            }
+            directories.push(directory);
+        }
+        Ok(Self { directories, kubernetes: KUBERNETES.version()? })
+    }
+
+    /// A program, by its name.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        let found =
+            self.directories.iter().map(|directory| directory.join("bin").join(name)).find(|path| path.exists());
+        found.with_context(|| format!("no part of the cluster has a program {name}"))
+    }
+
+    /// A file or folder that came with a part's sources.
+    pub(crate) fn source(&self, path: &str) -> Result<PathBuf> {
+        let found = self.directories.iter().map(|directory| directory.join(path)).find(|path| path.exists());
+        found.with_context(|| format!("no part of the cluster has {path}"))
+    }
+
+    /// PATH with the parts before everything else.
+    pub fn path(&self) -> String {
+        let mut path: Vec<String> =
+            self.directories.iter().map(|directory| directory.join("bin").display().to_string()).collect();
+        path.extend(std::env::var("PATH"));
+        path.join(":")
+    }
+}
+
+impl Part {
+    fn sources(&self) -> PathBuf {
+        project_file(SOURCES).join(self.name)
+    }
+
+    /// Where it is kept, which changes with its sources.
+    fn directory(&self) -> Result<PathBuf> {
+        let mut hasher = DefaultHasher::new();
+        let read =
+            |file| fs::read(self.sources().join(file)).with_context(|| format!("{SOURCES}/{}/{file}", self.name));
+        (RECIPE, read("go.mod")?, read("go.sum")?).hash(&mut hasher);
+        Ok(Path::new(CACHE).join(format!("part-{}-{:016x}", self.name, hasher.finish())))
+    }
+
+    /// The version that its go.mod names.
+    fn version(&self) -> Result<String> {
+        let go_mod = fs::read_to_string(self.sources().join("go.mod"))?;
+        let mut words = go_mod.split_whitespace().skip_while(|word| *word != self.module || !go_mod.contains(" v"));
+        let version = words.by_ref().find(|word| word.starts_with('v')).map(str::to_owned);
+        version.with_context(|| format!("{SOURCES}/{}/go.mod names no version of {}", self.name, self.module))
+    }
+
+    fn make(&self, directory: &Path) -> Result<()> {
+        ensure!(
+            cmd!("go", "version").stdout_null().stderr_null().run().is_ok(),
+            "Go is missing: https://go.dev/doc/install"
+        );
+        remove_older(self.name)?;
+        println!("Building {} {} (about {} min, once) ...", self.name, self.version()?, self.minutes);
+        let unfinished = directory.with_extension("unfinished");
+        fs::create_dir_all(unfinished.join("bin"))?;
+        self.build(&unfinished.join("bin"))?;
+        self.keep_sources(&unfinished)?;
+        Ok(fs::rename(&unfinished, directory)?)
+    }
+
+    fn build(&self, bin: &Path) -> Result<()> {
+        let mut go = Command::new("go");
+        go.args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags()?, "-o"]).arg(bin).arg("tool");
+        go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false").current_dir(self.sources());
+        let mut go = go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let words = show_progress(go.stderr.take().context("piped")?);
+        ensure!(go.wait()?.success(), "{} can't be built: {words}", self.name);
+        // The operator's package has no better name.
+        if bin.join("cmd").exists() {
+            fs::rename(bin.join("cmd"), bin.join(self.name))?;
+        }
+        Ok(())
+    }
+
+    /// Kubernetes' parts say the version that the linker gives them.
+    fn linker_flags(&self) -> Result<String> {
+        if self.name != KUBERNETES.name {
+            return Ok("-s -w".to_owned());
+        }
+        let version = self.version()?;
+        let mut numbers = version.trim_start_matches('v').split('.');
+        let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+        let named = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].map(|package| {
+            format!("-X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}")
+        });
+        Ok(format!("-s -w {}", named.join(" ")))
+    }
+
+    /// Resource definitions and roles come with the sources.
+    fn keep_sources(&self, directory: &Path) -> Result<()> {
+        let list = cmd!("go", "list", "-m", "-f", "{{.Dir}}", self.module).dir(self.sources());
+        let config = Path::new(&read_within(QUESTION_DEADLINE, &list)?).join("config");
+        if config.exists() {
+            read_within(QUESTION_DEADLINE, &cmd!("cp", "--recursive", config, directory))?;
+        }
+        Ok(())
+    }
+}
+
+/// Says now and then how many packages were compiled; gives the last lines, which have the reason where a build fails.
+fn show_progress(output: impl std::io::Read) -> String {
+    let (mut last, mut packages, mut said) = (Vec::new(), 0, Instant::now());
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        packages += 1;
+        if said.elapsed() > PROGRESS {
+            println!("  {packages} packages");
+            said = Instant::now();
+        }
+        if last.len() == 5 {
+            last.remove(0);
+        }
+        last.push(line);
+    }
+    last.join("; ")
+}
+
+/// Earlier versions of a part, and one that was not finished.
+fn remove_older(name: &str) -> Result<()> {
+    for entry in fs::read_dir(CACHE).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&format!("part-{name}-")) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! A registry on the cluster's network, and what is pushed to it.
+
+use crate::addresses::REGISTRY;
+use crate::control_plane::PATIENCE;
+use crate::daemon::Daemon;
+use crate::parts::Parts;
+use anyhow::{Context, Result, ensure};
+use dob_support::{cmd, eventually, project_file, read};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tokio::net::TcpStream;
+
+/// An image with a static busybox, which as the image of every pod's sandbox does nothing.
+pub const BUSYBOX: &str = "10.79.0.1:5000/busybox:1";
+/// The component's, without a digest.
+pub(crate) const COMPONENT: &str = "10.79.0.1:5000/dob-api";
+/// Debian's static busybox.
+const BUSYBOX_PROGRAM: &str = "/usr/bin/busybox";
+
+/// What `spin registry push` pushes: an application in Spin's own words, and its component.
+const APPLICATION_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
+const COMPONENT_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// A registry without TLS.
+pub struct Registry {
+    directory: PathBuf,
+    crane: PathBuf,
+    _server: Daemon,
+}
+
+impl Registry {
+    pub(crate) async fn start(parts: &Parts, directory: &Path) -> Result<Self> {
+        let crane = parts.program("crane")?;
+        let directory = directory.join("registry");
+        fs::create_dir_all(directory.join("blobs"))?;
+        let mut serve = Command::new(&crane);
+        serve.args(["registry", "serve", "--address", &REGISTRY.to_string(), "--disk"]).arg(directory.join("blobs"));
+        let server = Daemon::start(&directory, "registry", &mut serve)?;
+        eventually("the registry listens", PATIENCE, async || {
+            server.ensure_running()?;
+            Ok(TcpStream::connect(REGISTRY).await.map(drop)?)
+        })
+        .await?;
+        let registry = Self { directory, crane, _server: server };
+        let what = "the image of the pods' sandboxes";
+        let busybox = registry.push_program(Path::new(BUSYBOX_PROGRAM), &["sleep", "infinity"]).context(what)?;
+        ensure!(busybox == BUSYBOX, "{busybox} is not {BUSYBOX}");
+        Ok(registry)
+    }
+
+    /// Pushes the built component as `spin registry push` would, and gives its digest. Two versions differ in their version's name only.
+    pub fn push_component(&self, version: &str) -> Result<String> {
+        let manifest = fs::read_to_string(project_file("spin.toml"))?;
+        let manifest: toml::Table = manifest.parse().context("spin.toml")?;
+        let layout = Layout::make(&self.directory.join(version))?;
+        let digest = layout.write_application(&serde_json::to_value(manifest)?, version)?;
+        read(&cmd!(&self.crane, "push", "--insecure", &layout.0, format!("{COMPONENT}:{version}")))?;
+        Ok(digest)
+    }
+
+    /// Pushes a program that needs no other file as an image that runs it with these arguments; gives the image's name.
+    pub(crate) fn push_program(&self, program: &Path, arguments: &[&str]) -> Result<String> {
+        let name = program.file_name().and_then(|name| name.to_str()).context("a program with a name")?;
+        let (directory, image) = (program.parent().context("a directory")?, format!("{REGISTRY}/{name}:1"));
+        let entrypoint = [&[&format!("--entrypoint=/{name}")[..]], arguments].concat().join(",");
+        let layer = self.directory.join(format!("{name}.tar"));
+        read(&cmd!("tar", "--create", "--file", &layer, "--directory", directory, name))?;
+        read(&cmd!(&self.crane, "append", "--insecure", "--new_layer", &layer, "--new_tag", &image))?;
+        read(&cmd!(&self.crane, "mutate", "--insecure", &image, entrypoint, "--tag", &image))?;
+        Ok(image)
+    }
+}
+
+/// An image as a directory, in the layout of the Open Container Initiative.
+struct Layout(PathBuf);
+
+impl Layout {
+    fn make(directory: &Path) -> Result<Self> {
+        fs::create_dir_all(directory.join("blobs/sha256"))?;
+        fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#)?;
+        Ok(Self(directory.to_owned()))
+    }
+
+    /// Writes a blob and gives its descriptor.
+    fn write(&self, media_type: &str, content: &[u8]) -> Result<Value> {
+        let digest = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        fs::write(self.0.join("blobs/sha256").join(&digest), content)?;
+        Ok(json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": content.len() }))
+    }
+
+    /// Writes what `spin.toml` describes; gives the digest of the whole.
+    fn write_application(&self, manifest: &Value, version: &str) -> Result<String> {
+        let (id, component) =
+            manifest["component"].as_object().and_then(|all| all.iter().next()).context("a component")?;
+        let source = component["source"].as_str().context("the component's source")?;
+        let source =
+            fs::read(project_file(source)).with_context(|| format!("{source}: build it with `make component`"))?;
+        let wasm = self.write(COMPONENT_TYPE, &source)?;
+        let application = locked_application(manifest, id, component, &wasm["digest"], version);
+        let application = self.write(APPLICATION_TYPE, application.to_string().as_bytes())?;
+        let config = json!({
+            "architecture": "wasm",
+            "os": "wasip1",
+            "config": { "Labels": { "com.fermyon.spin.lockedAppDigest": application["digest"] } },
+            "rootfs": { "type": "layers", "diff_ids": [] },
+        });
+        let config = self.write(CONFIG_TYPE, config.to_string().as_bytes())?;
+        let image =
+            json!({ "schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": [application, wasm] });
+        let image = self.write(MANIFEST_TYPE, image.to_string().as_bytes())?;
+        fs::write(self.0.join("index.json"), json!({ "schemaVersion": 2, "manifests": [image] }).to_string())?;
+        Ok(image["digest"].as_str().context("a digest")?.to_owned())
+    }
+}
+
+/// The manifest as Spin locks it for a registry.
+fn locked_application(manifest: &Value, id: &str, component: &Value, digest: &Value, version: &str) -> Value {
+    let variables = manifest["variables"].as_object().into_iter().flatten().map(|(name, variable)| {
+        let keep = |key: &str| variable.get(key).map(|value| (key.to_owned(), value.clone()));
+        (name.clone(), Value::Object(["default", "secret"].into_iter().filter_map(keep).collect()))
+    });
+    let routes = manifest["trigger"]["http"].as_array().into_iter().flatten().map(|trigger| {
+        json!({
+            "id": format!("trigger--{id}"),
+            "trigger_type": "http",
+            "trigger_config": { "component": id, "executor": null, "route": trigger["route"] },
+        })
+    });
+    json!({
+        "spin_lock_version": 1,
+        "metadata": {
+            "name": manifest["application"]["name"],
+            "version": version,
+            "origin": "file:///spin.toml",
+            "trigger": { "type": "http" },
+            // Spin ends where this is missing.
+            "triggers": {},
+        },
+        "variables": variables.collect::<serde_json::Map<_, _>>(),
+        "triggers": routes.collect::<Vec<_>>(),
+        "components": [{
+            "id": id,
+            "metadata": { "allowed_outbound_hosts": component["allowed_outbound_hosts"] },
+            "source": { "content_type": "application/wasm", "digest": digest },
+            "config": component["variables"],
+        }],
+    })
+}
