@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN};
 use dob_namespaces::Door;
+use dob_way_in::Settings;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +33,8 @@ async fn serve() -> Result<ExitCode> {
     let parts = Parts::prepare(true)?;
     dob_namespaces::prepare()?;
     println!("Starting Kubernetes {} ...", parts.kubernetes);
-    let cluster = Cluster::start(&parts, &Plan { has_addons: true, shim: shim()? }).await?;
+    let plan = Plan { target_group: Settings::of_project()?, has_addons: true, shim: shim()? };
+    let cluster = Cluster::start(&parts, &plan).await?;
     let database = Database::start().await?;
     database.put_secrets(&cluster)?;
     println!("Rolling out ...");

@@ -38,6 +38,7 @@ use anyhow::{Context, Result};
 use control_plane::ControlPlane;
 use daemon::Daemon;
 use dob_namespaces::DIRECTORY;
+use dob_way_in::{READINESS_GATES, Settings, TARGET_GROUP_BINDINGS, WayIn};
 use operator::Operator;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ pub struct Cluster {
     /// The nodes by name.
     pub nodes: BTreeMap<&'static str, Node>,
     pub registry: Registry,
+    /// Where clients connect.
+    pub way_in: WayIn,
     _operator: Operator,
     _metrics: Option<Daemon>,
     control_plane: ControlPlane,
@@ -61,6 +64,8 @@ pub struct Cluster {
 
 /// How a cluster is made.
 pub struct Plan {
+    /// The figures of the load balancer.
+    pub target_group: Settings,
     /// Metrics, network policies and names, too.
     pub has_addons: bool,
     /// The runtime of the pods, `containerd-shim-spin-v2`.
@@ -88,7 +93,12 @@ impl Cluster {
             addons::start_names(&control_plane, &registry, parts)?;
         }
         let client = control_plane.client().await?;
-        let cluster = Self { client, nodes, registry, _operator: operator, _metrics: metrics, control_plane };
+        for manifests in [TARGET_GROUP_BINDINGS, READINESS_GATES] {
+            control_plane.apply(manifests)?;
+        }
+        let target_group = plan.target_group.clone();
+        let way_in = WayIn::start(client.clone(), &directory, addresses::WAY_IN, target_group).await?;
+        let cluster = Self { client, nodes, registry, way_in, _operator: operator, _metrics: metrics, control_plane };
         for node in cluster.nodes.values() {
             node.until_ready(&cluster.client).await?;
         }

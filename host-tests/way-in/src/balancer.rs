@@ -1,0 +1,118 @@
+//! A load balancer with one target group, which knows nothing of Kubernetes.
+
+use crate::haproxy::Haproxy;
+use crate::health::Checker;
+use crate::settings::Settings;
+use crate::targets::{Answer, Target, TargetGroup};
+use anyhow::Result;
+use dob_support::Process;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// How long nothing is looked at where nothing happens, and until haproxy is told again what it did not do.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A running load balancer; dropping it ends it, and every connection with it.
+pub(crate) struct Balancer {
+    endpoints: watch::Sender<BTreeSet<SocketAddr>>,
+    targets: watch::Receiver<Vec<Target>>,
+    work: JoinHandle<()>,
+    _haproxy: Process,
+}
+
+/// What runs in the background.
+struct Work {
+    group: TargetGroup,
+    haproxy: Haproxy,
+    checker: Checker,
+    checks: JoinSet<(SocketAddr, Answer)>,
+    endpoints: watch::Receiver<BTreeSet<SocketAddr>>,
+    targets: watch::Sender<Vec<Target>>,
+    last_error: String,
+}
+
+impl Balancer {
+    /// Starts with no target.
+    pub async fn start(directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
+        let (process, haproxy) = Haproxy::start(directory, listen).await?;
+        let (endpoints, wanted) = watch::channel(BTreeSet::new());
+        let (shown, targets) = watch::channel(Vec::new());
+        let work = Work {
+            checker: Checker::new(&settings.health_check)?,
+            group: TargetGroup::new(settings),
+            haproxy,
+            checks: JoinSet::new(),
+            endpoints: wanted,
+            targets: shown,
+            last_error: String::new(),
+        };
+        Ok(Self { endpoints, targets, work: tokio::spawn(work.run()), _haproxy: process })
+    }
+
+    /// Has these registered and all others deregistered.
+    pub fn set_endpoints(&self, endpoints: BTreeSet<SocketAddr>) {
+        self.endpoints.send_if_modified(|known| {
+            let differs = *known != endpoints;
+            *known = endpoints;
+            differs
+        });
+    }
+
+    /// All targets, whenever they change.
+    pub fn targets(&self) -> watch::Receiver<Vec<Target>> {
+        self.targets.clone()
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        self.work.abort();
+    }
+}
+
+impl Work {
+    async fn run(mut self) {
+        loop {
+            let now = Instant::now();
+            self.group.update(&self.endpoints.borrow_and_update().clone(), now);
+            let applied = self.haproxy.apply(&self.group.traffic(now)).await;
+            let again = applied.is_err().then_some(now + PAUSE);
+            self.say(applied);
+            for target in self.group.due(now) {
+                let checker = self.checker.clone();
+                self.checks.spawn(async move { (target, checker.ask(target).await) });
+            }
+            self.show();
+            let next = self.group.next_change(now).into_iter().chain(again).min().unwrap_or(now + PAUSE);
+            tokio::select! {
+                changed = self.endpoints.changed() => if changed.is_err() { break },
+                Some(Ok((target, answer))) = self.checks.join_next() => {
+                    self.group.checked(target, answer, Instant::now());
+                }
+                () = tokio::time::sleep_until(next.into()) => {}
+            }
+        }
+    }
+
+    fn show(&self) {
+        let targets = self.group.targets();
+        self.targets.send_if_modified(|shown| {
+            let differs = *shown != targets;
+            *shown = targets;
+            differs
+        });
+    }
+
+    /// Each error once, however long it lasts.
+    fn say(&mut self, applied: Result<()>) {
+        let error = applied.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        if error != self.last_error && !error.is_empty() {
+            eprintln!("The way in: {error}.");
+        }
+        self.last_error = error;
+    }
+}

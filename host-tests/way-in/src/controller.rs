@@ -1,0 +1,148 @@
+//! Keeps the load balancer's targets what Kubernetes says, and pods told of their health.
+
+use crate::balancer::Balancer;
+use crate::conditions::{Notice, tell_pods};
+use crate::kubernetes::{TargetGroupBinding, View, target_group_bindings};
+use crate::settings::Settings;
+use crate::targets::Target;
+use anyhow::{Context, Result};
+use dob_support::eventually;
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::{Api, ListParams};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{Store, reflector};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// How long Kubernetes may take to list its objects.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The way into a cluster: dropping it ends it, with every connection that goes through it.
+pub struct WayIn {
+    balancer: Arc<Balancer>,
+    /// Ends with this.
+    _tasks: JoinSet<()>,
+}
+
+impl WayIn {
+    /// Starts a load balancer on an address. Its files go to a directory that exists; it takes in the pods of all
+    /// TargetGroupBindings of a cluster, which must know that resource.
+    pub async fn start(client: Client, directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
+        let mut tasks = JoinSet::new();
+        let copies = Copies::start(&client, &mut tasks).await?;
+        let balancer = Arc::new(Balancer::start(directory, listen, settings).await?);
+        let (notices, news) = watch::channel(Vec::new());
+        tasks.spawn(tell_pods(client, news));
+        tasks.spawn(follow(copies, balancer.clone(), notices));
+        Ok(Self { balancer, _tasks: tasks })
+    }
+
+    /// Its targets now.
+    pub fn targets(&self) -> Vec<Target> {
+        self.balancer.targets().borrow().clone()
+    }
+}
+
+async fn follow(copies: Copies, balancer: Arc<Balancer>, notices: watch::Sender<Vec<Notice>>) {
+    let mut targets = balancer.targets();
+    loop {
+        let endpoints = copies.view().endpoints();
+        balancer.set_endpoints(endpoints.keys().copied().collect());
+        let known = targets.borrow_and_update().clone();
+        let notice = |target: Target| {
+            let endpoint = endpoints.get(&target.address)?.clone();
+            Some(Notice { gate: endpoint.gate.clone()?, endpoint, target })
+        };
+        let new: Vec<_> = known.into_iter().filter_map(notice).collect();
+        notices.send_if_modified(|old| {
+            let differs = *old != new;
+            *old = new;
+            differs
+        });
+        tokio::select! {
+            () = copies.changed.notified() => {}
+            changed = targets.changed() => if changed.is_err() { break },
+        }
+    }
+}
+
+/// Copies of Kubernetes' objects, which follow them.
+struct Copies {
+    bindings: Store<TargetGroupBinding>,
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+    pods: Store<Pod>,
+    nodes: Store<Node>,
+    changed: Arc<Notify>,
+}
+
+impl Copies {
+    async fn start(client: &Client, tasks: &mut JoinSet<()>) -> Result<Self> {
+        let kind = target_group_bindings();
+        let bindings: Api<TargetGroupBinding> = Api::all_with(client.clone(), &kind);
+        eventually("Kubernetes lists its TargetGroupBindings (their definition comes first)", PATIENCE, async || {
+            Ok(bindings.list(&ListParams::default()).await?)
+        })
+        .await?;
+        let changed = Arc::new(Notify::new());
+        let copies = Self {
+            bindings: copy(bindings, kind, &changed, tasks),
+            services: copy(Api::all(client.clone()), (), &changed, tasks),
+            slices: copy(Api::all(client.clone()), (), &changed, tasks),
+            pods: copy(Api::all(client.clone()), (), &changed, tasks),
+            nodes: copy(Api::all(client.clone()), (), &changed, tasks),
+            changed,
+        };
+        let complete = timeout(PATIENCE, copies.complete()).await;
+        complete
+            .with_context(|| format!("Kubernetes does not list what is behind its bindings within {PATIENCE:?}"))??;
+        Ok(copies)
+    }
+
+    async fn complete(&self) -> Result<()> {
+        self.bindings.wait_until_ready().await?;
+        self.services.wait_until_ready().await?;
+        self.slices.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        Ok(self.nodes.wait_until_ready().await?)
+    }
+
+    fn view(&self) -> View {
+        View {
+            bindings: self.bindings.state(),
+            services: self.services.state(),
+            slices: self.slices.state(),
+            pods: self.pods.state(),
+            nodes: self.nodes.state(),
+        }
+    }
+}
+
+/// Keeps a copy of all objects of a kind. While the API server can't be reached the copy stays, and it is asked again and again.
+fn copy<K>(objects: Api<K>, kind: K::DynamicType, changed: &Arc<Notify>, tasks: &mut JoinSet<()>) -> Store<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync,
+{
+    let writer = Writer::new(kind);
+    let (store, changed) = (writer.as_reader(), changed.clone());
+    let mut events = Box::pin(reflector(writer, watcher(objects, watcher::Config::default()).default_backoff()));
+    tasks.spawn(async move {
+        while events.next().await.is_some() {
+            changed.notify_one();
+        }
+    });
+    store
+}

@@ -1,0 +1,231 @@
+//! The load balancer with haproxy as its data path, and servers of this machine behind it.
+
+use crate::balancer::Balancer;
+use crate::haproxy::Haproxy;
+use crate::settings::{HealthCheck, Settings};
+use crate::targets::{State, Target, Traffic};
+use anyhow::{Context, Result, ensure};
+use dob_support::{eventually, free_port};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LAG: Duration = Duration::from_secs(1);
+const DELAY: Duration = Duration::from_secs(1);
+
+/// A server that answers every request with its name, and its health check as it is told.
+struct Pod {
+    address: SocketAddr,
+    is_well: Arc<AtomicBool>,
+}
+
+impl Pod {
+    async fn start(name: &'static str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let pod = Self { address: listener.local_addr().unwrap(), is_well: Arc::new(true.into()) };
+        let is_well = pod.is_well.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::spawn(serve(listener.accept().await.unwrap().0, name, is_well.clone()));
+            }
+        });
+        pod
+    }
+
+    fn is_well(&self, is_well: bool) {
+        self.is_well.store(is_well, Ordering::SeqCst);
+    }
+}
+
+async fn serve(mut stream: TcpStream, name: &'static str, is_well: Arc<AtomicBool>) -> Result<()> {
+    loop {
+        let request = read_until(&mut stream, "\r\n\r\n").await?;
+        let status = if request.starts_with("GET /health ") && !is_well.load(Ordering::SeqCst) { 503 } else { 200 };
+        let answer = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\n\r\n{name}\n", name.len() + 1);
+        stream.write_all(answer.as_bytes()).await?;
+    }
+}
+
+async fn read_until(stream: &mut TcpStream, end: &str) -> Result<String> {
+    let mut text = String::new();
+    while !text.ends_with(end) {
+        text.push(stream.read_u8().await?.into());
+    }
+    Ok(text)
+}
+
+/// One connection through the balancer.
+struct Client(TcpStream);
+
+impl Client {
+    /// The name of the pod that answers.
+    async fn ask(&mut self) -> Result<String> {
+        let asked = async {
+            self.0.write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n\r\n").await?;
+            read_until(&mut self.0, "\r\n\r\n").await?;
+            Ok(read_until(&mut self.0, "\n").await?.trim().to_owned())
+        };
+        timeout(PATIENCE, asked).await.context("no answer")?
+    }
+}
+
+struct World {
+    balancer: Balancer,
+    address: SocketAddr,
+    _directory: TempDir,
+}
+
+impl World {
+    async fn start() -> Self {
+        let health_check = HealthCheck {
+            path: "/health".to_owned(),
+            status: 200,
+            interval: Duration::from_millis(20),
+            timeout: PATIENCE,
+            successes: 2,
+            failures: 2,
+        };
+        let settings = Settings {
+            health_check,
+            registration_delay: Duration::from_millis(50),
+            deregistration_lag: LAG,
+            deregistration_delay: DELAY,
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
+        let balancer = Balancer::start(directory.path(), address, settings).await.unwrap();
+        Self { balancer, address, _directory: directory }
+    }
+
+    /// A world where these are registered and healthy.
+    async fn with(pods: &[&Pod]) -> Self {
+        let world = Self::start().await;
+        world.registers(pods);
+        for pod in pods {
+            world.becomes(pod, State::Healthy).await;
+        }
+        world
+    }
+
+    fn registers(&self, pods: &[&Pod]) {
+        self.balancer.set_endpoints(pods.iter().map(|pod| pod.address).collect());
+    }
+
+    async fn becomes(&self, pod: &Pod, state: State) {
+        let mut targets = self.balancer.targets();
+        let is_so =
+            |targets: &Vec<Target>| targets.iter().any(|target| target.address == pod.address && target.state == state);
+        timeout(PATIENCE, targets.wait_for(is_so)).await.expect("in time").expect("a running balancer");
+    }
+
+    async fn connect(&self) -> Result<Client> {
+        Ok(Client(TcpStream::connect(self.address).await?))
+    }
+
+    /// Who answers on this many new connections, at least once.
+    async fn new_connections(&self, count: usize) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for _ in 0..count {
+            names.insert(self.connect().await?.ask().await?);
+        }
+        Ok(names)
+    }
+
+    /// Waits until new connections are answered by these and nobody else.
+    async fn new_connections_reach(&self, names: &[&str]) {
+        let expected = names.iter().map(|name| (*name).to_owned()).collect();
+        let reached = eventually("new connections reach whom they should", PATIENCE, async || {
+            let names = self.new_connections(8).await?;
+            ensure!(names == expected, "they reach {names:?}");
+            Ok(())
+        });
+        reached.await.unwrap();
+    }
+
+    /// A connection to this pod.
+    async fn connection_to(&self, name: &str) -> Client {
+        let connected = eventually("a connection reaches the pod", PATIENCE, async || {
+            let mut client = self.connect().await?;
+            ensure!(client.ask().await? == name);
+            Ok(client)
+        });
+        connected.await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_fails_keeps_its_connections_and_where_all_fail_all_get_new_ones() {
+    let (one, two) = (Pod::start("one").await, Pod::start("two").await);
+    let world = World::with(&[&one, &two]).await;
+    assert_eq!(world.new_connections(8).await.unwrap().len(), 2);
+    let mut held = world.connection_to("one").await;
+    one.is_well(false);
+    world.becomes(&one, State::Unhealthy).await;
+    world.new_connections_reach(&["two"]).await;
+    assert_eq!(held.ask().await.unwrap(), "one");
+    two.is_well(false);
+    world.becomes(&two, State::Unhealthy).await;
+    world.new_connections_reach(&["one", "two"]).await;
+    two.is_well(true);
+    world.new_connections_reach(&["two"]).await;
+}
+
+#[tokio::test]
+async fn a_target_that_was_never_healthy_gets_no_connection() {
+    let pod = Pod::start("ill").await;
+    let world = World::start().await;
+    world.registers(&[&pod]);
+    world.becomes(&pod, State::Initial).await;
+    assert!(world.new_connections(1).await.is_err());
+    world.becomes(&pod, State::Healthy).await;
+    world.new_connections_reach(&["ill"]).await;
+}
+
+#[tokio::test]
+async fn a_deregistered_target_gets_new_connections_then_keeps_its_own_then_loses_them() {
+    let (old, new) = (Pod::start("old").await, Pod::start("new").await);
+    let world = World::with(&[&old, &new]).await;
+    let mut held = world.connection_to("old").await;
+    let deregistered = Instant::now();
+    world.registers(&[&new]);
+    world.becomes(&old, State::Draining).await;
+    assert_eq!(world.new_connections(8).await.unwrap().len(), 2);
+    world.new_connections_reach(&["new"]).await;
+    assert!(deregistered.elapsed() >= LAG, "{:?}", deregistered.elapsed());
+    assert_eq!(held.ask().await.unwrap(), "old");
+    let cut = eventually("the connection is cut", PATIENCE, async || {
+        ensure!(held.ask().await.is_err(), "it serves");
+        Ok(())
+    });
+    cut.await.unwrap();
+    assert!(deregistered.elapsed() >= LAG + DELAY, "{:?}", deregistered.elapsed());
+    assert_eq!(world.balancer.targets().borrow().len(), 1);
+}
+
+#[tokio::test]
+async fn a_table_that_is_full_is_named_and_serves_those_that_are_in_it() {
+    let (world, pod) = (World::start().await, Pod::start("first").await);
+    let directory = tempfile::tempdir().unwrap();
+    let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
+    let (_process, mut haproxy) = Haproxy::start(directory.path(), address).await.unwrap();
+    let others = (0..64).map(|index| SocketAddr::new(Ipv4Addr::new(127, 0, 9, index).into(), 1));
+    let wanted = std::iter::once((pod.address, Traffic::New)).chain(others.map(|address| (address, Traffic::Kept)));
+    let error = haproxy.apply(&wanted.collect()).await.unwrap_err().to_string();
+    assert_eq!(error, "haproxy's 64 slots are full, 1 more are wanted: raise SLOTS");
+    let world = World { address, ..world };
+    world.new_connections_reach(&["first"]).await;
+}
+
+#[tokio::test]
+async fn dropping_a_balancer_ends_it() {
+    let world = World::start().await;
+    drop(world.balancer);
+    assert!(TcpStream::connect(world.address).await.is_err());
+}
