@@ -1,10 +1,9 @@
 //! `make cluster`: SpinKube with the component rolled out, until Ctrl-C.
 
-use anyhow::{Context, Result, ensure};
-use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN};
+use anyhow::{Context, Result};
+use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN, shim};
 use dob_namespaces::Door;
 use dob_way_in::Settings;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Where the caller's shell finds the cluster: ports of 127.0.0.1, and the open files that lead inside.
@@ -44,15 +43,4 @@ async fn serve() -> Result<ExitCode> {
     let _doors = [Door::open(KUBERNETES.0, API_SERVER)?, Door::open(SERVICE.0, WAY_IN)?];
     println!("up");
     std::future::pending().await
-}
-
-/// The runtime of the pods: the one in SHIM, or the stand-in that was built with this program.
-fn shim() -> Result<PathBuf> {
-    const NAME: &str = "containerd-shim-spin-v2";
-    let shim = match std::env::var_os("SHIM") {
-        Some(path) => PathBuf::from(path).canonicalize().context("SHIM names no file")?,
-        None => std::env::current_exe()?.with_file_name(NAME),
-    };
-    ensure!(shim.ends_with(NAME) && shim.exists(), "SHIM must name a program {NAME}, and {} is none", shim.display());
-    Ok(shim)
 }

@@ -9,6 +9,7 @@ mod run;
 use anyhow::Result;
 use clap::Parser;
 use dob_benchmark::Settings;
+use dob_drills::Pace;
 use dob_spin::{App, Manifest, Options, Server, Variables};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,14 @@ enum Command {
         /// Which drills; `all` of them, or without a name those that run on every change
         names: Vec<String>,
     },
+    /// Roll versions out on the cluster and break its nodes under load, and measure (root on Linux only)
+    Rollout {
+        /// Which drills; `all` of them, or without a name those that run on every change
+        names: Vec<String>,
+        /// With all waiting times as they are on AWS
+        #[arg(long)]
+        full_size: bool,
+    },
     /// Measure the component beside its floors and a native server, and print the report
     Report {
         /// A minute instead of six, to see whether it works
@@ -67,7 +76,11 @@ async fn main() -> ExitCode {
         Command::Run { listen, data } => run::run(listen, &data).await,
         Command::Lab { both } => return exit_code(lab::run(both).await),
         Command::Cluster => return exit_code(cluster::run().await),
-        Command::Drill { names } => return exit_code(drill::run(&names).await),
+        Command::Drill { names } => return exit_code(drill::run_on_lab(&names).await),
+        Command::Rollout { names, full_size } => {
+            let pace = if full_size { Pace::FULL } else { Pace::EACH_CHANGE };
+            return exit_code(drill::run_on_cluster(&names, pace).await);
+        }
         Command::Report { quick } => {
             let settings = if quick { Settings::QUICK } else { Settings::FULL };
             until_signal(dob_benchmark::run(settings)).await

@@ -1,11 +1,11 @@
 //! The history checker: every call that clients made, and what all of them prove about the service.
 
 use anyhow::{Context, Result};
-use chrono::{Days, NaiveDate};
+use chrono::{Datelike, Days, NaiveDate};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The day that the guest's clock shows during a history, so that a greeting tells which date it was made from.
+/// The day that versions count from. Where the guest's clock can be set, it shows this day.
 pub const TODAY: NaiveDate = NaiveDate::from_ymd_opt(2026, 5, 20).expect("a date");
 /// Dates that greetings tell apart.
 pub const VERSIONS: u16 = 364;
@@ -60,8 +60,6 @@ pub struct Findings {
     pub lost_seconds: f64,
     /// Greetings made from an older date than the same client had had acknowledged or seen before.
     pub backwards: usize,
-    /// Those among them that knew nothing at all of the user, whatever day the service's clock shows.
-    pub unknown: usize,
     /// The longest time without a successful save, and without a successful greeting.
     pub longest_without_save: Duration,
     pub longest_without_greeting: Duration,
@@ -95,12 +93,15 @@ pub fn date(version: u16) -> NaiveDate {
     NaiveDate::parse_from_str(&format!("1992-{}", birthday.format("%m-%d")), "%Y-%m-%d").expect("a day of a leap year")
 }
 
-/// Which date a greeting was made from, on the day that a history counts from; none where the answer greets nobody.
-pub fn version(greeting: &str) -> Option<u16> {
-    if greeting.contains("Happy birthday!") {
-        return Some(0);
-    }
-    greeting.split_whitespace().find_map(|word| word.parse().ok())
+/// Which date a greeting was made from, given the day that the service's clock shows; none where the answer greets nobody.
+pub fn version(greeting: &str, today: NaiveDate) -> Option<u16> {
+    let is_today = greeting.contains("Happy birthday!");
+    let days = if is_today { 0 } else { greeting.split_whitespace().find_map(|word| word.parse().ok())? };
+    let birthday = today + Days::new(days);
+    // The same day of the year that versions count from, or of the next one.
+    let in_year = |year| NaiveDate::from_ymd_opt(year, birthday.month(), birthday.day());
+    let same = in_year(TODAY.year()).filter(|day| *day >= TODAY).or_else(|| in_year(TODAY.year() + 1))?;
+    u16::try_from((same - TODAY).num_days()).ok()
 }
 
 /// The n-th user of a client, letters only, as the contract wants it; no two of 676 clients share one.
@@ -121,9 +122,7 @@ impl Findings {
     pub fn of(history: &[Call], stored: &BTreeMap<String, u16>) -> Self {
         let mut findings = Self::default();
         findings.judge_saves(history, stored);
-        let stale = stale_greetings(history);
-        findings.backwards = stale.len();
-        findings.unknown = stale.iter().filter(|found| found.is_none()).count();
+        findings.backwards = stale_greetings(history);
         findings.longest_without_save = longest_gap(history, Call::saved);
         findings.longest_without_greeting = longest_gap(history, Call::greeted);
         findings.slowest = history.iter().map(|call| call.ended - call.started).max().unwrap_or_default();
@@ -156,12 +155,12 @@ impl Findings {
     }
 }
 
-/// What those greetings found that show less than their client knew when it asked.
-fn stale_greetings(history: &[Call]) -> Vec<Option<u16>> {
+/// How many greetings show less than their client knew when it asked.
+fn stale_greetings(history: &[Call]) -> usize {
     let mut calls: Vec<_> = history.iter().filter(|call| call.error.is_none()).collect();
     calls.sort_by_key(|call| call.ended);
     let mut known: BTreeMap<(usize, &str), u16> = BTreeMap::new();
-    let mut stale = Vec::new();
+    let mut stale = 0;
     for call in calls {
         let (user, seen) = match &call.operation {
             Operation::Save { user, version } => (user, Some(*version)),
@@ -170,7 +169,7 @@ fn stale_greetings(history: &[Call]) -> Vec<Option<u16>> {
         };
         let known = known.entry((call.client, user)).or_default();
         if seen.unwrap_or(0) < *known && matches!(call.operation, Operation::Greet { .. }) {
-            stale.push(seen);
+            stale += 1;
         }
         *known = seen.unwrap_or(0).max(*known);
     }
@@ -237,9 +236,7 @@ mod tests {
         let after_greeting = [greet(0, "ann", Some(5)), greet(10, "ann", Some(4)), greet(20, "ann", Some(5))];
         assert_eq!(Findings::of(&after_greeting, &holds(&[])).backwards, 1);
         let gone = [save(0, "ann", 1), greet(10, "ann", None)];
-        let findings = Findings::of(&gone, &holds(&[("ann", 1)]));
-        assert_eq!((findings.backwards, findings.unknown), (1, 1));
-        assert_eq!(Findings::of(&after_save, &holds(&[("ann", 2)])).unknown, 0);
+        assert_eq!(Findings::of(&gone, &holds(&[("ann", 1)])).backwards, 1);
         let fine = [save(0, "ann", 1), failed(save(5, "ann", 2)), greet(10, "ann", Some(1)), greet(20, "ann", Some(2))];
         assert_eq!(Findings::of(&fine, &holds(&[("ann", 2)])).backwards, 0);
     }
@@ -264,9 +261,15 @@ mod tests {
     fn a_greeting_tells_its_date_for_every_version() {
         assert_eq!(date(1).to_string(), "1992-05-21");
         assert_eq!(date(VERSIONS).to_string(), "1992-05-19");
-        assert_eq!(version("Hello, ann! Your birthday is in 17 day(s)"), Some(17));
-        assert_eq!(version("Hello, ann! Happy birthday!"), Some(0));
-        assert_eq!(version(r#"{"title":"Not Found"}"#), None);
+        let in_17_days = "Hello, ann! Your birthday is in 17 day(s)";
+        assert_eq!(version(in_17_days, TODAY), Some(17));
+        assert_eq!(version("Hello, ann! Happy birthday!", TODAY), Some(0));
+        assert_eq!(version(r#"{"title":"Not Found"}"#, TODAY), None);
+        // On other days of the year, a leap year among them.
+        let day = |year, month, day| NaiveDate::from_ymd_opt(year, month, day).unwrap();
+        assert_eq!(version(in_17_days, day(2026, 12, 20)), version(in_17_days, day(2030, 12, 20)));
+        assert_eq!(version("Hello, ann! Your birthday is in 60 day(s)", day(2028, 1, 1)), Some(285));
+        assert_eq!(version("Hello, ann! Your birthday is in 59 day(s)", day(2027, 1, 1)), Some(285));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::connection::{Connection, Failed};
 use crate::history::{Call, LAST_USER, Operation, VERSIONS, date, numbered_user, user, version};
 use anyhow::{Result, ensure};
+use chrono::NaiveDate;
 use dob_support::eventually;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,6 +28,8 @@ pub struct Plan {
     /// How long a client keeps a connection; for ever where this is not set. Where it is, every other client keeps none: it makes one
     /// for each call.
     pub keeps_connection: Option<Duration>,
+    /// The day that the service's clock shows.
+    pub today: NaiveDate,
     /// What they ask for.
     pub workload: Workload,
 }
@@ -152,7 +155,7 @@ impl Client {
         let answer = tokio::time::timeout(self.plan.gives_up_after, sent).await;
         // A user whose save failed may be unknown; users of a database that was filled are not.
         let may_be_unknown = matches!(self.plan.workload, Workload::SaveAndGreet);
-        let error = judge(&mut operation, may_be_unknown, answer.unwrap_or(Err(Failed::NoAnswer)));
+        let error = judge(&mut operation, self.plan.today, may_be_unknown, answer.unwrap_or(Err(Failed::NoAnswer)));
         if error.is_some() {
             self.connection.close();
         }
@@ -196,7 +199,12 @@ fn save_and_greet(client: usize, n: usize) -> (String, u16) {
 }
 
 /// What is wrong with an answer, in words that are the same for the same fault; notes what a greeting found.
-fn judge(operation: &mut Operation, may_be_unknown: bool, answer: Result<(u16, String), Failed>) -> Option<String> {
+fn judge(
+    operation: &mut Operation,
+    today: NaiveDate,
+    may_be_unknown: bool,
+    answer: Result<(u16, String), Failed>,
+) -> Option<String> {
     let (status, body) = match answer {
         Ok(answer) => answer,
         Err(failed) => return Some(failed.to_string()),
@@ -204,7 +212,7 @@ fn judge(operation: &mut Operation, may_be_unknown: bool, answer: Result<(u16, S
     let is_due = match operation {
         Operation::Save { .. } => status == 204,
         Operation::Greet { version: found, .. } => {
-            *found = version(&body);
+            *found = version(&body, today);
             status == 200 || (status == 404 && may_be_unknown)
         }
         Operation::Get { .. } => status == 200,
@@ -240,6 +248,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::history::TODAY;
     use std::collections::BTreeSet;
 
     #[test]
@@ -259,7 +268,7 @@ mod tests {
     fn only_a_client_that_saves_may_meet_an_unknown_user() {
         let judge = |may_be_unknown, status| {
             let mut greeting = Operation::Greet { user: "ann".to_owned(), version: None };
-            judge(&mut greeting, may_be_unknown, Ok((status, String::new())))
+            judge(&mut greeting, TODAY, may_be_unknown, Ok((status, String::new())))
         };
         assert_eq!((judge(true, 404), judge(false, 200)), (None, None));
         assert_eq!(judge(false, 404), Some("404".to_owned()));

@@ -31,6 +31,11 @@ pub(crate) fn pods_of(n: u8) -> String {
     format!("10.80.{n}.0/24")
 }
 
+/// Whether an address is one of the n-th node's pods.
+pub(crate) fn is_pod_of(n: u8, address: Ipv4Addr) -> bool {
+    address.octets()[..3] == [10, 80, n]
+}
+
 /// Makes the nodes' network, on which this machine passes packets on.
 pub(crate) fn make_network() -> Result<()> {
     read(&cmd!("ip", "link", "add", BRIDGE, "address", "02:00:00:00:79:01", "type", "bridge"))?;

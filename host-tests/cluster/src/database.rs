@@ -1,6 +1,6 @@
 //! A PostgreSQL with TLS and an authority of its own, under both addresses that an overlay names.
 
-use crate::addresses::{DATABASES, PODS};
+use crate::addresses::{DATABASES, HERE, PODS};
 use crate::{Cluster, NAMESPACE};
 use anyhow::{Context, Result};
 use dob_namespaces::DIRECTORY;
@@ -49,7 +49,7 @@ impl Database {
             dob_postgresql::give_to_system_user(file)?;
         }
         let mut rules = File::options().append(true).open(server.data().join("pg_hba.conf"))?;
-        writeln!(rules, "hostssl all all {PODS} scram-sha-256\nhost all postgres {}/32 scram-sha-256", DATABASES[0])?;
+        writeln!(rules, "hostssl all all {PODS} scram-sha-256\nhost all postgres {HERE}/32 scram-sha-256")?;
         server.start().await?;
         Ok(Self { server, authority })
     }

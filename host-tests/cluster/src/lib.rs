@@ -7,6 +7,7 @@
 //! addresses            who is where on the cluster's network
 //! parts                the programs, built once from Go modules
 //! daemon               a program that runs until it is dropped, with its log
+//! shim                 the runtime of the pods
 //! control_plane        etcd, API server, controller manager, scheduler
 //! registry             images: the component's, and those of single programs
 //! node                 one machine: containerd, kubelet, kube-proxy
@@ -26,6 +27,7 @@ mod node;
 mod operator;
 mod parts;
 mod registry;
+mod shim;
 
 pub use addresses::{API_SERVER, DATABASES, WAY_IN};
 pub use checkout::Checkout;
@@ -33,15 +35,20 @@ pub use database::Database;
 pub use node::Node;
 pub use parts::Parts;
 pub use registry::Registry;
+pub use shim::shim;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use control_plane::ControlPlane;
 use daemon::Daemon;
 use dob_namespaces::DIRECTORY;
+use dob_support::eventually;
 use dob_way_in::{READINESS_GATES, Settings, TARGET_GROUP_BINDINGS, WayIn};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
 use operator::Operator;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The namespace of the API.
 pub const NAMESPACE: &str = "dob-api";
@@ -110,6 +117,36 @@ impl Cluster {
         self.control_plane.kubeconfig()
     }
 
+    /// Waits until there are so many pods of the API that are ready, and no others.
+    pub async fn until_pods(&self, wanted: usize, deadline: Duration) -> Result<()> {
+        let pods = kube::Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
+        let of_api = ListParams::default().labels("core.spinkube.dev/app-name=dob-api");
+        eventually(&format!("{wanted} pods are ready, and no others are left"), deadline, async || {
+            let pods = pods.list(&of_api).await?.items;
+            let ready = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod)).count();
+            ensure!(ready == wanted && pods.len() == wanted, "{ready} of {} are ready", pods.len());
+            Ok(())
+        })
+        .await
+    }
+
+    /// Copies the logs of all programs into a directory.
+    pub fn keep_logs(&self, directory: &Path) -> Result<()> {
+        std::fs::create_dir_all(directory)?;
+        let own = Path::new(DIRECTORY).join("cluster");
+        let folders = [own.clone(), own.join("operator")].into_iter().chain(NODES.map(|name| own.join(name)));
+        for folder in folders {
+            let prefix = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            for entry in std::fs::read_dir(folder)?.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.ends_with(".log") {
+                    std::fs::copy(entry.path(), directory.join(format!("{prefix}-{name}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Runs kubectl as the administrator, to its end.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.control_plane.kubectl(arguments)
@@ -119,4 +156,10 @@ impl Cluster {
     pub fn apply(&self, manifests: &str) -> Result<()> {
         self.control_plane.apply(manifests).context("the cluster takes no manifests")
     }
+}
+
+/// Whether a pod counts as ready, its readiness gate included.
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -28,7 +28,7 @@ const FOLDERS: [(&str, &str); 6] = [
     ("addresses", "/var/lib/cni"),
 ];
 /// Whatever else a node writes to these stays in its own view of the machine.
-const OVERLAID: [&str; 3] = ["etc", "run", "var"];
+const OVERLAID: [&str; 3] = ["etc", "var", "run"];
 
 /// A node, off or on.
 pub struct Node {
@@ -87,6 +87,11 @@ impl Node {
     /// Whether it is powered on.
     pub fn is_on(&self) -> bool {
         self.running().is_some()
+    }
+
+    /// Whether a pod of this address runs here.
+    pub fn has_pod(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V4(address) if addresses::is_pod_of(self.number, address))
     }
 
     /// Starts it unless it is on; returns when its container runtime answers.
@@ -245,7 +250,7 @@ hostname {name}
                 "mkdir -p {upper} {work}
 exec 3<{run}
 mount -t overlay overlay -o lowerdir=/{folder},upperdir={upper},workdir={work} /{folder}
-[ {folder} != run ] || mount --rbind /proc/self/fd/3 {run}
+[ {folder} != run ] || mount --no-canonicalize --rbind /proc/self/fd/3 {run}
 exec 3<&-
 ",
                 run = dob_namespaces::DIRECTORY,

@@ -15,6 +15,9 @@ const ALL: &str = "all";
 pub struct Drill {
     /// What it is called on the command line and in every document.
     pub name: String,
+    /// Where it is held.
+    #[serde(default)]
+    pub place: Place,
     /// Whether it runs on every change.
     #[serde(default)]
     pub each_change: bool,
@@ -27,12 +30,23 @@ pub struct Drill {
     pub(crate) promises: Promises,
 }
 
+/// What a drill is held on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// The database nodes of two regions, with the component before them.
+    #[default]
+    Lab,
+    /// SpinKube with one database behind it.
+    Cluster,
+}
+
 /// What a run is made of.
 #[derive(Debug, Clone)]
 pub struct Chosen {
     /// In the order of a full run.
     pub drills: Vec<Drill>,
-    /// Whether these are all that there are.
+    /// Whether these are all that there are at their place.
     pub is_everything: bool,
 }
 
@@ -49,6 +63,11 @@ impl Drill {
         catalogue.drill
     }
 
+    /// All drills that are held at a place.
+    pub fn of(place: Place) -> Vec<Drill> {
+        Drill::all().into_iter().filter(|drill| drill.place == place).collect()
+    }
+
     /// A drill that takes longer has failed.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline_s)
@@ -56,9 +75,9 @@ impl Drill {
 }
 
 impl Chosen {
-    /// The drills that are named, `all` of them, or without a name those of every change.
-    pub fn by(names: &[String]) -> Result<Self> {
-        let all = Drill::all();
+    /// The drills of a place that are named, `all` of them, or without a name those of every change.
+    pub fn by(place: Place, names: &[String]) -> Result<Self> {
+        let all = Drill::of(place);
         let known = || all.iter().map(|drill| drill.name.as_str()).collect::<Vec<_>>().join(", ");
         let is_known = |name: &String| name == ALL || all.iter().any(|drill| drill.name == *name);
         let unknown = names.iter().find(|name| !is_known(name));
@@ -78,15 +97,15 @@ mod tests {
 
     fn chosen(names: &[&str]) -> Result<Vec<String>> {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        Ok(Chosen::by(&names)?.drills.into_iter().map(|drill| drill.name).collect())
+        Ok(Chosen::by(Place::Lab, &names)?.drills.into_iter().map(|drill| drill.name).collect())
     }
 
     #[test]
     fn drills_are_chosen_by_name_and_run_in_their_order() {
         assert_eq!(chosen(&["switchover", "leader-crash"]).unwrap(), ["leader-crash", "switchover"]);
-        assert_eq!(chosen(&["all"]).unwrap().len(), Drill::all().len());
+        assert_eq!(chosen(&["all"]).unwrap().len(), Drill::of(Place::Lab).len());
         let each_change = chosen(&[]).unwrap();
-        assert!(each_change.len() > 3 && each_change.len() < Drill::all().len(), "{each_change:?}");
+        assert!(each_change.len() > 3 && each_change.len() < Drill::of(Place::Lab).len(), "{each_change:?}");
     }
 
     #[test]

@@ -1,15 +1,16 @@
-//! What every drill has: the lab, and the component serving in a region.
+//! What a drill of the database has: the lab, and the component serving in a region.
 
-use crate::timeline;
-use crate::traffic::Traffic;
+use crate::held::{Held, Outcome};
+use crate::traffic::{Traffic, Watched};
 use anyhow::{Context, Result, ensure};
 use dob_clients::history::{Findings, TODAY, stored, stored_query};
 use dob_clients::load::Route;
 use dob_lab::{Base, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
 use dob_spin::{App, Clock, Manifest, Options, Server};
 use dob_support::eventually;
+use futures_util::future::{BoxFuture, join_all};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -27,15 +28,7 @@ pub(crate) struct Environment {
     /// Where clients go: what DNS and the load balancer decide on AWS.
     route: Route,
     service: Mutex<Service>,
-    current: std::sync::Mutex<Current>,
-}
-
-/// The drill that is held.
-#[derive(Default)]
-struct Current {
-    name: String,
-    /// How often clients were started in this run.
-    loads: usize,
+    pub held: Held,
 }
 
 /// The component's servers by region, and with what they serve.
@@ -44,31 +37,6 @@ struct Service {
     password: String,
     admin_password: String,
     servers: BTreeMap<&'static str, Server>,
-}
-
-/// What a drill has shown.
-pub(crate) struct Outcome {
-    /// What the clients saw, if there were any.
-    pub figures: Option<Findings>,
-    /// What a reader should know besides, such as who led afterwards.
-    pub note: String,
-}
-
-impl Outcome {
-    /// Of a drill without clients.
-    pub fn noted(note: impl Into<String>) -> Self {
-        Self { figures: None, note: note.into() }
-    }
-
-    /// The same with another note.
-    pub fn with_note(self, note: impl Into<String>) -> Self {
-        Self { note: note.into(), ..self }
-    }
-
-    /// What the clients saw.
-    pub fn figures(&self) -> Result<&Findings> {
-        self.figures.as_ref().context("this drill has no clients")
-    }
 }
 
 impl Environment {
@@ -84,7 +52,7 @@ impl Environment {
             admin_password: lab.admin_password().to_owned(),
             servers: BTreeMap::new(),
         };
-        Ok(Self { lab: Arc::new(lab), prometheus, route, service: Mutex::new(service), current: Default::default() })
+        Ok(Self { lab: Arc::new(lab), prometheus, route, service: Mutex::new(service), held: Held::default() })
     }
 
     /// The primary region.
@@ -152,19 +120,10 @@ impl Environment {
         self.service.lock().await.admin_password = password;
     }
 
-    /// Names the drill that is held from now on.
-    pub fn begin(&self, drill: &str) {
-        self.current().name = drill.to_owned();
-    }
-
     /// Starts clients, and lets them run for a while.
     pub async fn traffic(&self) -> Traffic {
-        let number = {
-            let mut current = self.current();
-            current.loads += 1;
-            current.loads
-        };
-        let traffic = Traffic::start(number, &self.route, &self.lab);
+        let plan = Traffic::plan(self.held.next_load(), TODAY);
+        let traffic = Traffic::start(&plan, &self.route, watched(self.lab.clone()));
         traffic.run_for(BEFORE).await;
         traffic
     }
@@ -180,7 +139,7 @@ impl Environment {
     /// The same by the leader of this region, whether the other follows or not.
     pub async fn judge_in(&self, region: Region<'_>, traffic: Traffic) -> Result<Outcome> {
         let record = traffic.stop().await;
-        timeline::write(&self.current().name, &record)?;
+        self.held.draw(&record)?;
         let leader = region.until_leading().await?.leader;
         let rows = leader.sql("dob_api", &stored_query()).await?;
         Ok(Outcome { figures: Some(Findings::of(&record.calls, &stored(rows.lines())?)), note: String::new() })
@@ -198,13 +157,9 @@ impl Environment {
         leader.run(&["dob-replication", "asynchronous"]).await.map(drop)
     }
 
-    fn current(&self) -> std::sync::MutexGuard<'_, Current> {
-        self.current.lock().expect("no drill panics while it holds this")
-    }
-
     /// Keeps every node's journal, to find out why a drill failed; gives their directory.
-    pub async fn keep_journals(&self, drill: &str) -> Result<std::path::PathBuf> {
-        let directory = std::env::temp_dir().join("dob-drill-journals").join(drill);
+    pub async fn keep_logs(&self, drill: &str) -> Result<PathBuf> {
+        let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
         std::fs::create_dir_all(&directory)?;
         for node in self.lab.nodes.values().filter(|node| node.is_on()) {
             keep_journal(node, &directory).await?;
@@ -214,6 +169,22 @@ impl Environment {
         }
         Ok(directory)
     }
+}
+
+/// Who leads in both regions.
+fn watched(lab: Arc<Lab>) -> Watched {
+    let look = move || {
+        let lab = lab.clone();
+        Box::pin(async move { leaders(&lab).await }) as BoxFuture<'static, Vec<String>>
+    };
+    Watched { lanes: "leads", look: Box::new(look) }
+}
+
+async fn leaders(lab: &Lab) -> Vec<String> {
+    let nodes: Vec<_> = [WEST, CENTRAL].iter().flat_map(|region| lab.region(region).data_nodes()).collect();
+    let roles = join_all(nodes.iter().map(|node| node.patroni_role())).await;
+    let leads = |role: &Option<String>| role.as_deref() == Some("primary");
+    nodes.iter().zip(&roles).filter(|(_, role)| leads(role)).map(|(node, _)| node.name.clone()).collect()
 }
 
 async fn keep_journal(node: &Node, directory: &Path) -> Result<()> {

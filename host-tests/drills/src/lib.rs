@@ -1,4 +1,4 @@
-//! The drills: failover, restore and recovery, done for real on the lab's nodes under load, and judged by what they promise.
+//! The drills: failover, restore, recovery and rollouts, done for real under load, and judged by what they promise.
 //!
 //! `drills.toml` has every drill with its promises and its deadline; `stories` tells what happens. Each module knows only those
 //! above it:
@@ -7,7 +7,9 @@
 //! catalogue, promises      drills.toml
 //! traffic                  the clients, and the record of what they and the nodes did
 //! legend, timeline         the record as a picture
+//! held                     the drill that is held, and what it has shown
 //! environment              the lab with a service on it
+//! cluster                  SpinKube with a service on it
 //! alerts                   what must be raised
 //! stories                  what happens in each drill
 //! dashboard, table         what else remains of a run
@@ -16,8 +18,10 @@
 
 mod alerts;
 mod catalogue;
+mod cluster;
 mod dashboard;
 mod environment;
+mod held;
 mod legend;
 mod promises;
 mod run;
@@ -26,5 +30,6 @@ mod table;
 mod timeline;
 mod traffic;
 
-pub use catalogue::Chosen;
-pub use run::run;
+pub use catalogue::{Chosen, Place};
+pub use cluster::Pace;
+pub use run::{run_on_cluster, run_on_lab};

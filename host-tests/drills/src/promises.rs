@@ -15,6 +15,9 @@ pub(crate) struct Promises {
     stale_greetings: Option<usize>,
     lost: Option<usize>,
     errors: Option<Vec<String>>,
+    /// A control, which shows what the others hold against.
+    #[serde(default)]
+    must_fail: bool,
 }
 
 impl Promises {
@@ -31,6 +34,10 @@ impl Promises {
         at_most("acknowledged dates lost", figures.lost.len(), self.lost)?;
         at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
         at_most("greetings older than what their client knew", figures.backwards, self.stale_greetings)?;
+        ensure!(
+            !self.must_fail || !figures.errors.is_empty(),
+            "no request failed, and without what is left out some must"
+        );
         if let Some(kinds) = &self.errors {
             let other = figures.errors.keys().find(|kind| !kinds.contains(kind));
             ensure!(other.is_none(), "errors other than {kinds:?}: {figures:?}");
@@ -75,6 +82,8 @@ mod tests {
         assert!(broken(kept, Findings { backwards: 1, ..Findings::default() }));
         assert!(broken(kept, Findings { lost, ..Findings::default() }));
         assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
+        assert!(broken("must_fail = true", Findings::default()));
+        assert!(!broken("must_fail = true", Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("errors = []", Findings { errors: errors("503"), ..Findings::default() }));
         assert!(
             !broken("", Findings { backwards: 1, failed_greetings: 1, ..Findings::default() }),

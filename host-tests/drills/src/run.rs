@@ -1,78 +1,170 @@
-//! A run: one drill after the other on one lab, and what remains of it.
+//! A run: one drill after the other at one place, and what remains of it.
 
 use crate::catalogue::{Chosen, Drill};
+use crate::cluster::{OnCluster, Pace};
 use crate::environment::Environment;
+use crate::held::Outcome;
 use crate::table::Row;
 use crate::{alerts, dashboard, stories, table};
 use anyhow::{Context, Result, bail};
 use dob_lab::{Base, Plan};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long both regions may take to boot; before the deadline of the first drill begins.
+/// How long a place may take to boot; before the deadline of the first drill begins.
 const BOOTS_WITHIN: Duration = Duration::from_secs(400);
 
-/// Runs drills inside the lab's namespaces, prints their table and keeps it with the timelines in `docs/drills`. An error names the
-/// drills that failed.
-pub async fn run(chosen: &Chosen) -> Result<()> {
+/// Where drills are held.
+trait Stage {
+    /// Makes ready what a drill starts from.
+    async fn boot(&self) -> Result<()>;
+    /// Tells the story of a drill.
+    async fn tell(&self, drill: &Drill) -> Result<Outcome>;
+    /// Waits until the drill has raised the alerts that it must raise.
+    async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()>;
+    /// Takes back what a drill that failed may have left. An error says that the place is of no use any more.
+    async fn repair(&self) -> Result<()>;
+    /// Keeps what tells why a drill failed; gives its directory.
+    async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf>;
+}
+
+/// What a run has come to.
+struct Held {
+    rows: Vec<Row>,
+    failed: Vec<String>,
+    took: Duration,
+}
+
+/// Holds drills of the database inside a run's namespaces, prints their table and keeps it with the timelines in `docs/drills`. An
+/// error names the drills that failed.
+pub async fn run_on_lab(chosen: &Chosen) -> Result<()> {
     let plan = Plan::render()?;
     let base = Base::prepare(&plan)?;
-    let environment = Environment::make(plan, &base).await?;
-    let alerts = alerts::expected()?;
+    let lab = Lab { environment: Environment::make(plan, &base).await?, alerts: alerts::expected()? };
+    let held = hold_all(&lab, chosen).await?;
+    if chosen.is_everything && held.failed.is_empty() {
+        dashboard::write(&lab.environment.prometheus, held.took).await?;
+    }
+    held.report(chosen)
+}
+
+/// The same with those of the cluster.
+pub async fn run_on_cluster(chosen: &Chosen, pace: Pace) -> Result<()> {
+    hold_all(&OnCluster::make(pace).await?, chosen).await?.report(chosen)
+}
+
+async fn hold_all(stage: &impl Stage, chosen: &Chosen) -> Result<Held> {
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     let started = Instant::now();
     for drill in &chosen.drills {
         println!("{}", drill.name);
         let began = Instant::now();
-        match hold(&environment, drill, &alerts).await {
+        match hold(stage, drill).await {
             Ok(row) => {
                 println!("    held, {} s", began.elapsed().as_secs());
                 rows.push(row);
             }
             Err(error) => {
                 println!("    FAILED after {} s: {error:#}", began.elapsed().as_secs());
-                failed.push(drill.name.as_str());
-                keep_journals(&environment, drill).await;
-                if let Err(error) = environment.repair().await {
-                    println!("    the lab can't be repaired, no further drill is held: {error:#}");
+                failed.push(drill.name.clone());
+                keep_logs(stage, drill).await;
+                if let Err(error) = stage.repair().await {
+                    println!("    what it has left can't be repaired, no further drill is held: {error:#}");
                     break;
                 }
             }
         }
     }
-    println!("\n{}\n{} drills held in {} s", table::text(&rows), rows.len(), started.elapsed().as_secs());
-    table::keep(&rows)?;
-    if chosen.is_everything && failed.is_empty() {
-        dashboard::write(&environment.prometheus, started.elapsed()).await?;
-    }
-    if !failed.is_empty() {
-        bail!("of {} drills {} held, these failed: {}", chosen.drills.len(), rows.len(), failed.join(", "));
-    }
-    Ok(())
+    Ok(Held { rows, failed, took: started.elapsed() })
 }
 
 /// Holds a drill, and checks its promises and the alerts that it must have raised.
-async fn hold(environment: &Environment, drill: &Drill, alerts: &BTreeMap<String, BTreeSet<String>>) -> Result<Row> {
-    environment.begin(&drill.name);
+async fn hold(stage: &impl Stage, drill: &Drill) -> Result<Row> {
     if !drill.boots {
-        timeout(BOOTS_WITHIN, environment.boot()).await.context("the lab does not boot in time")??;
+        timeout(BOOTS_WITHIN, stage.boot()).await.with_context(|| format!("no boot within {BOOTS_WITHIN:?}"))??;
     }
-    let (story, began, deadline) = (stories::find(&drill.name)?, Instant::now(), drill.deadline());
-    let told = timeout(deadline, story(environment)).await;
+    let (began, deadline) = (Instant::now(), drill.deadline());
+    let told = timeout(deadline, stage.tell(drill)).await;
     let outcome = told.with_context(|| format!("it did not end within {deadline:?}"))??;
     if let Some(figures) = &outcome.figures {
         drill.promises.check(figures)?;
     }
-    let expected =
-        alerts.get(&drill.name).with_context(|| format!("no scenario says which alerts {} raises", drill.name))?;
-    alerts::until_fired(&environment.prometheus, began, expected).await?;
+    stage.until_alerted(drill, began).await?;
     Ok(Row { drill: drill.name.clone(), figures: outcome.figures, note: outcome.note })
 }
 
-async fn keep_journals(environment: &Environment, drill: &Drill) {
-    match environment.keep_journals(&drill.name).await {
-        Ok(directory) => println!("    the nodes' journals are in {}", directory.display()),
-        Err(error) => println!("    the nodes' journals can't be kept: {error:#}"),
+async fn keep_logs(stage: &impl Stage, drill: &Drill) {
+    match stage.keep_logs(drill).await {
+        Ok(directory) => println!("    what was logged is in {}", directory.display()),
+        Err(error) => println!("    what was logged can't be kept: {error:#}"),
+    }
+}
+
+impl Held {
+    fn report(&self, chosen: &Chosen) -> Result<()> {
+        let (rows, failed) = (&self.rows, &self.failed);
+        println!("\n{}\n{} drills held in {} s", table::text(rows), rows.len(), self.took.as_secs());
+        table::keep(rows)?;
+        if !failed.is_empty() {
+            bail!("of {} drills {} held, these failed: {}", chosen.drills.len(), rows.len(), failed.join(", "));
+        }
+        Ok(())
+    }
+}
+
+/// The lab, and which alerts each drill must raise.
+struct Lab {
+    environment: Environment,
+    alerts: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Stage for Lab {
+    async fn boot(&self) -> Result<()> {
+        self.environment.boot().await
+    }
+
+    async fn tell(&self, drill: &Drill) -> Result<Outcome> {
+        self.environment.held.begin(&drill.name);
+        stories::on_lab(&drill.name)?(&self.environment).await
+    }
+
+    async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()> {
+        let name = &drill.name;
+        let expected = self.alerts.get(name).with_context(|| format!("no scenario says which alerts {name} raises"))?;
+        alerts::until_fired(&self.environment.prometheus, since, expected).await
+    }
+
+    async fn repair(&self) -> Result<()> {
+        self.environment.repair().await
+    }
+
+    async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf> {
+        self.environment.keep_logs(&drill.name).await
+    }
+}
+
+impl Stage for OnCluster {
+    async fn boot(&self) -> Result<()> {
+        self.ready().await
+    }
+
+    async fn tell(&self, drill: &Drill) -> Result<Outcome> {
+        self.held.begin(&drill.name);
+        stories::on_cluster(&drill.name)?(self).await
+    }
+
+    /// Nothing watches the cluster.
+    async fn until_alerted(&self, _: &Drill, _: Instant) -> Result<()> {
+        Ok(())
+    }
+
+    async fn repair(&self) -> Result<()> {
+        OnCluster::repair(self).await
+    }
+
+    async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf> {
+        OnCluster::keep_logs(self, &drill.name)
     }
 }

@@ -1,4 +1,4 @@
-//! The timeline of a drill: what was saved, greeted and refused in each half second, who led, and what was done when.
+//! The timeline of a drill: what was saved, greeted and refused in each half second, who led or served, and what was done when.
 
 use crate::legend;
 use crate::traffic::Record;
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Of the whole picture without the lanes of who leads, in pixels.
+/// Of the whole picture without the lanes below, in pixels.
 const SIZE: (u32, u32) = (1120, 330);
 const LEGEND: u32 = 110;
 /// Room for the words at the marks, and for the heading.
@@ -24,7 +24,7 @@ const BUCKET: f64 = 0.5;
 const ERRORS: RGBColor = RGBColor(220, 20, 60);
 const SAVES: RGBColor = RGBColor(65, 105, 225);
 const GREETINGS: RGBColor = RGBColor(46, 139, 87);
-const LEADS: RGBColor = RGBColor(255, 140, 0);
+const LANES: RGBColor = RGBColor(255, 140, 0);
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
@@ -41,25 +41,25 @@ pub(crate) fn write(drill: &str, record: &Record) -> Result<()> {
     }
     std::fs::create_dir_all(directory())?;
     let file = directory().join(format!("{drill}.svg"));
-    let leaders: BTreeSet<&String> = record.leaders.iter().flat_map(|(_, names)| names).collect();
-    let height = SIZE.1 + LANE * leaders.len() as u32;
+    let names: BTreeSet<&String> = record.looks.iter().flat_map(|(_, names)| names).collect();
+    let height = SIZE.1 + LANE * names.len() as u32;
     let root = SVGBackend::new(&file, (SIZE.0, height)).into_drawing_area();
-    draw(&root, drill, record, &leaders).map_err(|error| anyhow!("the timeline of {drill}: {error}"))?;
+    draw(&root, drill, record, &names).map_err(|error| anyhow!("the timeline of {drill}: {error}"))?;
     root.present().map_err(|error| anyhow!("the timeline of {drill}: {error}"))
 }
 
-fn draw<'a>(root: &Area<'a>, drill: &str, record: &Record, leaders: &BTreeSet<&String>) -> Drawn<'a> {
+fn draw<'a>(root: &Area<'a>, drill: &str, record: &Record, names: &BTreeSet<&String>) -> Drawn<'a> {
     root.fill(&WHITE)?;
     root.draw(&Text::new(drill.to_owned(), (LEFT as i32, 8), ("sans-serif", 18)))?;
-    let (pictures, names) = root.split_horizontally(SIZE.0 - LEGEND);
+    let (pictures, legend) = root.split_horizontally(SIZE.0 - LEGEND);
     let (curves, lanes) = pictures.split_vertically(SIZE.1);
     let end = record.calls.iter().map(|call| call.ended).max().unwrap_or_default().as_secs_f64().max(1.0);
     draw_curves(&curves, record, end)?;
     draw_marks(&curves, record, end)?;
-    draw_leaders(&lanes, record, leaders, end)?;
-    let entries = [("saves/s", SAVES), ("greetings/s", GREETINGS), ("errors/s", ERRORS), ("leads", LEADS)];
+    draw_lanes(&lanes, record, names, end)?;
+    let entries = [("saves/s", SAVES), ("greetings/s", GREETINGS), ("errors/s", ERRORS), (record.lanes, LANES)];
     let entries = entries.map(|(name, colour)| (name.to_owned(), colour.to_rgba()));
-    legend::draw(&names.split_vertically(HEAD).1, &entries)
+    legend::draw(&legend.split_vertically(HEAD).1, &entries)
 }
 
 fn draw_curves<'a>(area: &Area<'a>, record: &Record, end: f64) -> Drawn<'a> {
@@ -102,14 +102,14 @@ fn draw_marks<'a>(area: &Area<'a>, record: &Record, end: f64) -> Drawn<'a> {
     Ok(())
 }
 
-fn draw_leaders<'a>(area: &Area<'a>, record: &Record, leaders: &BTreeSet<&String>, end: f64) -> Drawn<'a> {
+fn draw_lanes<'a>(area: &Area<'a>, record: &Record, names: &BTreeSet<&String>, end: f64) -> Drawn<'a> {
     let room = f64::from(area.dim_in_pixel().0 - LEFT);
     let x = |seconds: f64| LEFT as i32 + (seconds / end * room) as i32;
-    for (n, name) in leaders.iter().enumerate() {
+    for (n, name) in names.iter().enumerate() {
         let y = LANE as i32 * n as i32;
         area.draw(&Text::new(name.to_string(), (2, y + 2), ("sans-serif", 10)))?;
         for (from, to) in spans(record, name, end) {
-            area.draw(&Rectangle::new([(x(from), y), (x(to), y + 12)], LEADS.filled()))?;
+            area.draw(&Rectangle::new([(x(from), y), (x(to), y + 12)], LANES.filled()))?;
         }
     }
     Ok(())
@@ -124,12 +124,12 @@ fn rates(record: &Record, end: f64, which: impl Fn(&Call) -> bool) -> Vec<f64> {
     rates
 }
 
-/// From when to when a node led.
+/// From when to when the looks found a name.
 fn spans(record: &Record, name: &String, end: f64) -> Vec<(f64, f64)> {
-    let next = record.leaders.iter().skip(1).map(|(at, _)| at.as_secs_f64()).chain([end]);
-    let looks = record.leaders.iter().zip(next).filter(|((at, _), _)| at.as_secs_f64() < end);
-    let leads = looks.filter(|((_, names), _)| names.contains(name));
-    leads.map(|((at, _), next)| (at.as_secs_f64(), next.min(end))).collect()
+    let next = record.looks.iter().skip(1).map(|(at, _)| at.as_secs_f64()).chain([end]);
+    let looks = record.looks.iter().zip(next).filter(|((at, _), _)| at.as_secs_f64() < end);
+    let found = looks.filter(|((_, names), _)| names.contains(name));
+    found.map(|((at, _), next)| (at.as_secs_f64(), next.min(end))).collect()
 }
 
 /// Seconds with one decimal, for tables.

@@ -1,17 +1,17 @@
 //! The clients of a drill, and the record of what they, the nodes and the drill itself did.
 
 use anyhow::Result;
+use chrono::NaiveDate;
 use dob_clients::history::Call;
 use dob_clients::load::{Load, Plan, Route, Workload};
-use dob_lab::{CENTRAL, Lab, WEST};
-use futures_util::future::join_all;
+use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 const CLIENTS: usize = 12;
-/// Between two looks at who leads.
+/// Between two looks at who leads, or serves.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long saving may stay away before a drill gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -21,40 +21,56 @@ pub(crate) struct Traffic {
     load: Load,
     marks: Mutex<Vec<(Duration, String)>>,
     watching: JoinSet<()>,
-    leaders: Arc<Mutex<Looks>>,
+    looks: Arc<Mutex<Looks>>,
+    lanes: &'static str,
 }
 
-/// Who led, at each look.
+/// Who led, or served, at each look.
 pub(crate) type Looks = Vec<(Duration, Vec<String>)>;
+
+/// What is looked at beside the clients.
+pub(crate) struct Watched {
+    /// What those do that a look finds, such as "leads".
+    pub lanes: &'static str,
+    /// Finds them.
+    pub look: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
+}
 
 /// All that a drill's timeline is drawn from; times are from the start of the clients.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub calls: Vec<Call>,
-    pub leaders: Looks,
+    pub looks: Looks,
+    /// What those do that the looks found.
+    pub lanes: &'static str,
     /// What was done when.
     pub marks: Vec<(Duration, String)>,
 }
 
 impl Traffic {
-    /// Starts the clients of the n-th drill of a run.
-    pub fn start(drill: usize, route: &Route, lab: &Arc<Lab>) -> Self {
-        let plan = Plan {
+    /// What the clients of the n-th load of a run do.
+    pub fn plan(load: usize, today: NaiveDate) -> Plan {
+        Plan {
             clients: CLIENTS,
-            first: drill * CLIENTS,
+            first: load * CLIENTS,
             pace: Duration::from_millis(100),
             // The service asks for 2 s; together the clients still notice within 50 ms that it is back.
             pace_after_failure: Duration::from_millis(500),
             // Far above all limits of the service.
             gives_up_after: Duration::from_secs(70),
             keeps_connection: None,
+            today,
             workload: Workload::SaveAndGreet,
-        };
-        let load = Load::start(&plan, route);
-        let leaders = Arc::default();
+        }
+    }
+
+    /// Starts clients.
+    pub fn start(plan: &Plan, route: &Route, watched: Watched) -> Self {
+        let load = Load::start(plan, route);
+        let looks = Arc::default();
         let mut watching = JoinSet::new();
-        watching.spawn(watch_leaders(load.started, lab.clone(), Arc::clone(&leaders)));
-        Self { load, marks: Mutex::default(), watching, leaders }
+        watching.spawn(watch(load.started, watched.look, Arc::clone(&looks)));
+        Self { load, marks: Mutex::default(), watching, looks, lanes: watched.lanes }
     }
 
     /// When the clients started.
@@ -85,18 +101,20 @@ impl Traffic {
     pub async fn stop(mut self) -> Record {
         let calls = self.load.stop().await;
         self.watching.abort_all();
-        let leaders = std::mem::take(&mut *self.leaders.lock().expect("no drill panics here"));
-        Record { calls, leaders, marks: self.marks.into_inner().expect("no drill panics here") }
+        let looks = std::mem::take(&mut *self.looks.lock().expect("no drill panics here"));
+        let marks = self.marks.into_inner().expect("no drill panics here");
+        Record { calls, looks, lanes: self.lanes, marks }
     }
 }
 
-async fn watch_leaders(started: Instant, lab: Arc<Lab>, leaders: Arc<Mutex<Looks>>) {
+async fn watch(
+    started: Instant,
+    look: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
+    looks: Arc<Mutex<Looks>>,
+) {
     loop {
-        let nodes: Vec<_> = [WEST, CENTRAL].iter().flat_map(|region| lab.region(region).data_nodes()).collect();
-        let roles = join_all(nodes.iter().map(|node| node.patroni_role())).await;
-        let leads = |role: &Option<String>| role.as_deref() == Some("primary");
-        let names = nodes.iter().zip(&roles).filter(|(_, role)| leads(role)).map(|(node, _)| node.name.clone());
-        leaders.lock().expect("no drill panics here").push((started.elapsed(), names.collect()));
+        let names = look().await;
+        looks.lock().expect("no drill panics here").push((started.elapsed(), names));
         sleep(LOOK).await;
     }
 }

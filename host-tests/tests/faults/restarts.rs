@@ -20,6 +20,7 @@ fn every_acknowledged_date_is_there_after_three_restarts_under_load() {
         service.clock.set_day(TODAY.to_epoch_days().into());
         let (route, _) = watch::channel(service.server.address);
         let plan = Plan {
+            today: TODAY,
             clients: CLIENTS,
             first: 0,
             pace: Duration::from_millis(5),

@@ -2,7 +2,8 @@
 
 use super::steps::judge_later;
 use crate::alerts;
-use crate::environment::{Environment, Outcome};
+use crate::environment::Environment;
+use crate::held::Outcome;
 use anyhow::{Result, ensure};
 use dob_lab::{Boot, CENTRAL, Checksum, Node};
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
 //! What the service must not notice, or must answer for in time.
 
 use super::steps::{AFTER, judge_later, refuses};
-use crate::environment::{Environment, Outcome};
+use crate::environment::Environment;
+use crate::held::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};

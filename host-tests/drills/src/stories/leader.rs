@@ -1,7 +1,8 @@
 //! The leader crashes, goes, hangs, is cut off, or hands over.
 
 use super::steps::AFTER;
-use crate::environment::{Environment, Outcome};
+use crate::environment::Environment;
+use crate::held::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, bail, ensure};
 use dob_lab::{Node, Roles};

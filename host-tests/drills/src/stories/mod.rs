@@ -5,21 +5,24 @@ mod faults;
 mod leader;
 mod regions;
 mod repairs;
+mod rollouts;
 mod steps;
 
-use crate::environment::{Environment, Outcome};
+use crate::cluster::OnCluster;
+use crate::environment::Environment;
+use crate::held::Outcome;
 use anyhow::{Context, Result};
 use std::pin::Pin;
 
-/// What happens in a drill; its promises are checked afterwards.
-pub(crate) type Story = for<'a> fn(&'a Environment) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
+/// What happens in a drill at its place; its promises are checked afterwards.
+pub(crate) type Story<Place> = for<'a> fn(&'a Place) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
 
 macro_rules! stories {
-    ($($name:literal => $story:path,)*) => { [$(($name, (|it| Box::pin($story(it))) as Story)),*] };
+    ($($name:literal => $story:path,)*) => { [$(($name, (|it| Box::pin($story(it))) as Story<_>)),*] };
 }
 
-/// The story of each drill of `drills.toml`.
-const STORIES: [(&str, Story); 31] = stories! {
+/// The story of each drill of the database.
+const ON_LAB: [(&str, Story<Environment>); 31] = stories! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-shutdown" => leader::shutdown,
@@ -53,20 +56,38 @@ const STORIES: [(&str, Story); 31] = stories! {
     "both-regions-lead" => regions::both_lead,
 };
 
-/// The story of a drill.
-pub(crate) fn find(drill: &str) -> Result<Story> {
-    let found = STORIES.iter().find(|(name, _)| *name == drill);
+/// The story of each drill of the cluster.
+const ON_CLUSTER: [(&str, Story<OnCluster>); 4] = stories! {
+    "three-rollouts" => rollouts::three,
+    "rollout-without-pre-stop" => rollouts::without_pre_stop,
+    "digest-missing" => rollouts::digest_missing,
+    "node-power-off" => rollouts::node_power_off,
+};
+
+/// The story of a drill of the database.
+pub(crate) fn on_lab(drill: &str) -> Result<Story<Environment>> {
+    find(&ON_LAB, drill)
+}
+
+/// The story of a drill of the cluster.
+pub(crate) fn on_cluster(drill: &str) -> Result<Story<OnCluster>> {
+    find(&ON_CLUSTER, drill)
+}
+
+fn find<Place>(stories: &[(&str, Story<Place>)], drill: &str) -> Result<Story<Place>> {
+    let found = stories.iter().find(|(name, _)| *name == drill);
     found.map(|(_, story)| *story).with_context(|| format!("drills.toml names {drill}, of which no story is told"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Drill;
+    use crate::catalogue::{Drill, Place};
 
     #[test]
     fn every_drill_has_a_story_and_every_story_is_a_drill() {
-        let drills: Vec<String> = Drill::all().into_iter().map(|drill| drill.name).collect();
-        assert_eq!(drills, STORIES.map(|(name, _)| name));
+        let drills = |place| Drill::of(place).into_iter().map(|drill| drill.name).collect::<Vec<_>>();
+        assert_eq!(drills(Place::Lab), ON_LAB.map(|(name, _)| name));
+        assert_eq!(drills(Place::Cluster), ON_CLUSTER.map(|(name, _)| name));
     }
 }

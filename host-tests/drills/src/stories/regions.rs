@@ -2,7 +2,8 @@
 
 use super::steps::AFTER;
 use crate::alerts;
-use crate::environment::{Environment, Outcome};
+use crate::environment::Environment;
+use crate::held::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{CENTRAL, Node, WEST};

@@ -1,7 +1,8 @@
 //! What does not come back by itself: a person repairs it with the runbooks' commands.
 
 use super::steps::{judge_later, refuses};
-use crate::environment::{Environment, Outcome};
+use crate::environment::Environment;
+use crate::held::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, Roles};
 use std::time::{Duration, Instant};

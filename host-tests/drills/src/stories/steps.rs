@@ -1,6 +1,7 @@
 //! What several stories do.
 
-use crate::environment::{Environment, Outcome};
+use crate::environment::Environment;
+use crate::held::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Result, ensure};
 use dob_lab::Node;

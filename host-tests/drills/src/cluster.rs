@@ -1,0 +1,210 @@
+//! What a drill of the cluster has: SpinKube with the component rolled out, and clients who come through the load balancer.
+
+use crate::held::{Held, Outcome};
+use crate::traffic::{Traffic, Watched};
+use anyhow::{Context, Result, ensure};
+use chrono::{Days, NaiveDate};
+use dob_clients::history::{Findings, stored, stored_query};
+use dob_clients::load::{Plan as Load, Route};
+use dob_cluster::{Checkout, Cluster, Database, Node, Parts, Plan, WAY_IN, shim};
+use dob_support::eventually;
+use dob_way_in::{Settings, State};
+use futures_util::future::BoxFuture;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Mutex, watch};
+
+/// How long the clients run before anything happens to them, and once all is well.
+const AROUND: Duration = Duration::from_secs(5);
+/// A client of a rollout gives up sooner than one of a failover: no call has a reason to take long.
+const GIVES_UP_AFTER: Duration = Duration::from_secs(10);
+/// How long pods may take to be as many as they should be, besides what the figures of the rollout give them.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How many pods serve when all is well.
+const PODS: usize = 3;
+
+const DRAIN: &str = "k8s/base/drain.yaml";
+const PRE_STOP: &str = "pre_stop_seconds";
+
+/// How many times faster than on AWS pods and targets come and go.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace(pub u32);
+
+impl Pace {
+    /// The full size: every figure as it is on AWS.
+    pub const FULL: Self = Self(1);
+    /// What a run on every change can bear.
+    pub const EACH_CHANGE: Self = Self(10);
+}
+
+/// The cluster with a service on it.
+pub(crate) struct OnCluster {
+    pub held: Held,
+    cluster: Arc<Cluster>,
+    database: Database,
+    checkout: Mutex<Checkout>,
+    /// The load balancer's figures.
+    target_group: Settings,
+    /// Where clients go.
+    route: Route,
+    /// The version that was rolled out last.
+    version: Mutex<usize>,
+}
+
+impl OnCluster {
+    /// Starts a cluster, and leaves it empty.
+    pub async fn make(pace: Pace) -> Result<Self> {
+        let parts = Parts::prepare(false)?;
+        dob_namespaces::prepare()?;
+        let target_group = Settings::of_project()?.scaled(pace.0.into());
+        let plan = Plan { target_group: target_group.clone(), has_addons: false, shim: shim()? };
+        let cluster = Arc::new(Cluster::start(&parts, &plan).await?);
+        let database = Database::start().await?;
+        database.put_secrets(&cluster)?;
+        let mut checkout = Checkout::make(&cluster, &parts)?;
+        checkout.hasten(pace.0)?;
+        let (route, _) = watch::channel(WAY_IN);
+        Ok(Self {
+            held: Held::default(),
+            cluster,
+            database,
+            checkout: Mutex::new(checkout),
+            target_group,
+            route,
+            version: Mutex::default(),
+        })
+    }
+
+    /// Rolls the first version out, unless that has been done, and waits until as many pods serve as should.
+    pub async fn ready(&self) -> Result<()> {
+        if *self.version.lock().await == 0 {
+            self.roll_out_next().await?;
+        }
+        self.until_whole().await
+    }
+
+    /// Rolls the next version out, and returns when the last old pod is gone.
+    pub async fn roll_out_next(&self) -> Result<()> {
+        let version = {
+            let mut version = self.version.lock().await;
+            *version += 1;
+            *version
+        };
+        let digest = self.cluster.registry.push_component(&format!("v{version}"))?;
+        let mut checkout = self.checkout.lock().await;
+        checkout.set_digest(&digest)?;
+        checkout.roll_out().await?;
+        self.until_whole().await
+    }
+
+    /// Rolls out a digest that must be put back; gives what `scripts/rollout` says.
+    pub async fn refused_rollout(&self, digest: &str) -> Result<String> {
+        let mut checkout = self.checkout.lock().await;
+        let before = checkout.set_digest(digest)?;
+        let said = checkout.refused_rollout().await?;
+        checkout.set_digest(&before)?;
+        self.until_whole().await?;
+        Ok(said)
+    }
+
+    /// Lets the next versions' pods serve for so many seconds after they were told to end.
+    pub async fn set_pre_stop(&self, seconds: u32) -> Result<()> {
+        self.checkout.lock().await.set(DRAIN, PRE_STOP, seconds).map(drop)
+    }
+
+    /// Ends `set_pre_stop`.
+    pub async fn restore_pre_stop(&self) -> Result<()> {
+        self.checkout.lock().await.restore(DRAIN)
+    }
+
+    /// Starts clients, and lets them run for a while.
+    pub async fn traffic(&self) -> Traffic {
+        let plan = Load {
+            gives_up_after: GIVES_UP_AFTER,
+            // As long as a balancer keeps the connections of a target that is leaving.
+            keeps_connection: Some(self.target_group.deregistration_delay),
+            ..Traffic::plan(self.held.next_load(), today())
+        };
+        let traffic = Traffic::start(&plan, &self.route, watched(self.cluster.clone()));
+        traffic.run_for(AROUND).await;
+        traffic
+    }
+
+    /// Lets the clients run on, ends them, draws the timeline, and judges their record by what the database holds.
+    pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
+        traffic.run_for(AROUND).await;
+        let record = traffic.stop().await;
+        self.held.draw(&record)?;
+        let rows = self.database.server.client("dob_api").await?.query(&stored_query(), &[]).await?;
+        let stored = stored(rows.iter().map(|row| row.get(0)))?;
+        Ok(Outcome { figures: Some(Findings::of(&record.calls, &stored)), note: String::new() })
+    }
+
+    /// A node that serves.
+    pub async fn a_node_that_serves(&self) -> Result<&Node> {
+        let serving = serving(&self.cluster);
+        let mut nodes = self.cluster.nodes.values();
+        nodes.find(|node| serving.iter().any(|pod| node.has_pod(*pod))).context("no node serves")
+    }
+
+    /// Waits until no pod of a node gets connections; gives how long that took.
+    pub async fn until_out_of_the_way_in(&self, node: &Node) -> Result<Duration> {
+        let started = Instant::now();
+        eventually(&format!("no pod of {} gets connections", node.name), PATIENCE, async || {
+            let serving = serving(&self.cluster);
+            ensure!(!serving.iter().any(|pod| node.has_pod(*pod)), "{serving:?} do");
+            Ok(())
+        })
+        .await?;
+        Ok(started.elapsed())
+    }
+
+    /// Waits until as many pods serve as should, and no other pod is left.
+    async fn until_whole(&self) -> Result<()> {
+        self.cluster.until_pods(PODS, PATIENCE + self.target_group.deregistration_lag).await?;
+        eventually("the load balancer has found all pods healthy", PATIENCE, async || {
+            let serving = serving(&self.cluster);
+            ensure!(serving.len() == PODS, "{serving:?} are");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes back what a drill that failed may have left.
+    pub async fn repair(&self) -> Result<()> {
+        for node in self.cluster.nodes.values() {
+            node.power_on().await?;
+            node.until_ready(&self.cluster.client).await?;
+        }
+        self.restore_pre_stop().await?;
+        self.roll_out_next().await
+    }
+
+    /// Keeps the logs of the cluster's programs; gives their directory.
+    pub fn keep_logs(&self, drill: &str) -> Result<PathBuf> {
+        let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
+        self.cluster.keep_logs(&directory)?;
+        Ok(directory)
+    }
+}
+
+/// Whose pods get connections.
+fn watched(cluster: Arc<Cluster>) -> Watched {
+    let look = move || {
+        let names = serving(&cluster).iter().map(ToString::to_string).collect();
+        Box::pin(std::future::ready(names)) as BoxFuture<'static, Vec<String>>
+    };
+    Watched { lanes: "serves", look: Box::new(look) }
+}
+
+fn serving(cluster: &Cluster) -> Vec<std::net::IpAddr> {
+    let targets = cluster.way_in.targets().into_iter();
+    targets.filter(|target| target.state == State::Healthy).map(|target| target.address.ip()).collect()
+}
+
+/// The day that the pods' clocks show.
+fn today() -> NaiveDate {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
+    NaiveDate::default() + Days::new(days)
+}
