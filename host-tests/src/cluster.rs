@@ -3,12 +3,19 @@
 use anyhow::{Context, Result};
 use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN, shim};
 use dob_namespaces::Door;
+use dob_support::project_file;
 use dob_way_in::Settings;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Where the caller's shell finds the cluster: ports of 127.0.0.1, and the open files that lead inside.
 const KUBERNETES: (&str, u16) = ("DOB_KUBERNETES", 6443);
 const SERVICE: (&str, u16) = ("DOB_SERVICE", 8080);
+/// Where the caller's kubectl finds its configuration.
+const KUBECONFIG: &str = ".cluster/kubeconfig";
 
 /// Starts the cluster, rolls out, and says how to reach what runs.
 pub async fn run() -> Result<ExitCode> {
@@ -29,9 +36,10 @@ pub async fn run() -> Result<ExitCode> {
 }
 
 async fn serve() -> Result<ExitCode> {
+    let started = Instant::now();
     let parts = Parts::prepare(true)?;
     dob_namespaces::prepare()?;
-    println!("Starting Kubernetes {} ...", parts.kubernetes);
+    println!("Starting Kubernetes {} with three nodes ...", parts.kubernetes);
     let plan = Plan { target_group: Settings::of_project()?, has_addons: true, shim: shim()? };
     let cluster = Cluster::start(&parts, &plan).await?;
     let database = Database::start().await?;
@@ -41,6 +49,47 @@ async fn serve() -> Result<ExitCode> {
     checkout.set_digest(&cluster.registry.push_component("dev")?)?;
     checkout.roll_out().await?;
     let _doors = [Door::open(KUBERNETES.0, API_SERVER)?, Door::open(SERVICE.0, WAY_IN)?];
-    println!("up");
+    let kubeconfig = Kubeconfig::write(&cluster.kubeconfig())?;
+    println!("{}", welcome(&parts, &kubeconfig, started.elapsed().as_secs())?);
     std::future::pending().await
+}
+
+fn welcome(parts: &Parts, kubeconfig: &Kubeconfig, seconds: u64) -> Result<String> {
+    Ok(format!(
+        "Up after {seconds} s, with {shim}. From another terminal:
+
+  export KUBECONFIG={kubeconfig}
+  alias kubectl={kubectl}
+  kubectl get nodes,pods --all-namespaces --output wide
+  curl -i -X PUT -d '{{\"dateOfBirth\": \"1990-05-20\"}}' http://127.0.0.1:{port}/hello/John
+  curl -i http://127.0.0.1:{port}/hello/John
+
+Ctrl-C removes everything.",
+        shim = shim()?.display(),
+        kubeconfig = kubeconfig.0.display(),
+        kubectl = parts.program("kubectl")?.display(),
+        port = SERVICE.1,
+    ))
+}
+
+/// The administrator's kubeconfig for the caller's shell; it goes with the cluster.
+struct Kubeconfig(PathBuf);
+
+impl Kubeconfig {
+    fn write(inside: &Path) -> Result<Self> {
+        let text = fs::read_to_string(inside)?;
+        let outside = text.replace(&API_SERVER.to_string(), &format!("127.0.0.1:{}", KUBERNETES.1));
+        let directory = project_file(KUBECONFIG).parent().context("a directory")?.to_owned();
+        fs::create_dir_all(&directory)?;
+        let file = Self(directory.canonicalize()?.join("kubeconfig"));
+        fs::write(&file.0, outside)?;
+        fs::set_permissions(&file.0, fs::Permissions::from_mode(0o600))?;
+        Ok(file)
+    }
+}
+
+impl Drop for Kubeconfig {
+    fn drop(&mut self) {
+        let _ = self.0.parent().map(fs::remove_dir_all);
+    }
 }

@@ -17,17 +17,14 @@ const OVERLAY: &str = "cluster";
 const ROLLOUT_DEADLINE: Duration = Duration::from_secs(1800);
 /// Where the digest stands.
 const RELEASE: &str = "k8s/release/kustomization.yaml";
-/// The waiting times of pods that come and go.
-const HASTENED: [(&str, &str); 5] = [
-    ("k8s/base/drain.yaml", "deregistration_delay_seconds"),
-    ("k8s/base/drain.yaml", "health_check_interval_seconds"),
-    ("k8s/base/drain.yaml", "pre_stop_seconds"),
-    ("k8s/base/drain.yaml", "grace_period_seconds"),
-    ("k8s/base/pods.yaml", PROGRESS_DEADLINE),
+/// The waiting times of pods that come and go, in seconds, and the least that a slow machine needs.
+const HASTENED: [(&str, &str, u32); 5] = [
+    ("k8s/base/drain.yaml", "deregistration_delay_seconds", 1),
+    ("k8s/base/drain.yaml", "health_check_interval_seconds", 1),
+    ("k8s/base/drain.yaml", "pre_stop_seconds", 1),
+    ("k8s/base/drain.yaml", "grace_period_seconds", 1),
+    ("k8s/base/pods.yaml", "progressDeadlineSeconds", 60),
 ];
-const PROGRESS_DEADLINE: &str = "progressDeadlineSeconds";
-/// What a slow machine takes to start a pod.
-const LEAST_PROGRESS_DEADLINE: u32 = 60;
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A copy of `k8s` and `scripts` to roll out from.
@@ -38,10 +35,6 @@ pub struct Checkout {
     digest: String,
     /// Files as they were when their figures were hastened.
     originals: BTreeMap<&'static str, String>,
-}
-
-fn has(line: &str, key: &str) -> bool {
-    line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
 }
 
 impl Checkout {
@@ -68,37 +61,34 @@ impl Checkout {
 
     /// Makes pods come and go so many times faster. What a new pod needs to start does not get shorter.
     pub fn hasten(&mut self, by: u32) -> Result<()> {
-        for (file, key) in HASTENED {
-            let seconds = self.seconds(file, key)?;
-            let least = if key == PROGRESS_DEADLINE { LEAST_PROGRESS_DEADLINE } else { 1 };
-            self.set(file, key, (seconds / by).max(least.min(seconds)))?;
+        for (file, key, least) in HASTENED {
+            self.change(file, key, |seconds| (seconds / by).max(least.min(seconds)))?;
             self.originals.insert(file, fs::read_to_string(self.directory.join(file))?);
         }
         Ok(())
     }
 
-    /// Changes the number that a file has after this key, wherever it has that key.
-    pub fn set(&self, file: &str, key: &str, number: u32) -> Result<()> {
+    /// Changes a number that a file has after this key, wherever it has that key.
+    pub fn change(&self, file: &str, key: &str, number: impl Fn(u32) -> u32) -> Result<()> {
         let path = self.directory.join(file);
         let text = fs::read_to_string(&path)?;
-        let old = self.seconds(file, key)?.to_string();
-        let lines = text
-            .lines()
-            .map(|line| if has(line, key) { line.replace(&old, &number.to_string()) } else { line.to_owned() });
-        Ok(fs::write(path, lines.collect::<Vec<_>>().join("\n") + "\n")?)
+        ensure!(text.lines().any(|line| is_of(line, key)), "{file} has no {key}");
+        let changed = |line: &str| -> Result<String> {
+            if !is_of(line, key) {
+                return Ok(line.to_owned());
+            }
+            let digits: String = line.chars().filter(char::is_ascii_digit).collect();
+            let old: u32 = digits.parse().with_context(|| format!("{file}: {line}"))?;
+            Ok(line.replace(&digits, &number(old).to_string()))
+        };
+        let lines = text.lines().map(changed).collect::<Result<Vec<_>>>()?;
+        Ok(fs::write(path, lines.join("\n") + "\n")?)
     }
 
-    /// Takes back what was set in a file.
+    /// Takes back what was changed in a file since it was hastened.
     pub fn restore(&self, file: &str) -> Result<()> {
-        let original = self.originals.get(file).with_context(|| format!("{file} was not changed"))?;
+        let original = self.originals.get(file).with_context(|| format!("{file} was not hastened"))?;
         Ok(fs::write(self.directory.join(file), original)?)
-    }
-
-    fn seconds(&self, file: &str, key: &str) -> Result<u32> {
-        let text = fs::read_to_string(self.directory.join(file))?;
-        let line = text.lines().find(|line| has(line, key)).with_context(|| format!("{file} has no {key}"))?;
-        let digits: String = line.chars().filter(char::is_ascii_digit).collect();
-        digits.parse().with_context(|| format!("{file}: {line}"))
     }
 
     /// Runs `scripts/rollout`; an error has what it said.
@@ -127,4 +117,9 @@ impl Checkout {
 
 fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).into_owned()
+}
+
+/// Whether a line of YAML gives this key its value.
+fn is_of(line: &str, key: &str) -> bool {
+    line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
 }

@@ -110,7 +110,7 @@ impl OnCluster {
 
     /// Lets the next versions' pods serve for so many seconds after they were told to end.
     pub async fn set_pre_stop(&self, seconds: u32) -> Result<()> {
-        self.checkout.lock().await.set(DRAIN, PRE_STOP, seconds).map(drop)
+        self.checkout.lock().await.change(DRAIN, PRE_STOP, |_| seconds)
     }
 
     /// Ends `set_pre_stop`.
