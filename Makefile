@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test checks drill lab bench component reproducible sbom overlays supply-chain fuzz clean
+.PHONY: help run test checks drill lab shim bench component reproducible sbom overlays supply-chain fuzz clean
 
 TARGET := wasm32-wasip2
 LISTEN := 127.0.0.1:3000
@@ -47,7 +47,7 @@ test: packages-test $(PYTHON) component check-workflows ## Check the API (contra
 	cargo fmt --check --manifest-path $(FUZZ)
 	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) --package constant --package one-query
 	$(CHECKED) cargo test --quiet --no-run
-	$(CHECKED) cargo test --lib --bins --test api -- $(ROOT_ONLY)
+	$(CHECKED) cargo test --lib --bin dob-host --test api -- $(ROOT_ONLY)
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and fill a disk and use the files of another user are left out.")
 	$(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
 
@@ -60,6 +60,10 @@ drill: packages-lab $(PYTHON) terraform-is-there component ## Break the nodes of
 
 lab: packages-lab $(PYTHON) terraform-is-there component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@$(HOST) lab
+
+# The runtime of the cluster's nodes. `make test` leaves it out: what it is made of is built by nothing else.
+shim: packages-shim
+	$(CHECKED) cargo build --quiet --bin containerd-shim-spin-v2
 
 bench: packages-run component ## Measure, and print the README's table
 	cargo run --quiet --release --bin dob-host -- report
@@ -160,7 +164,7 @@ $(PYTHON): requirements.txt
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --requirement $< && touch $@
 
 # What the machine needs. This takes no time where it is there.
-.PHONY: packages-run packages-test packages-checks packages-lab terraform-is-there kubectl-is-there
+.PHONY: packages-run packages-test packages-checks packages-shim packages-lab terraform-is-there kubectl-is-there
 packages-run:
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
 
@@ -173,6 +177,9 @@ packages-checks:
 	@# Debian 13 has it in a package of its own.
 	@command -v promtool >/dev/null || scripts/install-packages promtool
 	@command -v amtool >/dev/null || scripts/install-packages prometheus-alertmanager
+
+packages-shim: packages-run
+	@scripts/install-packages libseccomp-dev protobuf-compiler
 
 packages-lab: packages-run
 	@command -v prometheus >/dev/null || scripts/install-packages prometheus

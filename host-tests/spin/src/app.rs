@@ -2,6 +2,7 @@
 
 use crate::allow_list::AllowList;
 use crate::bindings::{fermyon::spin::variables, spin::postgres::postgres};
+use crate::engine::{MAX_INSTANCES, engine};
 use crate::faults::Faults;
 use crate::instance::{Clock, Instance, Shared};
 use crate::manifest::Manifest;
@@ -12,16 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime::{Cache, CacheConfig, Engine, Store};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre, http::types};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
-
-/// Instances that Spin runs at once; past that it answers 500.
-pub const MAX_INSTANCES: u32 = 1000;
-
-/// Memory of an ended instance that is cleared for the next one rather than returned, in bytes. Source: Spin's engine.
-const KEEP_RESIDENT: usize = 2 << 20;
 
 /// Most that is kept of what the component writes to stderr when a test asks for it, in bytes.
 const STDERR_CAPACITY: usize = 1 << 20;
@@ -56,21 +51,47 @@ pub struct App {
 impl App {
     /// Compiles the manifest's component; refuses one that imports what the host lacks, and missing variables.
     pub fn load(manifest: &Manifest, options: Options) -> Result<Arc<Self>> {
+        // Compiled code is kept on disk between runs.
+        let engine = engine(Some(Cache::new(CacheConfig::new())?))?;
+        Self::new(manifest, options, &engine, || {
+            Component::from_file(&engine, &manifest.source).map_err(|error| {
+                anyhow::anyhow!("can't load {}: {error:#}; build it with `make component`", manifest.source.display())
+            })
+        })
+    }
+
+    /// The same where the manifest's component is compiled already.
+    ///
+    /// # Safety
+    ///
+    /// Its file must be what [`crate::Compiler`] made: it is run as it is.
+    pub unsafe fn load_compiled(manifest: &Manifest, options: Options) -> Result<Arc<Self>> {
+        let engine = engine(None)?;
+        Self::new(manifest, options, &engine, || {
+            // SAFETY: the caller vouches for the file.
+            unsafe { Component::deserialize_file(&engine, &manifest.source) }.map_err(|error| {
+                anyhow::anyhow!("{} was not compiled for this host: {error:#}", manifest.source.display())
+            })
+        })
+    }
+
+    fn new(
+        manifest: &Manifest,
+        options: Options,
+        engine: &Engine,
+        component: impl FnOnce() -> Result<Component>,
+    ) -> Result<Arc<Self>> {
         let variables = Variables::new(manifest, &options.variables);
         if let missing @ [_, ..] = variables.missing().as_slice() {
             bail!("set the required variables {}", missing.join(", "));
         }
-        let engine = engine()?;
-        let source = manifest.source.display();
-        let compiled = Component::from_file(&engine, &manifest.source)
-            .map_err(|error| anyhow::anyhow!("can't load {source}: {error:#}; build it with `make component`"))?;
-        let mut linker = Linker::new(&engine);
+        let mut linker = Linker::new(engine);
         link(&mut linker).map_err(anyhow::Error::from).context("linking the host's interfaces")?;
         let component = linker
-            .instantiate_pre(&compiled)
+            .instantiate_pre(&component()?)
             .and_then(ProxyPre::new)
             .map_err(anyhow::Error::from)
-            .with_context(|| format!("{source} asks for what this host does not have"))?;
+            .with_context(|| format!("{} asks for what this host does not have", manifest.source.display()))?;
         let allow_list = AllowList::new(&manifest.allowed_outbound_hosts, &variables);
         let shared = Shared {
             postgres: Postgres::new(allow_list, options.faults),
@@ -102,28 +123,4 @@ fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, WasiHttp>(linker, &Default::default(), Instance::http)?;
     postgres::add_to_linker::<_, HasPostgres>(linker, Instance::postgres)?;
     variables::add_to_linker::<_, HasVariables>(linker, Instance::variables)
-}
-
-/// An engine as Spin sets it up; compiled code is cached on disk between runs.
-fn engine() -> Result<Engine> {
-    let mut config = Config::new();
-    config.epoch_interruption(true);
-    config.cache(Some(Cache::new(CacheConfig::new())?));
-    let mut pooling = PoolingAllocationConfig::default();
-    pooling
-        .total_component_instances(MAX_INSTANCES)
-        .total_core_instances(4 * MAX_INSTANCES)
-        .total_memories(MAX_INSTANCES)
-        .total_tables(2 * MAX_INSTANCES)
-        .total_stacks(MAX_INSTANCES)
-        .linear_memory_keep_resident(KEEP_RESIDENT)
-        .table_keep_resident(KEEP_RESIDENT / 4);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
-    // The pool reserves terabytes of addresses; where a system refuses that, Spin allocates on demand, and so do we.
-    Engine::new(&config)
-        .or_else(|_| {
-            config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-            Engine::new(&config)
-        })
-        .map_err(anyhow::Error::from)
 }

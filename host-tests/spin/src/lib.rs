@@ -4,7 +4,8 @@
 //! and the outbound allow-list from `spin.toml`. Each file knows only those above it:
 //!
 //! ```text
-//! bindings, manifest, faults, values
+//! bindings, manifest, faults, values, engine
+//! locked               the manifest as `spin registry push` locks it
 //! variables            the component's templates over the application's values
 //! allow_list           which servers may be dialled
 //! postgres             one pool per address
@@ -17,8 +18,10 @@
 mod allow_list;
 mod app;
 mod bindings;
+mod engine;
 mod faults;
 mod instance;
+mod locked;
 mod manifest;
 mod outgoing;
 mod postgres;
@@ -28,6 +31,7 @@ mod variables;
 
 pub use app::{App, Options};
 pub use bindings::spin::postgres::postgres::Error as PgError;
+pub use engine::Compiler;
 pub use faults::{Call, Calls, Faults};
 pub use instance::Clock;
 pub use manifest::Manifest;

@@ -1,0 +1,76 @@
+//! A stand-in for SpinKube's shim, 0.24 and 0.25: containerd starts a pod with it, and the imitation of Spin serves inside.
+//!
+//! It is made of the same library, so that its faults are the library's own: an empty set of capabilities takes none away;
+//! of several first starts of an image at once, those that come while the first stores what it compiled fail; a restart of
+//! containerd leaves what it ran. What SpinKube's own code does is in two files:
+//!
+//! ```text
+//! main        what containerd needs to know, and the compiler: once for a node, kept by containerd
+//! container   what runs inside: from the layers to a served application, until a signal
+//! ```
+
+mod container;
+
+use anyhow::Result;
+use container::Container;
+use containerd_shim_wasm::sandbox::context::WasmLayer;
+use containerd_shim_wasm::shim::{Cli, Compiler, Config, Shim, Version};
+use std::hash::Hash;
+
+/// The layer with the locked application.
+const APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
+/// A layer with a component.
+const WASM: &str = "application/vnd.wasm.content.layer.v1+wasm";
+
+struct Spin;
+
+struct SpinCompiler(dob_spin::Compiler);
+
+fn main() {
+    Spin::run(Config { default_log_level: "error".to_owned(), ..Config::default() });
+}
+
+impl Shim for Spin {
+    type Sandbox = Container;
+
+    fn name() -> &'static str {
+        "spin"
+    }
+
+    fn version() -> Version {
+        Version { version: env!("CARGO_PKG_VERSION"), revision: "the stand-in of dob-api" }
+    }
+
+    #[allow(refining_impl_trait)] // the trait hides the type, and with it whether there is a compiler
+    async fn compiler() -> Option<SpinCompiler> {
+        dob_spin::Compiler::new().map(SpinCompiler).inspect_err(|error| log::error!("no compiler: {error:#}")).ok()
+    }
+
+    fn supported_layers_types() -> &'static [&'static str] {
+        &[APPLICATION, WASM]
+    }
+}
+
+impl Compiler for SpinCompiler {
+    fn cache_key(&self) -> impl Hash {
+        self.0.compatibility()
+    }
+
+    async fn compile(&self, layers: &[WasmLayer]) -> Result<Vec<Option<Vec<u8>>>> {
+        layers.iter().map(|layer| self.compiled(layer)).collect()
+    }
+}
+
+impl SpinCompiler {
+    /// The layer as machine code, if it is a component. It may come compiled, where another image has it, too.
+    fn compiled(&self, layer: &WasmLayer) -> Result<Option<Vec<u8>>> {
+        if media_type(layer) != WASM {
+            return Ok(None);
+        }
+        if layer.precompiled { Ok(Some(layer.layer.clone())) } else { self.0.compile(&layer.layer).map(Some) }
+    }
+}
+
+fn media_type(layer: &WasmLayer) -> String {
+    layer.config.media_type().to_string()
+}
