@@ -43,7 +43,7 @@ async fn serve() -> Result<ExitCode> {
     let plan = Plan { target_group: Settings::of_project()?, has_addons: true, shim: shim()? };
     let cluster = Cluster::start(&parts, &plan).await?;
     let database = Database::start().await?;
-    database.put_secrets(&cluster)?;
+    database.access().put_secrets(&cluster)?;
     println!("Rolling out ...");
     let mut checkout = Checkout::make(&cluster, &parts)?;
     checkout.set_digest(&cluster.registry.push_component("dev")?)?;

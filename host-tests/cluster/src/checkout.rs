@@ -2,6 +2,7 @@
 //! that a drill can bear.
 
 use crate::Cluster;
+use crate::database::Access;
 use crate::parts::Parts;
 use anyhow::{Context, Result, bail, ensure};
 use dob_support::{cmd, project_file, read};
@@ -17,6 +18,8 @@ const OVERLAY: &str = "cluster";
 const ROLLOUT_DEADLINE: Duration = Duration::from_secs(1800);
 /// Where the digest stands.
 const RELEASE: &str = "k8s/release/kustomization.yaml";
+/// Where the database's hosts stand.
+const REGION: &str = "k8s/overlays/cluster/region.yaml";
 /// The waiting times of pods that come and go, in seconds, and the least that a slow machine needs.
 const HASTENED: [(&str, &str, u32); 5] = [
     ("k8s/base/drain.yaml", "deregistration_delay_seconds", 1),
@@ -57,6 +60,19 @@ impl Checkout {
         ensure!(text.contains(&old), "{RELEASE} does not have {old}");
         fs::write(path, text.replace(&old, digest))?;
         Ok(old)
+    }
+
+    /// Names the two hosts of the database.
+    pub fn set_hosts(&self, access: &Access) -> Result<()> {
+        let file = self.directory.join(REGION);
+        let text = fs::read_to_string(&file)?;
+        let host = |line: &str| {
+            let (key, _) = line.split_once(": ")?;
+            let name = key.trim().strip_prefix("database_host_")?;
+            Some(format!("{key}: {}", access.variables.get(&format!("pg_host_{name}"))?))
+        };
+        let lines: Vec<String> = text.lines().map(|line| host(line).unwrap_or_else(|| line.to_owned())).collect();
+        Ok(fs::write(file, lines.join("\n") + "\n")?)
     }
 
     /// Makes pods come and go so many times faster. What a new pod needs to start does not get shorter.

@@ -17,11 +17,19 @@ const PORT: u16 = 5432;
 /// As many as the regions' databases take: pools of old and new pods.
 const CONNECTIONS: &str = "max_connections=560";
 
-/// The database of a cluster, and what its pods must know to use it.
+/// The database of a cluster.
 pub struct Database {
     /// The server.
     pub server: dob_postgresql::Database,
     authority: Authority,
+}
+
+/// What pods must know to use a database.
+pub struct Access {
+    /// Variables of the component, the administrator's included.
+    pub variables: BTreeMap<String, String>,
+    /// The certificate that they trust, as PEM.
+    pub authority: String,
 }
 
 impl Database {
@@ -54,16 +62,27 @@ impl Database {
         Ok(Self { server, authority })
     }
 
-    /// The secrets that External Secrets copies out of Secrets Manager on AWS.
+    /// What the pods must know to use it.
+    pub fn access(&self) -> Access {
+        let mut variables = self.server.variables("dob_api");
+        variables.extend(
+            [("pg_host_a", DATABASES[0]), ("pg_host_b", DATABASES[1])]
+                .map(|(name, host)| (name.to_owned(), host.to_string())),
+        );
+        Access { variables, authority: self.authority.certificate.clone() }
+    }
+}
+
+impl Access {
+    /// Puts the secrets into the cluster that External Secrets copies out of Secrets Manager on AWS.
     pub fn put_secrets(&self, cluster: &Cluster) -> Result<()> {
-        let variables = self.server.variables("dob_api");
         let of = |names: [&str; 2]| {
-            json!(names.map(|name| (name, &variables[name])).into_iter().collect::<BTreeMap<_, _>>())
+            json!(names.map(|name| (name, &self.variables[name])).into_iter().collect::<BTreeMap<_, _>>())
         };
         let secrets = [
             ("dob-api", of(["pg_user", "pg_password"])),
             ("dob-api-admin", of(["pg_admin_user", "pg_admin_password"])),
-            ("database-ca", json!({ "ca-certificates.crt": self.authority.certificate })),
+            ("database-ca", json!({ "ca-certificates.crt": self.authority })),
         ];
         let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
         let secrets = secrets.map(|(name, data)| {

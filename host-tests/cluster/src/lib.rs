@@ -29,19 +29,20 @@ mod parts;
 mod registry;
 mod shim;
 
-pub use addresses::{API_SERVER, DATABASES, WAY_IN};
+pub use addresses::{API_SERVER, WAY_IN};
 pub use checkout::Checkout;
-pub use database::Database;
+pub use database::{Access, Database};
 pub use node::Node;
 pub use parts::Parts;
 pub use registry::Registry;
 pub use shim::shim;
 
+use addresses::PODS;
 use anyhow::{Context, Result, ensure};
 use control_plane::ControlPlane;
 use daemon::Daemon;
 use dob_namespaces::DIRECTORY;
-use dob_support::eventually;
+use dob_support::{cmd, eventually, read};
 use dob_way_in::{READINESS_GATES, Settings, TARGET_GROUP_BINDINGS, WayIn};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -128,6 +129,13 @@ impl Cluster {
             Ok(())
         })
         .await
+    }
+
+    /// Lets pods reach what is on another bridge of this machine, under this machine's own address there.
+    pub fn lead_to(&self, bridge: &str) -> Result<()> {
+        let rule = format!("add rule ip cluster leaving oifname {bridge} ip saddr {PODS} masquerade");
+        let table = "add table ip cluster; add chain ip cluster leaving { type nat hook postrouting priority srcnat; }";
+        read(&cmd!("nft", format!("{table}; {rule}"))).map(drop)
     }
 
     /// Copies the logs of all programs into a directory.

@@ -39,6 +39,8 @@ pub enum Place {
     Lab,
     /// SpinKube with one database behind it.
     Cluster,
+    /// SpinKube with the lab's database nodes behind it.
+    ClusterOnLab,
 }
 
 /// What a run is made of.
@@ -46,7 +48,7 @@ pub enum Place {
 pub struct Chosen {
     /// In the order of a full run.
     pub drills: Vec<Drill>,
-    /// Whether these are all that there are at their place.
+    /// Whether these are all that there are at their places.
     pub is_everything: bool,
 }
 
@@ -63,9 +65,9 @@ impl Drill {
         catalogue.drill
     }
 
-    /// All drills that are held at a place.
-    pub fn of(place: Place) -> Vec<Drill> {
-        Drill::all().into_iter().filter(|drill| drill.place == place).collect()
+    /// All drills that are held at some places.
+    pub fn of(places: &[Place]) -> Vec<Drill> {
+        Drill::all().into_iter().filter(|drill| places.contains(&drill.place)).collect()
     }
 
     /// A drill that takes longer has failed.
@@ -75,9 +77,9 @@ impl Drill {
 }
 
 impl Chosen {
-    /// The drills of a place that are named, `all` of them, or without a name those of every change.
-    pub fn by(place: Place, names: &[String]) -> Result<Self> {
-        let all = Drill::of(place);
+    /// The drills of some places that are named, `all` of them, or without a name those of every change.
+    pub fn by(places: &[Place], names: &[String]) -> Result<Self> {
+        let all = Drill::of(places);
         let known = || all.iter().map(|drill| drill.name.as_str()).collect::<Vec<_>>().join(", ");
         let is_known = |name: &String| name == ALL || all.iter().any(|drill| drill.name == *name);
         let unknown = names.iter().find(|name| !is_known(name));
@@ -89,6 +91,11 @@ impl Chosen {
         let drills: Vec<Drill> = all.iter().filter(is_chosen).cloned().collect();
         Ok(Self { is_everything: drills.len() == all.len(), drills })
     }
+
+    /// Those that are held at a place.
+    pub fn at(&self, place: Place) -> impl Iterator<Item = &Drill> {
+        self.drills.iter().filter(move |drill| drill.place == place)
+    }
 }
 
 #[cfg(test)]
@@ -97,15 +104,15 @@ mod tests {
 
     fn chosen(names: &[&str]) -> Result<Vec<String>> {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        Ok(Chosen::by(Place::Lab, &names)?.drills.into_iter().map(|drill| drill.name).collect())
+        Ok(Chosen::by(&[Place::Lab], &names)?.drills.into_iter().map(|drill| drill.name).collect())
     }
 
     #[test]
     fn drills_are_chosen_by_name_and_run_in_their_order() {
         assert_eq!(chosen(&["switchover", "leader-crash"]).unwrap(), ["leader-crash", "switchover"]);
-        assert_eq!(chosen(&["all"]).unwrap().len(), Drill::of(Place::Lab).len());
+        assert_eq!(chosen(&["all"]).unwrap().len(), Drill::of(&[Place::Lab]).len());
         let each_change = chosen(&[]).unwrap();
-        assert!(each_change.len() > 3 && each_change.len() < Drill::of(Place::Lab).len(), "{each_change:?}");
+        assert!(each_change.len() > 3 && each_change.len() < Drill::of(&[Place::Lab]).len(), "{each_change:?}");
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use crate::held::{Held, Outcome};
 use crate::traffic::{Traffic, Watched};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use chrono::{Days, NaiveDate};
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::{Plan as Load, Route};
-use dob_cluster::{Checkout, Cluster, Database, Node, Parts, Plan, WAY_IN, shim};
+use dob_cluster::{Access, Checkout, Cluster, Database, Node, Parts, Plan, WAY_IN, shim};
+use dob_lab::{Base, CENTRAL, Lab, WEST};
 use dob_support::eventually;
 use dob_way_in::{Settings, State};
 use futures_util::future::BoxFuture;
@@ -24,11 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How many pods serve when all is well.
 const PODS: usize = 3;
 
+/// The database that the component makes.
+const DATABASE: &str = "dob_api";
 const DRAIN: &str = "k8s/base/drain.yaml";
 const PRE_STOP: &str = "pre_stop_seconds";
 
 /// How many times faster than on AWS pods and targets come and go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace(pub u32);
 
 impl Pace {
@@ -38,11 +41,19 @@ impl Pace {
     pub const EACH_CHANGE: Self = Self(10);
 }
 
+/// Where the pods' data is.
+pub(crate) enum Behind {
+    /// A PostgreSQL of the cluster's own.
+    Single(Box<Database>),
+    /// The database nodes of the lab's two regions.
+    Lab(Lab),
+}
+
 /// The cluster with a service on it.
 pub(crate) struct OnCluster {
     pub held: Held,
     cluster: Arc<Cluster>,
-    database: Database,
+    behind: Behind,
     checkout: Mutex<Checkout>,
     /// The load balancer's figures.
     target_group: Settings,
@@ -53,22 +64,39 @@ pub(crate) struct OnCluster {
 }
 
 impl OnCluster {
-    /// Starts a cluster, and leaves it empty.
-    pub async fn make(pace: Pace) -> Result<Self> {
+    /// Starts a cluster before a database of its own.
+    pub async fn alone(pace: Pace) -> Result<Self> {
+        Self::make(pace, Behind::Single(Box::new(Database::start().await?))).await
+    }
+
+    /// Starts a cluster before the lab's two regions.
+    pub async fn on_lab(pace: Pace) -> Result<Self> {
+        let plan = dob_lab::Plan::render()?;
+        let base = Base::prepare(&plan)?;
+        let lab = Lab::make(plan, &base)?;
+        for region in [WEST, CENTRAL] {
+            lab.region(region).power_on().await?;
+        }
+        lab.region(WEST).until_leading().await?;
+        lab.region(CENTRAL).until_following().await?;
+        Self::make(pace, Behind::Lab(lab)).await
+    }
+
+    async fn make(pace: Pace, behind: Behind) -> Result<Self> {
         let parts = Parts::prepare(false)?;
-        dob_namespaces::prepare()?;
         let target_group = Settings::of_project()?.scaled(pace.0.into());
         let plan = Plan { target_group: target_group.clone(), has_addons: false, shim: shim()? };
         let cluster = Arc::new(Cluster::start(&parts, &plan).await?);
-        let database = Database::start().await?;
-        database.put_secrets(&cluster)?;
+        let access = behind.access(&cluster)?;
+        access.put_secrets(&cluster)?;
         let mut checkout = Checkout::make(&cluster, &parts)?;
+        checkout.set_hosts(&access)?;
         checkout.hasten(pace.0)?;
         let (route, _) = watch::channel(WAY_IN);
         Ok(Self {
             held: Held::default(),
             cluster,
-            database,
+            behind,
             checkout: Mutex::new(checkout),
             target_group,
             route,
@@ -136,9 +164,17 @@ impl OnCluster {
         traffic.run_for(AROUND).await;
         let record = traffic.stop().await;
         self.held.draw(&record)?;
-        let rows = self.database.server.client("dob_api").await?.query(&stored_query(), &[]).await?;
-        let stored = stored(rows.iter().map(|row| row.get(0)))?;
+        let rows = self.behind.rows(&stored_query()).await?;
+        let stored = stored(rows.iter().map(String::as_str))?;
         Ok(Outcome { figures: Some(Findings::of(&record.calls, &stored)), note: String::new() })
+    }
+
+    /// The lab behind the cluster.
+    pub fn lab(&self) -> Result<&Lab> {
+        match &self.behind {
+            Behind::Lab(lab) => Ok(lab),
+            Behind::Single(_) => bail!("this cluster has a database of its own"),
+        }
     }
 
     /// A node that serves.
@@ -186,6 +222,34 @@ impl OnCluster {
         let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
         self.cluster.keep_logs(&directory)?;
         Ok(directory)
+    }
+}
+
+impl Behind {
+    /// What pods must know to use it, and their way there.
+    fn access(&self, cluster: &Cluster) -> Result<Access> {
+        match self {
+            Self::Single(database) => Ok(database.access()),
+            Self::Lab(lab) => {
+                cluster.lead_to(dob_lab::BRIDGE)?;
+                let variables = lab.region(WEST).variables("dob_api_a", "first-password", lab.admin_password())?;
+                Ok(Access { variables, authority: lab.authority()? })
+            }
+        }
+    }
+
+    /// What a query finds that has one column.
+    async fn rows(&self, query: &str) -> Result<Vec<String>> {
+        match self {
+            Self::Single(database) => {
+                let rows = database.server.client(DATABASE).await?.query(query, &[]).await?;
+                Ok(rows.iter().map(|row| row.get(0)).collect())
+            }
+            Self::Lab(lab) => {
+                let rows = lab.region(WEST).until_leading().await?.leader.sql(DATABASE, query).await?;
+                Ok(rows.lines().map(str::to_owned).collect())
+            }
+        }
     }
 }
 

@@ -42,7 +42,6 @@ struct Service {
 impl Environment {
     /// An empty lab that is watched: nothing is powered on.
     pub async fn make(plan: Plan, base: &Base) -> Result<Self> {
-        dob_namespaces::prepare()?;
         let lab = Lab::make(plan, base)?;
         let prometheus = lab.watch().await?;
         let (route, _) = watch::channel((HERE, 0).into());

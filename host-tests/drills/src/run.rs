@@ -1,6 +1,6 @@
 //! A run: one drill after the other at one place, and what remains of it.
 
-use crate::catalogue::{Chosen, Drill};
+use crate::catalogue::{Chosen, Drill, Place};
 use crate::cluster::{OnCluster, Pace};
 use crate::environment::Environment;
 use crate::held::Outcome;
@@ -40,25 +40,29 @@ struct Held {
 /// Holds drills of the database inside a run's namespaces, prints their table and keeps it with the timelines in `docs/drills`. An
 /// error names the drills that failed.
 pub async fn run_on_lab(chosen: &Chosen) -> Result<()> {
+    dob_namespaces::prepare()?;
     let plan = Plan::render()?;
     let base = Base::prepare(&plan)?;
     let lab = Lab { environment: Environment::make(plan, &base).await?, alerts: alerts::expected()? };
-    let held = hold_all(&lab, chosen).await?;
+    let held = hold_all(&lab, &chosen.drills).await?;
     if chosen.is_everything && held.failed.is_empty() {
         dashboard::write(&lab.environment.prometheus, held.took).await?;
     }
     held.report(chosen)
 }
 
-/// The same with those of the cluster.
+/// The same with those of the cluster, all of one place.
 pub async fn run_on_cluster(chosen: &Chosen, pace: Pace) -> Result<()> {
-    hold_all(&OnCluster::make(pace).await?, chosen).await?.report(chosen)
+    dob_namespaces::prepare()?;
+    let has_lab = chosen.at(Place::ClusterOnLab).next().is_some();
+    let cluster = if has_lab { OnCluster::on_lab(pace).await? } else { OnCluster::alone(pace).await? };
+    hold_all(&cluster, &chosen.drills).await?.report(chosen)
 }
 
-async fn hold_all(stage: &impl Stage, chosen: &Chosen) -> Result<Held> {
+async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) -> Result<Held> {
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     let started = Instant::now();
-    for drill in &chosen.drills {
+    for drill in drills {
         println!("{}", drill.name);
         let began = Instant::now();
         match hold(stage, drill).await {

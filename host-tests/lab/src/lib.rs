@@ -43,6 +43,8 @@ pub const WEST: &str = "eu-west-1";
 pub const CENTRAL: &str = "eu-central-1";
 /// Where the clients are, and AWS.
 pub const HERE: Ipv4Addr = network::HERE;
+/// What all nodes are plugged into.
+pub const BRIDGE: &str = network::BRIDGE;
 
 /// The nodes, AWS, and the network between them.
 pub struct Lab {
@@ -73,6 +75,11 @@ impl Lab {
     /// The first password of dob_admin, with which `/readyz` makes role, database and schema.
     pub fn admin_password(&self) -> &str {
         &self.admin_password
+    }
+
+    /// The certificate of the authority that signs the nodes' servers, as PEM.
+    pub fn authority(&self) -> Result<String> {
+        Ok(std::fs::read_to_string(dob_namespaces::authority())?)
     }
 
     /// Has Prometheus watch all nodes.

@@ -33,13 +33,18 @@ pub fn is_inside() -> bool {
 /// Runs this program again with the same arguments inside new namespaces, and gives its exit code when all is gone.
 /// `what` is what runs there, for the error that only root may do it.
 pub fn enter(what: &str) -> Result<ExitCode> {
+    enter_with(what, std::env::args().skip(1))
+}
+
+/// The same with other arguments.
+pub fn enter_with(what: &str, arguments: impl IntoIterator<Item = String>) -> Result<ExitCode> {
     if !Uid::effective().is_root() {
         bail!("{what} has namespaces and control groups of its own, and that takes root: run it with sudo");
     }
     groups::remove()?;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command.arg(std::env::current_exe()?).args(std::env::args_os().skip(1));
+    command.arg(std::env::current_exe()?).args(arguments);
     command.env(MARK, groups::name()).env("SSL_CERT_FILE", authority());
     // SAFETY: prctl is all that happens between fork and exec.
     unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };

@@ -3,6 +3,7 @@
 use crate::cluster::OnCluster;
 use crate::held::Outcome;
 use anyhow::{Result, ensure};
+use dob_lab::{Roles, WEST};
 use std::time::Instant;
 
 /// A digest that no registry has.
@@ -63,4 +64,20 @@ pub async fn node_power_off(it: &OnCluster) -> Result<Outcome> {
     traffic.mark("three pods serve");
     let outcome = it.judge(traffic).await?;
     Ok(outcome.with_note(format!("out of the way in after {} s", took.as_secs())))
+}
+
+/// The lab's leader loses its power, and its clients come through load balancer, pod and pool.
+pub async fn leader_lost(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let west = it.lab()?.region(WEST);
+    let Roles { leader, .. } = west.until_leading().await?;
+    let traffic = it.traffic().await;
+    traffic.mark(&format!("{}'s power cut", leader.name));
+    leader.power_off().await?;
+    traffic.until_saved().await?;
+    leader.power_on().await?;
+    let next = west.until_leading().await?.leader;
+    traffic.mark("replica streams");
+    let outcome = it.judge(traffic).await?;
+    Ok(outcome.with_note(format!("{} leads afterwards", next.name)))
 }
