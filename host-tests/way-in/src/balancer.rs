@@ -1,5 +1,6 @@
 //! A load balancer with one target group, which knows nothing of Kubernetes.
 
+use crate::complaint::Complaint;
 use crate::haproxy::Haproxy;
 use crate::health::Checker;
 use crate::settings::Settings;
@@ -32,7 +33,7 @@ struct Work {
     checks: JoinSet<(SocketAddr, Answer)>,
     endpoints: watch::Receiver<BTreeSet<SocketAddr>>,
     targets: watch::Sender<Vec<Target>>,
-    last_error: String,
+    complaint: Complaint,
 }
 
 impl Balancer {
@@ -48,7 +49,7 @@ impl Balancer {
             checks: JoinSet::new(),
             endpoints: wanted,
             targets: shown,
-            last_error: String::new(),
+            complaint: Complaint::default(),
         };
         Ok(Self { endpoints, targets, work: tokio::spawn(work.run()), _haproxy: process })
     }
@@ -80,8 +81,8 @@ impl Work {
             let now = Instant::now();
             self.group.update(&self.endpoints.borrow_and_update().clone(), now);
             let applied = self.haproxy.apply(&self.group.traffic(now)).await;
-            let again = applied.is_err().then_some(now + PAUSE);
-            self.say(applied);
+            let failed = self.complaint.about("does not move connections", applied);
+            let again = failed.then_some(now + PAUSE);
             for target in self.group.due(now) {
                 let checker = self.checker.clone();
                 self.checks.spawn(async move { (target, checker.ask(target).await) });
@@ -105,14 +106,5 @@ impl Work {
             *shown = targets;
             differs
         });
-    }
-
-    /// Each error once, however long it lasts.
-    fn say(&mut self, applied: Result<()>) {
-        let error = applied.err().map(|error| format!("{error:#}")).unwrap_or_default();
-        if error != self.last_error && !error.is_empty() {
-            eprintln!("The way in: {error}.");
-        }
-        self.last_error = error;
     }
 }
