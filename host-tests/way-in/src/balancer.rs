@@ -54,13 +54,9 @@ impl Balancer {
         Ok(Self { endpoints, targets, work: tokio::spawn(work.run()), _haproxy: process })
     }
 
-    /// Has these registered and all others deregistered.
-    pub fn set_endpoints(&self, endpoints: BTreeSet<SocketAddr>) {
-        self.endpoints.send_if_modified(|known| {
-            let differs = *known != endpoints;
-            *known = endpoints;
-            differs
-        });
+    /// Takes the addresses that are to be registered, and no others.
+    pub fn endpoints(&self) -> watch::Sender<BTreeSet<SocketAddr>> {
+        self.endpoints.clone()
     }
 
     /// All targets, whenever they change.
@@ -87,7 +83,7 @@ impl Work {
                 let checker = self.checker.clone();
                 self.checks.spawn(async move { (target, checker.ask(target).await) });
             }
-            self.show();
+            publish(&self.targets, self.group.targets());
             let next = self.group.next_change(now).into_iter().chain(again).min().unwrap_or(now + PAUSE);
             tokio::select! {
                 changed = self.endpoints.changed() => if changed.is_err() { break },
@@ -98,13 +94,13 @@ impl Work {
             }
         }
     }
+}
 
-    fn show(&self) {
-        let targets = self.group.targets();
-        self.targets.send_if_modified(|shown| {
-            let differs = *shown != targets;
-            *shown = targets;
-            differs
-        });
-    }
+/// Tells those who watch a value that it has changed, where it has.
+pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
+    sender.send_if_modified(|old| {
+        let differs = *old != new;
+        *old = new;
+        differs
+    });
 }

@@ -1,6 +1,6 @@
 //! Keeps the load balancer's targets what Kubernetes says, and pods told of their health.
 
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, publish};
 use crate::complaint::{Complaint, cause};
 use crate::conditions::{Notice, tell_pods};
 use crate::kubernetes::{TargetGroupBinding, View, target_group_bindings};
@@ -17,6 +17,7 @@ use kube::runtime::reflector::{Store, reflector};
 use kube::runtime::watcher;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -34,8 +35,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// The way into a cluster: dropping it ends it, with every connection that goes through it.
 pub struct WayIn {
-    balancer: Arc<Balancer>,
-    /// Ends with this.
+    balancer: Balancer,
+    /// They end with this.
     _tasks: JoinSet<()>,
 }
 
@@ -45,10 +46,10 @@ impl WayIn {
     pub async fn start(client: Client, directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
         let mut tasks = JoinSet::new();
         let copies = Copies::start(&client, &mut tasks).await?;
-        let balancer = Arc::new(Balancer::start(directory, listen, settings).await?);
+        let balancer = Balancer::start(directory, listen, settings).await?;
         let (notices, news) = watch::channel(Vec::new());
         tasks.spawn(tell_pods(client, news));
-        tasks.spawn(follow(copies, balancer.clone(), notices));
+        tasks.spawn(follow(copies, balancer.endpoints(), balancer.targets(), notices));
         Ok(Self { balancer, _tasks: tasks })
     }
 
@@ -58,22 +59,22 @@ impl WayIn {
     }
 }
 
-async fn follow(copies: Copies, balancer: Arc<Balancer>, notices: watch::Sender<Vec<Notice>>) {
-    let mut targets = balancer.targets();
+/// Has the pods of the bindings registered, and their health noticed.
+async fn follow(
+    copies: Copies,
+    registered: watch::Sender<BTreeSet<SocketAddr>>,
+    mut targets: watch::Receiver<Vec<Target>>,
+    notices: watch::Sender<Vec<Notice>>,
+) {
     loop {
         let endpoints = copies.view().endpoints();
-        balancer.set_endpoints(endpoints.keys().copied().collect());
+        publish(&registered, endpoints.keys().copied().collect());
         let known = targets.borrow_and_update().clone();
         let notice = |target: Target| {
             let endpoint = endpoints.get(&target.address)?.clone();
             Some(Notice { gate: endpoint.gate.clone()?, endpoint, target })
         };
-        let new: Vec<_> = known.into_iter().filter_map(notice).collect();
-        notices.send_if_modified(|old| {
-            let differs = *old != new;
-            *old = new;
-            differs
-        });
+        publish(&notices, known.into_iter().filter_map(notice).collect());
         tokio::select! {
             () = copies.changed.notified() => {}
             changed = targets.changed() => if changed.is_err() { break },
