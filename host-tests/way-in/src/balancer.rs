@@ -1,5 +1,6 @@
 //! A load balancer with one target group, which knows nothing of Kubernetes.
 
+use crate::complaint::Complaint;
 use crate::haproxy::Haproxy;
 use crate::health::Checker;
 use crate::settings::Settings;
@@ -32,7 +33,7 @@ struct Work {
     checks: JoinSet<(SocketAddr, Answer)>,
     endpoints: watch::Receiver<BTreeSet<SocketAddr>>,
     targets: watch::Sender<Vec<Target>>,
-    last_error: String,
+    complaint: Complaint,
 }
 
 impl Balancer {
@@ -48,18 +49,14 @@ impl Balancer {
             checks: JoinSet::new(),
             endpoints: wanted,
             targets: shown,
-            last_error: String::new(),
+            complaint: Complaint::default(),
         };
         Ok(Self { endpoints, targets, work: tokio::spawn(work.run()), _haproxy: process })
     }
 
-    /// Has these registered and all others deregistered.
-    pub fn set_endpoints(&self, endpoints: BTreeSet<SocketAddr>) {
-        self.endpoints.send_if_modified(|known| {
-            let differs = *known != endpoints;
-            *known = endpoints;
-            differs
-        });
+    /// Takes the addresses that are to be registered, and no others.
+    pub fn endpoints(&self) -> watch::Sender<BTreeSet<SocketAddr>> {
+        self.endpoints.clone()
     }
 
     /// All targets, whenever they change.
@@ -80,13 +77,13 @@ impl Work {
             let now = Instant::now();
             self.group.update(&self.endpoints.borrow_and_update().clone(), now);
             let applied = self.haproxy.apply(&self.group.traffic(now)).await;
-            let again = applied.is_err().then_some(now + PAUSE);
-            self.say(applied);
+            let failed = self.complaint.about("does not move connections", applied);
+            let again = failed.then_some(now + PAUSE);
             for target in self.group.due(now) {
                 let checker = self.checker.clone();
                 self.checks.spawn(async move { (target, checker.ask(target).await) });
             }
-            self.show();
+            publish(&self.targets, self.group.targets());
             let next = self.group.next_change(now).into_iter().chain(again).min().unwrap_or(now + PAUSE);
             tokio::select! {
                 changed = self.endpoints.changed() => if changed.is_err() { break },
@@ -97,22 +94,13 @@ impl Work {
             }
         }
     }
+}
 
-    fn show(&self) {
-        let targets = self.group.targets();
-        self.targets.send_if_modified(|shown| {
-            let differs = *shown != targets;
-            *shown = targets;
-            differs
-        });
-    }
-
-    /// Each error once, however long it lasts.
-    fn say(&mut self, applied: Result<()>) {
-        let error = applied.err().map(|error| format!("{error:#}")).unwrap_or_default();
-        if error != self.last_error && !error.is_empty() {
-            eprintln!("The way in: {error}.");
-        }
-        self.last_error = error;
-    }
+/// Tells those who watch a value that it has changed, where it has.
+pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
+    sender.send_if_modified(|old| {
+        let differs = *old != new;
+        *old = new;
+        differs
+    });
 }

@@ -1,5 +1,6 @@
 //! Tells pods how the load balancer finds them: the condition that their readiness gate waits for.
 
+use crate::complaint::{Complaint, cause};
 use crate::kubernetes::Endpoint;
 use crate::targets::{State, Target};
 use anyhow::{Context, Result};
@@ -39,11 +40,11 @@ struct Told {
 
 /// Tells pods what is new, and those that could not be told again and again, until nobody has notices any more.
 pub(crate) async fn tell_pods(client: kube::Client, mut notices: watch::Receiver<Vec<Notice>>) {
-    let mut herald = Herald { client, told: BTreeMap::new() };
+    let (mut herald, mut complaint) = (Herald { client, told: BTreeMap::new() }, Complaint::default());
     while notices.changed().await.is_ok() {
         loop {
             let newest = notices.borrow_and_update().clone();
-            if herald.tell(&newest).await {
+            if !complaint.about("can't tell a pod its health", herald.tell(&newest).await) {
                 break;
             }
             sleep(PAUSE).await;
@@ -52,18 +53,16 @@ pub(crate) async fn tell_pods(client: kube::Client, mut notices: watch::Receiver
 }
 
 impl Herald {
-    /// Whether all of them know what they are to know.
-    async fn tell(&mut self, notices: &[Notice]) -> bool {
+    /// Tells all that do not know yet, the others too where one can't be told.
+    async fn tell(&mut self, notices: &[Notice]) -> Result<()> {
         self.told.retain(|uid, _| notices.iter().any(|notice| notice.endpoint.uid == *uid));
-        let mut all = true;
+        let mut told = Ok(());
         for notice in notices {
-            if let Err(error) = self.tell_one(notice).await {
-                let Endpoint { namespace, pod, .. } = &notice.endpoint;
-                eprintln!("The way in can't tell pod {namespace}/{pod} its health: {error:#}.");
-                all = false;
-            }
+            let Endpoint { namespace, pod, .. } = &notice.endpoint;
+            let this = self.tell_one(notice).await.with_context(|| format!("{namespace}/{pod}"));
+            told = told.and(this);
         }
-        all
+        told
     }
 
     async fn tell_one(&mut self, notice: &Notice) -> Result<()> {
@@ -80,7 +79,7 @@ impl Herald {
         match patched.with_context(|| format!("no answer within {PATIENCE:?}"))? {
             // A pod that is gone, or another one of its name, needs no news.
             Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => {}
-            patched => drop(patched?),
+            patched => drop(patched.map_err(cause)?),
         }
         self.told.insert(uid.clone(), Told { notice: notice.clone(), since });
         Ok(())

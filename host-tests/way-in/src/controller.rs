@@ -1,6 +1,7 @@
 //! Keeps the load balancer's targets what Kubernetes says, and pods told of their health.
 
-use crate::balancer::Balancer;
+use crate::balancer::{Balancer, publish};
+use crate::complaint::{Complaint, cause};
 use crate::conditions::{Notice, tell_pods};
 use crate::kubernetes::{TargetGroupBinding, View, target_group_bindings};
 use crate::settings::Settings;
@@ -13,9 +14,10 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, ListParams};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, reflector};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::net::SocketAddr;
@@ -24,15 +26,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// How long Kubernetes may take to list its objects.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Until the API server is asked again that could not be reached; clients on AWS wait for up to half a minute.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The way into a cluster: dropping it ends it, with every connection that goes through it.
 pub struct WayIn {
-    balancer: Arc<Balancer>,
-    /// Ends with this.
+    balancer: Balancer,
+    /// They end with this.
     _tasks: JoinSet<()>,
 }
 
@@ -42,10 +46,10 @@ impl WayIn {
     pub async fn start(client: Client, directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
         let mut tasks = JoinSet::new();
         let copies = Copies::start(&client, &mut tasks).await?;
-        let balancer = Arc::new(Balancer::start(directory, listen, settings).await?);
+        let balancer = Balancer::start(directory, listen, settings).await?;
         let (notices, news) = watch::channel(Vec::new());
         tasks.spawn(tell_pods(client, news));
-        tasks.spawn(follow(copies, balancer.clone(), notices));
+        tasks.spawn(follow(copies, balancer.endpoints(), balancer.targets(), notices));
         Ok(Self { balancer, _tasks: tasks })
     }
 
@@ -55,22 +59,22 @@ impl WayIn {
     }
 }
 
-async fn follow(copies: Copies, balancer: Arc<Balancer>, notices: watch::Sender<Vec<Notice>>) {
-    let mut targets = balancer.targets();
+/// Has the pods of the bindings registered, and their health noticed.
+async fn follow(
+    copies: Copies,
+    registered: watch::Sender<BTreeSet<SocketAddr>>,
+    mut targets: watch::Receiver<Vec<Target>>,
+    notices: watch::Sender<Vec<Notice>>,
+) {
     loop {
         let endpoints = copies.view().endpoints();
-        balancer.set_endpoints(endpoints.keys().copied().collect());
+        publish(&registered, endpoints.keys().copied().collect());
         let known = targets.borrow_and_update().clone();
         let notice = |target: Target| {
             let endpoint = endpoints.get(&target.address)?.clone();
             Some(Notice { gate: endpoint.gate.clone()?, endpoint, target })
         };
-        let new: Vec<_> = known.into_iter().filter_map(notice).collect();
-        notices.send_if_modified(|old| {
-            let differs = *old != new;
-            *old = new;
-            differs
-        });
+        publish(&notices, known.into_iter().filter_map(notice).collect());
         tokio::select! {
             () = copies.changed.notified() => {}
             changed = targets.changed() => if changed.is_err() { break },
@@ -93,7 +97,7 @@ impl Copies {
         let kind = target_group_bindings();
         let bindings: Api<TargetGroupBinding> = Api::all_with(client.clone(), &kind);
         eventually("Kubernetes lists its TargetGroupBindings (their definition comes first)", PATIENCE, async || {
-            Ok(bindings.list(&ListParams::default()).await?)
+            bindings.list(&ListParams::default()).await.map_err(cause)
         })
         .await?;
         let changed = Arc::new(Notify::new());
@@ -136,11 +140,21 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync,
 {
+    let what = format!("hears nothing of {}s and goes on with what it knows", K::kind(&kind));
     let writer = Writer::new(kind);
     let (store, changed) = (writer.as_reader(), changed.clone());
-    let mut events = Box::pin(reflector(writer, watcher(objects, watcher::Config::default()).default_backoff()));
+    let mut events = Box::pin(reflector(writer, watcher(objects, watcher::Config::default())));
     tasks.spawn(async move {
-        while events.next().await.is_some() {
+        let mut complaint = Complaint::default();
+        while let Some(event) = events.next().await {
+            let heard = match event {
+                // The API server was started anew; all is listed again.
+                Err(watcher::Error::WatchError(status)) if status.code == 410 => Ok(()),
+                event => event.map(drop).map_err(cause),
+            };
+            if complaint.about(&what, heard) {
+                sleep(PAUSE).await;
+            }
             changed.notify_one();
         }
     });

@@ -284,8 +284,9 @@ mod tests {
     fn a_gate_is_that_of_the_binding() {
         let gate = |view: View| view.endpoints().into_values().next().unwrap().gate;
         assert_eq!(gate(view(&[READY], json!("http"))).unwrap(), "target-health.elbv2.k8s.aws/binding");
-        let mut without = view(&[READY], json!("http"));
-        Arc::make_mut(&mut without.pods[0]).spec.as_mut().unwrap().readiness_gates = None;
-        assert_eq!(gate(without), None);
+        let mut other = view(&[READY], json!("http"));
+        let spec = Arc::make_mut(&mut other.pods[0]).spec.as_mut().unwrap();
+        spec.readiness_gates.as_mut().unwrap()[0].condition_type = "target-health.elbv2.k8s.aws/other".to_owned();
+        assert_eq!(gate(other), None);
     }
 }

@@ -6,6 +6,7 @@
 //! here: a pod that goes gets new connections for nearly a minute more.
 
 mod balancer;
+mod complaint;
 mod conditions;
 mod controller;
 mod haproxy;
