@@ -90,7 +90,9 @@ impl Database {
         let replica = Self::existing(directory, address, &self.password, &settings)?;
         let mut backup = self.command("pg_basebackup")?;
         let source = format!("host={} port={} user={SUPERUSER}", self.address.ip(), self.address.port());
-        backup.env("PGPASSWORD", &self.password).args(["--dbname", &source, "--pgdata"]).arg(replica.data());
+        // Without PGHOSTADDR, PGSSLMODE and the like of the user's shell.
+        backup.env_clear().env("PGPASSWORD", &self.password);
+        backup.args(["--dbname", &source, "--pgdata"]).arg(replica.data());
         backup.args([
             "--wal-method=stream",
             "--checkpoint=fast",
