@@ -3,6 +3,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Also where MAKEFLAGS has -j: packages come before what is built with them, and two installations would be in each other's way.
+.NOTPARALLEL:
 .PHONY: help run test checks drill lab shim bench component reproducible sbom overlays supply-chain fuzz clean
 
 TARGET := wasm32-wasip2
@@ -14,7 +16,8 @@ DATA :=
 # Where Cargo keeps packages may have a space in its name: RUSTFLAGS is cut there, this is not. Cargo needs no HOME either.
 HOME_OF_USER := $${HOME:-$$(getent passwd "$$(id -u)" | cut -d : -f 6)}
 COMPONENT := CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$(HOME_OF_USER)/.cargo}=cargo" cargo
-COMPONENT_OPTIONS := --profile component --target $(TARGET) --package dob-api-wasi-p2
+# The component is where spin.toml says, wherever CARGO_TARGET_DIR has the rest.
+COMPONENT_OPTIONS := --profile component --target $(TARGET) --target-dir target --package dob-api-wasi-p2
 WASM := target/$(TARGET)/component/dob_api_wasi_p2.wasm
 # Clippy is the compiler of the native crates where their code is checked: one build lints and runs. The component has rustc's own.
 CHECKED := RUSTC_WORKSPACE_WRAPPER=clippy-driver
@@ -160,7 +163,8 @@ check-workflows: packages-test $(PYTHON)
 # One environment for all programs in Python. requirements.in says what they are for.
 $(PYTHON): requirements.txt
 	@scripts/install-packages python3 python3-venv
-	@python3 -m venv --clear .venv && .venv/bin/pip install --quiet "$$(grep ^uv== $<)"
+	@# Not into the user's own packages, as pip's configuration may have it.
+	@python3 -m venv --clear .venv && PIP_USER=0 .venv/bin/pip install --quiet "$$(grep ^uv== $<)"
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --requirement $< && touch $@
 
 # What the machine needs. This takes no time where it is there.

@@ -28,6 +28,10 @@ const SERVING: Limits = Limits { statement_ms: 1000, lock_ms: 500 };
 /// Of a statement that prepares the schema; it may wait for another pod that does the same.
 const PREPARING: Limits = Limits { statement_ms: 3000, lock_ms: 3000 };
 
+/// The isolation level, percent-encoded. Each of our statements is right by itself at this one; where the database's own default is
+/// stricter, a save would fail whenever another one of the same user is quicker.
+const ISOLATION: &str = "read%5C%20committed";
+
 /// The value that means "no such host". An allow-list entry must name a host, so an optional one can't be empty;
 /// `.invalid` never resolves (RFC 6761). `spin.toml` has it as the default.
 const NO_HOST: &str = "unset.invalid";
@@ -48,8 +52,8 @@ const CONNECTION: Variable<7> = Variable {
         ("pg_host_a", is_host),
         ("pg_host_b", is_host),
         ("pg_port", |port| port_of(port).is_some()),
-        ("pg_database", |name| !name.is_empty()),
-        ("pg_user", |name| !name.is_empty()),
+        ("pg_database", is_name),
+        ("pg_user", is_name),
         ("pg_password", |_| true),
         ("pg_sslmode", |mode| sslmode_of(mode).is_some()),
     ],
@@ -59,6 +63,10 @@ const REPLICAS: Variable<2> =
 const ADMIN: Variable<2> =
     Variable { name: "admin", carries: [("pg_admin_user", |_| true), ("pg_admin_password", |_| true)] };
 
+/// Longest name of a database or role, in bytes: PostgreSQL cuts a longer one, and then does not find it by its whole name.
+const MAX_NAME: usize = 63;
+/// What such a name must be.
+const A_NAME: &str = "a name of 1 to 63 bytes";
 /// Longest text that [`Config::redact`] lets through, in characters.
 const MAX_REDACTED: usize = 500;
 /// Shortest password that is redacted wherever it stands, in characters. A shorter one is in most words and would leave no
@@ -176,7 +184,8 @@ impl Connection {
 impl Role {
     /// The administrator; `None` where the name is empty.
     fn admin(values: &str) -> Result<Option<Self>, ConfigError> {
-        Ok(Some(Self::parse(values)?).filter(|admin| !admin.name.is_empty()))
+        let Some(admin) = Some(Self::parse(values)?).filter(|admin| !admin.name.is_empty()) else { return Ok(None) };
+        Ok(Some(Self { name: valid("pg_admin_user", A_NAME, Some(admin.name).filter(|name| is_name(name)))?, ..admin }))
     }
 
     fn parse(values: &str) -> Result<Self, ConfigError> {
@@ -196,8 +205,8 @@ impl Database {
         Ok(Self {
             hosts,
             port: valid("pg_port", "a port number from 1 to 65535", port_of(&port))?,
-            name: valid("pg_database", "a value", Some(database).filter(|name| !name.is_empty()))?,
-            role: Role { name: valid("pg_user", "a value", Some(user).filter(|name| !name.is_empty()))?, password },
+            name: valid("pg_database", A_NAME, Some(database).filter(|name| is_name(name)))?,
+            role: Role { name: valid("pg_user", A_NAME, Some(user).filter(|name| is_name(name)))?, password },
             sslmode: valid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
         })
     }
@@ -237,7 +246,8 @@ impl Database {
              &tcp_user_timeout={TCP_USER_TIMEOUT_S}\
              &keepalives_idle={KEEPALIVE_S}\
              &keepalives_interval={KEEPALIVE_S}\
-             &options=-c%20statement_timeout%3D{statement_ms}%20-c%20lock_timeout%3D{lock_ms}",
+             &options=-c%20statement_timeout%3D{statement_ms}%20-c%20lock_timeout%3D{lock_ms}\
+             %20-c%20default_transaction_isolation%3D{ISOLATION}",
             user = percent_encoded(&self.role.name),
             password = percent_encoded(&self.role.password),
             hosts = hosts.join(","),
@@ -312,8 +322,13 @@ fn redacted(text: &str, mut passwords: [String; 2]) -> String {
     text.chars().take(MAX_REDACTED).collect()
 }
 
+/// A name of a container may have an underscore, which no domain has.
 fn is_host(host: &str) -> bool {
-    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte))
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len())
 }
 
 fn port_of(port: &str) -> Option<u16> {
@@ -432,7 +447,8 @@ mod tests {
             primary(&[]).unwrap(),
             "postgres://dob_api:secret@db-a.internal:5432/dob_api?sslmode=require&target_session_attrs=read-write\
              &application_name=dob-api&connect_timeout=1&tcp_user_timeout=2&keepalives_idle=1&keepalives_interval=1\
-             &options=-c%20statement_timeout%3D1000%20-c%20lock_timeout%3D500"
+             &options=-c%20statement_timeout%3D1000%20-c%20lock_timeout%3D500\
+             %20-c%20default_transaction_isolation%3Dread%5C%20committed"
         );
     }
 
@@ -467,11 +483,24 @@ mod tests {
             ("pg_port", "65536"),
             ("pg_sslmode", "verify-full"),
             ("pg_user", ""),
+            ("pg_user", &"r".repeat(64)),
             ("pg_database", ""),
+            ("pg_database", &"é".repeat(32)),
         ] {
             let error = primary(&[(variable, value)]).unwrap_err();
             assert!(error.contains(variable), "{variable}={value}: {error}");
         }
+    }
+
+    #[test]
+    fn a_name_has_at_most_63_bytes_and_a_host_may_have_an_underscore() {
+        let address = primary(&[("pg_host_a", "app_db_1"), ("pg_user", &"r".repeat(63))]).unwrap();
+        assert!(address.contains(&format!("//{}:secret@app_db_1:5432/", "r".repeat(63))), "{address}");
+        let admin = variable("admin", &[("pg_admin_user", &"a".repeat(64))]);
+        assert_eq!(
+            Role::admin(&admin).err().unwrap().to_string(),
+            "variable pg_admin_user must be a name of 1 to 63 bytes"
+        );
     }
 
     #[test]
@@ -523,6 +552,6 @@ mod tests {
         let Ok(Some(admin)) = admin else { panic!("no administrator") };
         let address = database(&[]).ok().unwrap().administered(&admin, "postgres");
         assert!(address.0.starts_with("postgres://admin:root@db-a.internal:5432/postgres?"), "{}", address.0);
-        assert!(address.0.ends_with("statement_timeout%3D3000%20-c%20lock_timeout%3D3000"), "{}", address.0);
+        assert!(address.0.contains("statement_timeout%3D3000%20-c%20lock_timeout%3D3000%20"), "{}", address.0);
     }
 }

@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import shutil
 import subprocess
+import tomllib
 
 import pytest
 
@@ -18,6 +20,46 @@ def test_cargo_s_packages_are_renamed_wherever_they_are(fake, environment):
     home_of_user = environment.get("HOME", pwd.getpwuid(os.getuid()).pw_dir)
     home = environment.get("CARGO_HOME", f"{home_of_user}/.cargo")
     assert built.stdout.rstrip("\n").split("\x1f") == [f"--remap-path-prefix={home}=cargo"]
+
+
+def test_the_component_is_where_the_manifest_looks_for_it(fake):
+    """Wherever CARGO_TARGET_DIR has the rest."""
+    fake("rustup", "echo wasm32-wasip2")
+    path = fake("cargo", 'echo "$@"')
+    asked = subprocess.run(["make", "--silent", "component"], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True).stdout
+    manifest = tomllib.loads((ROOT / "spin.toml").read_text())["component"]["dob-api"]
+    for command in (asked, manifest["build"]["command"]):
+        words = command.split()
+        assert manifest["source"].startswith(f"{words[words.index('--target-dir') + 1]}/"), command
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with the Makefile and an installation of packages that takes its time."""
+    (tmp_path / "scripts").mkdir()
+    install = tmp_path / "scripts/install-packages"
+    install.write_text(f'#!/bin/sh\nsleep 0.2\necho installed "$@" >>{tmp_path}/asked\n')
+    install.chmod(0o755)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def test_packages_come_first_in_a_parallel_make_too(fake, project):
+    fake("rustup", "echo wasm32-wasip2")
+    path = fake("cargo", "")
+    subprocess.run(["make", "run"], cwd=project, env={**os.environ, "PATH": path, "MAKEFLAGS": "-j8"}, capture_output=True, check=True)
+    asked = [line.split()[0] for line in (project / "asked").read_text().splitlines()]
+    assert asked == ["installed", "rustup", "cargo", "cargo"]
+
+
+def test_pip_s_configuration_keeps_nothing_out_of_the_environment(fake, project):
+    path = fake("python3", f"""mkdir -p .venv/bin
+printf '#!/bin/sh\\necho pip $PIP_USER >>{project}/asked\\n' >.venv/bin/pip
+printf '#!/bin/sh\\n' >.venv/bin/uv
+chmod +x .venv/bin/*""")
+    subprocess.run(["make", ".venv/installed"], cwd=project, env={**os.environ, "PATH": path, "PIP_USER": "1"}, capture_output=True, check=True)
+    assert "pip 0" in (project / "asked").read_text().splitlines()
 
 
 def test_all_of_it_works_without_git(fake):

@@ -11,7 +11,7 @@ use clap::Parser;
 use dob_benchmark::Settings;
 use dob_drills::Pace;
 use dob_spin::{App, Manifest, Options, Server, Variables};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,13 +25,13 @@ enum Command {
         #[arg(long, default_value = "spin.toml")]
         manifest: PathBuf,
         /// The address to listen on; port 0 takes any free one
-        #[arg(long, default_value = "127.0.0.1:3000")]
+        #[arg(long, default_value = "127.0.0.1:3000", value_parser = address)]
         listen: SocketAddr,
     },
     /// Serve with a private PostgreSQL, or with the one in DATABASE_URL, and show what to try
     Run {
         /// The address to listen on
-        #[arg(long, default_value = "127.0.0.1:3000")]
+        #[arg(long, default_value = "127.0.0.1:3000", value_parser = address)]
         listen: SocketAddr,
         /// Where the private PostgreSQL keeps its data
         #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../.dob"))]
@@ -90,6 +90,12 @@ async fn main() -> ExitCode {
     exit_code(done.map(|()| ExitCode::SUCCESS))
 }
 
+/// The first address of a host and port.
+fn address(listen: &str) -> Result<SocketAddr, String> {
+    let found = listen.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| "write a host of this machine and a port, such as localhost:3000 or [::1]:3000".to_owned())
+}
+
 fn exit_code(done: Result<ExitCode>) -> ExitCode {
     done.unwrap_or_else(|error| {
         eprintln!("{error:#}");
@@ -102,7 +108,7 @@ async fn serve(manifest: &Path, listen: SocketAddr) -> Result<()> {
     let options = Options { variables: Variables::from_environment(), ..Options::default() };
     let server = Server::start(App::load(&Manifest::read(manifest)?, options)?, listen).await?;
     println!("Serving {}", server.url());
-    std::future::pending().await
+    match server.until_ended().await? {}
 }
 
 /// Does some work to its end, or drops it with all that it has started on Ctrl-C or SIGTERM.

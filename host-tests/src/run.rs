@@ -3,19 +3,21 @@
 use crate::database_url;
 use anyhow::{Context, Result, bail};
 use dob_postgresql::{Database, can_enter, refuse_other_owner};
-use dob_spin::{App, Manifest, Options, Server};
+use dob_spin::{App, Manifest, Options, Server, listener};
 use dob_support::{free_port, random_word};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{ErrorKind, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The database that a private server holds.
 const DATABASE: &str = "dob_api";
+/// Where root keeps the data of a directory that PostgreSQL's user can't reach.
+const ELSEWHERE: &str = "/var/lib/dob-api";
 /// How long making role, database and table may take.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -31,11 +33,11 @@ pub async fn run(listen: SocketAddr, data: &Path) -> Result<()> {
 
 async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
     // Before anything is started; the port is taken for good a moment later.
-    TcpListener::bind(listen).with_context(|| {
-        format!("can't listen on {listen}: stop what listens there, or choose another address (make run LISTEN=…)")
-    })?;
+    listener(listen).await.context("make run LISTEN=ADDRESS:PORT takes another address")?;
     let manifest = Manifest::of_project()?;
-    let own = std::env::var("DATABASE_URL").ok().map(|url| database_url::parse(&url)).transpose()?;
+    // Empty it is as good as unset, which is how a shell unsets it for one command.
+    let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
+    let own = url.map(|url| database_url::parse(&url)).transpose()?;
     let (variables, private) = match &own {
         Some(config) => (database_url::variables(config)?, None),
         None => {
@@ -55,7 +57,7 @@ async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
         format!("a private PostgreSQL, data in {}", database.data().display())
     });
     println!("{}", welcome(&server.url(), &data));
-    std::future::pending().await
+    match server.until_ended().await? {}
 }
 
 fn welcome(url: &str, data: &str) -> String {
@@ -91,30 +93,46 @@ async fn private_database(data: &Path) -> Result<Database> {
 
 /// As asked for; elsewhere only where PostgreSQL's user can't reach that, such as in root's home.
 fn data_directory(data: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(data).with_context(|| format!("can't make {}", data.display()))?;
+    if !data.exists() {
+        make_open(data)?;
+    }
     let data = data.canonicalize()?;
     if can_enter(&data)? {
         return Ok(data.join("postgres"));
     }
     let mut hasher = DefaultHasher::new();
     data.hash(&mut hasher);
-    let elsewhere = PathBuf::from(format!("/var/lib/dob-api/{:016x}", hasher.finish()));
-    fs::create_dir_all(&elsewhere).with_context(|| format!("can't make {}", elsewhere.display()))?;
+    let elsewhere = Path::new(ELSEWHERE).join(format!("{:016x}", hasher.finish()));
+    for directory in [ELSEWHERE.as_ref(), &*elsewhere] {
+        make_open(directory)?;
+    }
     Ok(elsewhere.join("postgres"))
 }
 
+/// Makes a directory that PostgreSQL's user may enter, whatever root's umask is.
+fn make_open(directory: &Path) -> Result<()> {
+    let made =
+        fs::create_dir_all(directory).and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o755)));
+    made.with_context(|| format!("can't make {}", directory.display()))
+}
+
 /// The private server's password: random, made once, readable by its owner only.
-fn password(file: &Path) -> Result<String> {
-    match fs::read_to_string(file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        read => return read.with_context(|| format!("can't read {}", file.display())),
-    }
-    let password = random_word()?;
-    let mut options = OpenOptions::new();
-    let file_made = options.write(true).create_new(true).mode(0o600).open(file);
-    let written = file_made.and_then(|mut file| file.write_all(password.as_bytes()));
-    written.with_context(|| format!("can't make {}", file.display()))?;
-    Ok(password)
+fn password(path: &Path) -> Result<String> {
+    let new = random_word()?;
+    let kept = || -> io::Result<String> {
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        // Of two first runs, the second reads what the first has written.
+        file.lock()?;
+        let mut password = String::new();
+        file.read_to_string(&mut password)?;
+        // New, or left empty by a run whose disk was full.
+        if password.is_empty() {
+            file.write_all(new.as_bytes())?;
+            password.push_str(&new);
+        }
+        Ok(password)
+    };
+    kept().with_context(|| format!("can't keep the password in {}", path.display()))
 }
 
 /// Asks `/readyz`, which makes role, database and table; why it could not is in the log line above its answer.

@@ -89,7 +89,9 @@ impl Subject {
 pub fn build_floors() -> Result<()> {
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     build.args(["build", "--quiet", "--locked", "--profile", "component", "--target", "wasm32-wasip2"]);
-    build.args(["--package", "constant", "--package", "one-query"]).current_dir(project_file(""));
+    // Where their manifests look for them, wherever CARGO_TARGET_DIR has the rest.
+    build.args(["--target-dir", "target", "--package", "constant", "--package", "one-query"]);
+    build.current_dir(project_file(""));
     if !build.status().context("can't run cargo")?.success() {
         bail!("the components to compare with can't be built; cargo's own words are above");
     }

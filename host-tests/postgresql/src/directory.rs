@@ -54,13 +54,17 @@ pub(crate) fn lock(directory: &Path) -> Result<File> {
     )
 }
 
-/// Removes the pid file of a server that crashed where its process id is now that of a program that runs elsewhere. PostgreSQL finds
-/// out by itself that there is no such process; another one of the same user it takes for a server.
+/// Removes the pid file of a server that crashed. PostgreSQL finds out by itself that there is no such process; but one of the same
+/// user it takes for a server, even a dead one whose end nobody has asked for, as in a container.
 pub(crate) fn remove_stale_pid_file(data: &Path) -> Result<()> {
-    match (named_process(data), data.canonicalize()) {
-        (Some(named), Ok(data)) if named.runs_in != data => Ok(fs::remove_file(pid_file(&data))?),
-        _ => Ok(()),
+    let (data, pid_file) = (data.canonicalize()?, pid_file(data));
+    let processes = fs::read_dir("/proc")?.flatten();
+    // What a crashed server has left running still uses its data.
+    let mut run_in = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
+    if pid_file.exists() && !run_in.any(|directory| directory == data) {
+        fs::remove_file(&pid_file).with_context(|| format!("can't remove {}", pid_file.display()))?;
     }
+    Ok(())
 }
 
 /// The running process that a pid file names, whatever it is.

@@ -1,6 +1,6 @@
 //! What is installed: PostgreSQL's programs, and the user that runs them for root.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::unistd::{Uid, User};
 use std::fs;
 use std::os::unix::fs::chown;
@@ -13,14 +13,28 @@ const SYSTEM_USER: &str = "postgres";
 /// Where Debian's packages put each major version.
 const DEBIAN_BINARIES: &str = "/usr/lib/postgresql";
 
-/// The programs of the newest PostgreSQL that is installed.
-pub(crate) fn binaries() -> Result<PathBuf> {
-    let versions = fs::read_dir(DEBIAN_BINARIES).into_iter().flatten().flatten();
+/// The programs for a data directory: of the PostgreSQL that has made it, which alone can read it; for a new one, of the newest
+/// that is installed.
+pub(crate) fn binaries(data: &Path) -> Result<PathBuf> {
+    binaries_in(Path::new(DEBIAN_BINARIES), data)
+}
+
+fn binaries_in(installed: &Path, data: &Path) -> Result<PathBuf> {
+    if let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) {
+        let (version, data) = (version.trim(), data.display());
+        let made_by = installed.join(version).join("bin");
+        ensure!(
+            made_by.join("initdb").exists(),
+            "{data} was made by PostgreSQL {version}, which is no longer there: install postgresql-{version}"
+        );
+        return Ok(made_by);
+    }
+    let versions = fs::read_dir(installed).into_iter().flatten().flatten();
     let binaries = versions.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());
     let version = |bin: &PathBuf| bin.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
     binaries
         .max_by_key(version)
-        .with_context(|| format!("there is no PostgreSQL server under {DEBIAN_BINARIES}: `make run` installs it"))
+        .with_context(|| format!("there is no PostgreSQL server under {}: `make run` installs it", installed.display()))
 }
 
 /// PostgreSQL refuses to run as root.
@@ -60,4 +74,29 @@ pub fn can_enter(directory: &Path) -> Result<bool> {
     command.arg("-x").arg(directory).current_dir("/");
     as_system_user(&mut command)?;
     Ok(command.status()?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_read_by_the_programs_that_made_it_and_made_by_the_newest() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (installed, data) = (scratch.path().join("installed"), scratch.path().join("data"));
+        for version in ["9", "15", "17", "common"] {
+            fs::create_dir_all(installed.join(version).join("bin/initdb")).unwrap();
+        }
+        let chosen = || binaries_in(&installed, &data).map_err(|error| error.to_string());
+        assert_eq!(chosen(), Ok(installed.join("17/bin")));
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        assert_eq!(chosen(), Ok(installed.join("15/bin")));
+        fs::write(data.join("PG_VERSION"), "14\n").unwrap();
+        let refused = chosen().unwrap_err();
+        assert!(
+            refused.ends_with("was made by PostgreSQL 14, which is no longer there: install postgresql-14"),
+            "{refused}"
+        );
+    }
 }

@@ -50,14 +50,21 @@ impl Database {
     pub fn create(directory: &Path, address: SocketAddr, password: &str, settings: &[&str]) -> Result<Self> {
         let database = Self::existing(directory, address, password, settings)?;
         let password_file = directory.join("password");
-        fs::write(&password_file, password)?;
+        fs::write(&password_file, password).with_context(|| format!("can't write {}", password_file.display()))?;
         give_to_system_user(&password_file)?;
+        // It gets its name when it is complete: what an interrupted run leaves is made anew.
+        let unfinished = directory.join("unfinished");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).with_context(|| format!("can't remove {}", unfinished.display()))?;
+        }
         let mut initdb = database.command("initdb")?;
         initdb.args(["--username", SUPERUSER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"]);
-        initdb.args(["--data-checksums", "--no-sync", "--pwfile"]).arg(&password_file).arg(database.data());
+        initdb.args(["--data-checksums", "--no-sync", "--pwfile"]).arg(&password_file).arg(&unfinished);
         let made = finish(&mut initdb, "initdb");
         fs::remove_file(&password_file)?;
-        made.map(|()| database)
+        made?;
+        fs::rename(&unfinished, database.data())?;
+        Ok(database)
     }
 
     /// A data directory that was made before.
@@ -83,7 +90,9 @@ impl Database {
         let replica = Self::existing(directory, address, &self.password, &settings)?;
         let mut backup = self.command("pg_basebackup")?;
         let source = format!("host={} port={} user={SUPERUSER}", self.address.ip(), self.address.port());
-        backup.env("PGPASSWORD", &self.password).args(["--dbname", &source, "--pgdata"]).arg(replica.data());
+        // Without PGHOSTADDR, PGSSLMODE and the like of the user's shell.
+        backup.env_clear().env("PGPASSWORD", &self.password);
+        backup.args(["--dbname", &source, "--pgdata"]).arg(replica.data());
         backup.args([
             "--wal-method=stream",
             "--checkpoint=fast",
@@ -118,9 +127,7 @@ impl Database {
         });
         let log = |error: anyhow::Error| {
             let log = fs::read_to_string(&log).unwrap_or_default();
-            let is_reason = |line: &&str| line.contains("FATAL:") || line.contains("PANIC:");
-            let reason = log.lines().rfind(is_reason).or(log.lines().last()).unwrap_or("it logged nothing");
-            anyhow!("PostgreSQL does not start in {}: {reason} ({error:#})", self.directory.display())
+            anyhow!("PostgreSQL does not start in {}: {} ({error:#})", self.directory.display(), reason(&log))
         };
         started.await.and_then(|ended| ended).map_err(log)
     }
@@ -189,7 +196,7 @@ impl Database {
 
     /// One of PostgreSQL's programs, to be run as a user that PostgreSQL accepts, in a directory that this one may enter.
     fn command(&self, program: &str) -> Result<Command> {
-        let mut command = Command::new(binaries()?.join(program));
+        let mut command = Command::new(binaries(&self.data())?.join(program));
         command.current_dir(&self.directory);
         as_system_user(&mut command)?;
         Ok(command)
@@ -217,7 +224,27 @@ fn finish(command: &mut Command, name: &str) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("can't run {name}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        bail!("{name} failed: {}", words.lines().last().unwrap_or("it said nothing"));
+        bail!("{name} failed: {}", reason(&words));
     }
     Ok(())
+}
+
+/// The line that says why one of PostgreSQL's programs has ended.
+fn reason(words: &str) -> &str {
+    let is_reason = |line: &&str| ["FATAL:", "PANIC:", "error:"].iter().any(|mark| line.contains(mark));
+    words.lines().rfind(is_reason).or(words.lines().last()).unwrap_or("it said nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_last_line_that_names_an_error() {
+        let full = "initdb: error: could not write to file \"base/1\": No space left on device\ninitdb: removing data directory \"x\"\n";
+        assert!(reason(full).ends_with("No space left on device"), "{}", reason(full));
+        assert_eq!(reason("LOG:  starting\nFATAL:  it is no use\nLOG:  shut down\n"), "FATAL:  it is no use");
+        assert_eq!(reason("cannot open shared object file\n"), "cannot open shared object file");
+        assert_eq!(reason(""), "it said nothing");
+    }
 }

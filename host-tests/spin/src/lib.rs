@@ -37,5 +37,5 @@ pub use instance::Clock;
 pub use manifest::Manifest;
 pub use native_tls::Error as TlsError;
 pub use postgres::connect;
-pub use server::Server;
+pub use server::{Server, listener};
 pub use variables::{VARIABLE_PREFIX, Variables};

@@ -2,13 +2,15 @@
 
 use crate::app::App;
 use crate::outgoing;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap};
 use hyper::{Request, Response, Uri, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use std::convert::Infallible;
+use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,31 +25,45 @@ const WELL_KNOWN: &str = "/.well-known/spin/";
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    accepting: JoinHandle<()>,
+    accepting: JoinHandle<Result<Infallible>>,
 }
 
 impl Server {
     /// Serves the application; port 0 takes any free one.
     pub async fn start(app: Arc<App>, listen: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind(listen)
-            .await
-            .with_context(|| format!("can't listen on {listen}: stop what listens there, or choose another port"))?;
+        let listener = listener(listen).await?;
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(async move {
             loop {
-                match listener.accept().await {
-                    Ok((stream, client)) => drop(tokio::spawn(connection(app.clone(), stream, client))),
-                    Err(error) => eprintln!("can't accept a connection: {error}"),
-                }
+                let (stream, client) = listener.accept().await.context(
+                    "can't accept a connection, and ends like Spin; where too many files are open, `ulimit -n` allows more",
+                )?;
+                tokio::spawn(connection(app.clone(), stream, client));
             }
         });
         Ok(Self { address, accepting })
+    }
+
+    /// Serves until no connection can be accepted any more.
+    pub async fn until_ended(mut self) -> Result<Infallible> {
+        (&mut self.accepting).await?
     }
 
     /// `http://` and the address, without a slash at the end.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
+}
+
+/// Takes an address, or says what to do where that can't be.
+pub async fn listener(listen: SocketAddr) -> Result<TcpListener> {
+    let advice = |error: &Error| match error.kind() {
+        ErrorKind::AddrInUse => "stop what listens there, or choose another port",
+        ErrorKind::AddrNotAvailable => "choose an address of this machine, such as 127.0.0.1",
+        ErrorKind::PermissionDenied => "choose a port from 1024 on, a lower one takes root",
+        _ => "choose another address",
+    };
+    TcpListener::bind(listen).await.map_err(|error| anyhow!("can't listen on {listen}: {}: {error}", advice(&error)))
 }
 
 impl Drop for Server {

@@ -5,7 +5,7 @@ use dob_spin::{App, Call, Options, PgError};
 use dob_support::end_within;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 #[test]
 fn the_well_known_path_is_spins_own() {
@@ -93,6 +93,24 @@ fn a_log_that_takes_no_line_costs_nobody_the_answer() {
 fn an_application_without_its_required_variables_does_not_start() {
     let error = App::load(&manifest(), Options::default()).err().expect("no host and no password").to_string();
     assert_eq!(error, "set the required variables pg_host_a, pg_password");
+}
+
+#[test]
+fn a_host_that_may_open_no_more_files_ends_and_says_how_it_may() {
+    let world = World::new();
+    let host = HostProcess::command("127.0.0.1:0", world.database.variables("dob_api"));
+    let mut few = Command::new("sh");
+    few.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(host.get_program()).args(host.get_args());
+    few.envs(host.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    few.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut host = HostProcess::spawn(few);
+    let clients: Vec<_> = (0..64).map_while(|_| TcpStream::connect(&host.address).ok()).collect();
+    let status = end_within(HANGS_AFTER, "the host", &mut host.process.0).unwrap();
+    assert_eq!(status.code(), Some(1));
+    let mut words = String::new();
+    host.process.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
+    assert!(words.contains("can't accept a connection") && words.contains("`ulimit -n`"), "{words}");
+    drop(clients);
 }
 
 #[test]

@@ -12,11 +12,15 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-/// `make run`'s program on a free port, with its data in `data`.
+/// `make run`'s program on a port, with its data in `data`.
 fn run(data: &Path, port: u16) -> Command {
+    run_on(&format!("127.0.0.1:{port}"), data)
+}
+
+fn run_on(listen: &str, data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dob-host"));
     command.env_remove("DATABASE_URL").env_remove("RUST_BACKTRACE").arg("run").arg("--data").arg(data);
-    command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+    command.arg("--listen").arg(listen);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -49,14 +53,16 @@ async fn the_data_stays_between_runs_and_nothing_goes_on_running() {
     let url = format!("http://127.0.0.1:{port}/hello/John");
     let (first, printed) = ready(run(scratch.path(), port));
     assert!(printed.contains(&format!("curl -i {url}")), "{printed}");
-    let saved = reqwest::Client::new().put(&url).body(r#"{"dateOfBirth":"1990-05-20"}"#).send().await.unwrap();
+    let saved = client().put(&url).body(r#"{"dateOfBirth":"1990-05-20"}"#).send().await.unwrap();
     assert_eq!(saved.status(), 204);
     interrupt(first);
     assert!(!scratch.path().join("postgres/data/postmaster.pid").exists(), "PostgreSQL is stopped");
 
-    let (second, printed) = ready(run(scratch.path(), port));
+    let mut with_empty_url = run(scratch.path(), port);
+    with_empty_url.env("DATABASE_URL", "");
+    let (second, printed) = ready(with_empty_url);
     assert!(!printed.contains("Making a database"), "{printed}");
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
+    assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
     interrupt(second);
 }
 
@@ -83,6 +89,70 @@ fn a_port_in_use_is_said_before_anything_is_started() {
 }
 
 #[test]
+fn a_name_is_listened_on_and_no_address_is_one_sentence() {
+    let (scratch, port) = (directory(), free_port().unwrap());
+    let (child, printed) = ready(run_on(&format!("localhost:{port}"), scratch.path()));
+    assert!(
+        printed.contains(&format!("127.0.0.1:{port}/")) || printed.contains(&format!("[::1]:{port}/")),
+        "{printed}"
+    );
+    interrupt(child);
+    for listen in ["localhost", "3000", ":3000", "127.0.0.1:65536", "nosuch.invalid:3000"] {
+        let words = refused(run_on(listen, scratch.path()));
+        assert!(words.contains("write a host of this machine and a port, such as localhost:3000"), "{words}");
+    }
+    let words = refused(run_on("192.0.2.1:3000", scratch.path()));
+    assert!(words.contains("can't listen on 192.0.2.1:3000: choose an address of this machine"), "{words}");
+}
+
+#[test]
+fn a_port_that_takes_root_is_said_to_another_user() {
+    let scratch = directory();
+    let mut as_nobody = run(scratch.path(), 1);
+    as_nobody.uid(User::from_name("nobody").unwrap().unwrap().uid.as_raw());
+    let words = refused(as_nobody);
+    assert!(
+        words.contains("can't listen on 127.0.0.1:1: choose a port from 1024 on, a lower one takes root"),
+        "{words}"
+    );
+}
+
+#[test]
+fn root_s_umask_keeps_postgresql_from_nothing() {
+    let scratch = directory();
+    let command = run(&scratch.path().join("new"), free_port().unwrap());
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+    closed.env_remove("DATABASE_URL").stdout(Stdio::piped());
+    let (child, printed) = ready(closed);
+    assert!(printed.contains(&format!("data in {}/new/postgres/data", scratch.path().display())), "{printed}");
+    interrupt(child);
+}
+
+#[test]
+fn what_an_interrupted_first_run_left_is_made_anew() {
+    let scratch = directory();
+    // The disk was full.
+    fs::write(scratch.path().join("postgres.password"), "").unwrap();
+    // The machine went off while initdb worked.
+    fs::create_dir_all(scratch.path().join("postgres/unfinished/base")).unwrap();
+    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    interrupt(child);
+    assert!(!scratch.path().join("postgres/unfinished").exists());
+}
+
+#[test]
+fn data_of_a_postgresql_that_is_gone_is_one_sentence() {
+    let scratch = directory();
+    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    interrupt(child);
+    fs::write(scratch.path().join("postgres/data/PG_VERSION"), "9\n").unwrap();
+    let words = refused(run(scratch.path(), free_port().unwrap()));
+    assert!(words.contains("to start with an empty database") && words.contains("install postgresql-9"), "{words}");
+    assert_eq!(words.lines().count(), 1, "{words}");
+}
+
+#[test]
 fn a_broken_data_directory_is_one_sentence() {
     let scratch = directory();
     let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
@@ -104,7 +174,8 @@ async fn a_second_run_on_the_same_data_is_refused_and_the_first_goes_on() {
     let server = format!("PostgreSQL (process {}) uses ", pid_file.lines().next().unwrap());
     assert!(words.starts_with(&server) && words.contains("DATA=DIRECTORY") && !words.contains("remove"), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");
-    assert_eq!(reqwest::get(format!("http://127.0.0.1:{port}/readyz")).await.unwrap().status(), 200);
+    let readyz = client().get(format!("http://127.0.0.1:{port}/readyz")).send().await.unwrap();
+    assert_eq!(readyz.status(), 200);
     interrupt(first);
 }
 
@@ -123,6 +194,14 @@ fn a_stale_pid_file_stops_neither_the_start_nor_the_process_that_has_its_number_
     let (second, _) = ready(run(scratch.path(), free_port().unwrap()));
     interrupt(second);
     assert!(other.0.try_wait().unwrap().is_none(), "it still runs");
+
+    // A dead server keeps its number until somebody asks for its end.
+    let mut dead = Command::new("true").uid(owner.uid()).gid(owner.gid()).spawn().unwrap();
+    fs::write(data.join("postmaster.pid"), format!("{}\n{}\n", dead.id(), data.display())).unwrap();
+    chown(data.join("postmaster.pid"), Some(owner.uid()), Some(owner.gid())).unwrap();
+    let (third, _) = ready(run(scratch.path(), free_port().unwrap()));
+    interrupt(third);
+    assert!(dead.wait().unwrap().success());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::helpers::*;
 use dob_postgresql::Database;
+use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use tempfile::TempDir;
@@ -147,6 +148,22 @@ async fn one_role_may_be_administrator_and_serve() {
     let superuser = database.client("mine").await.unwrap();
     let untouched = "SELECT datacl IS NULL FROM pg_database WHERE datname = current_database()";
     assert!(superuser.query_one(untouched, &[]).await.unwrap().get::<_, bool>(0), "its own database is left as it was");
+}
+
+#[tokio::test]
+async fn a_stricter_isolation_of_the_database_fails_no_save() {
+    let (database, _scratch) = empty_server().await;
+    Service::ready(database.variables("dob_api")).await;
+    let superuser = database.client("dob_api").await.unwrap();
+    let strict = "ALTER DATABASE dob_api SET default_transaction_isolation = serializable";
+    superuser.batch_execute(strict).await.unwrap();
+    // Its connections are new.
+    let service = Service::start(database.variables("dob_api")).await;
+    let dates: Vec<String> =
+        (0..320).map(|number| format!("19{:02}-01-{:02}", number % 90 + 10, number % 28 + 1)).collect();
+    for saved in join_all(dates.iter().map(|date| service.put("john", date))).await {
+        assert_eq!(saved.status, 204, "{saved:?} {}", service.log());
+    }
 }
 
 #[tokio::test]

@@ -56,6 +56,11 @@ pub fn allow_open_files() {
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("what the system allows");
 }
 
+/// A client that reaches this machine whatever proxy the environment names.
+pub fn client() -> Client {
+    Client::builder().no_proxy().timeout(HANGS_AFTER).build().expect("a client")
+}
+
 /// `spin.toml` of this project.
 pub fn manifest() -> Manifest {
     Manifest::of_project().expect("the project's manifest")
@@ -90,8 +95,7 @@ impl Service {
         let options = Options { variables, clock: clock.clone(), faults: faults.clone(), stderr: Some(log.clone()) };
         let app = App::load(&manifest(), options).expect("the component: `make component`");
         let server = Server::start(app, (Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
-        let client = Client::builder().no_proxy().timeout(HANGS_AFTER).build().expect("a client");
-        Self { server, client, clock, faults, log }
+        Self { server, client: client(), clock, faults, log }
     }
 
     /// Serves with these variables and the schema made.
@@ -229,7 +233,8 @@ impl HostProcess {
         Self::spawn(host)
     }
 
-    fn command(listen: &str, variables: BTreeMap<String, String>) -> Command {
+    /// The program that serves with these variables.
+    pub fn command(listen: &str, variables: BTreeMap<String, String>) -> Command {
         let mut host = Command::new(env!("CARGO_BIN_EXE_dob-host"));
         host.envs(
             variables.into_iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)),
@@ -238,7 +243,8 @@ impl HostProcess {
         host
     }
 
-    fn spawn(mut host: Command) -> Self {
+    /// Starts it, and waits until it serves.
+    pub fn spawn(mut host: Command) -> Self {
         let mut process = Process::spawn(&mut host, "cargo builds it").expect("the host");
         let printed = process.until_printed(SERVING, HANGS_AFTER).expect("the host serves");
         let address = printed.trim().strip_prefix(SERVING).expect("the address").to_owned();

@@ -16,7 +16,7 @@ use deployment::Deployment;
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::{Load, Plan, Workload};
 use dob_postgresql::Database;
-use helpers::{HostProcess, database, directory};
+use helpers::{HostProcess, client, database, directory};
 use manifests::Manifests;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -85,7 +85,7 @@ impl World {
 /// What the pod with the administrator's password does: its readiness probe.
 async fn make_schema(variables: BTreeMap<String, String>) {
     let host = HostProcess::start(variables, &[]);
-    let answer = reqwest::get(format!("http://{}/readyz", host.address)).await.expect("an answer");
+    let answer = client().get(format!("http://{}/readyz", host.address)).send().await.expect("an answer");
     assert_eq!(answer.status(), 200);
 }
 
