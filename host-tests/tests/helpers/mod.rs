@@ -9,7 +9,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -217,28 +216,12 @@ pub struct HostProcess {
 impl HostProcess {
     /// Serves with these variables and further environment.
     pub fn start(variables: BTreeMap<String, String>, environment: &[(&str, &Path)]) -> Self {
-        let mut host = Self::command("127.0.0.1:0", variables);
-        host.envs(environment.iter().copied());
-        Self::spawn(host)
-    }
-
-    /// Serves with these variables on an address of its own, and logs to a file.
-    pub fn start_on(listen: SocketAddr, variables: BTreeMap<String, String>, log: File) -> Self {
-        let mut host = Self::command(&listen.to_string(), variables);
-        host.stderr(log);
-        Self::spawn(host)
-    }
-
-    fn command(listen: &str, variables: BTreeMap<String, String>) -> Command {
         let mut host = Command::new(env!("CARGO_BIN_EXE_dob-host"));
         host.envs(
             variables.into_iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)),
         );
-        host.args(["serve", "--listen", listen, "--manifest", "../spin.toml"]).stdout(Stdio::piped());
-        host
-    }
-
-    fn spawn(mut host: Command) -> Self {
+        host.args(["serve", "--listen", "127.0.0.1:0", "--manifest", "../spin.toml"]);
+        host.envs(environment.iter().copied()).stdout(Stdio::piped());
         let mut process = Process::spawn(&mut host, "cargo builds it").expect("the host");
         let printed = process.until_printed(SERVING, HANGS_AFTER).expect("the host serves");
         let address = printed.trim().strip_prefix(SERVING).expect("the address").to_owned();
