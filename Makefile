@@ -168,7 +168,7 @@ packages-test: packages-run
 	@scripts/install-packages curl git haproxy iproute2 jq nftables openssl shellcheck
 
 packages-checks:
-	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev jq openssl
+	@scripts/install-packages jq openssl
 	@command -v promtool >/dev/null || scripts/install-packages prometheus
 	@# Debian 13 has it in a package of its own.
 	@command -v promtool >/dev/null || scripts/install-packages promtool
