@@ -32,12 +32,12 @@ mod shim;
 pub use addresses::{API_SERVER, WAY_IN, make_network};
 pub use checkout::Checkout;
 pub use database::{Access, Database};
-pub use node::Node;
+pub use node::{Node, Process};
 pub use parts::Parts;
 pub use registry::Registry;
 pub use shim::shim;
 
-use addresses::PODS;
+use addresses::{BRIDGE, PODS};
 use anyhow::{Context, Result, ensure};
 use control_plane::ControlPlane;
 use daemon::Daemon;
@@ -128,6 +128,18 @@ impl Cluster {
             Ok(())
         })
         .await
+    }
+
+    /// Cuts all nodes off from the control plane; the load balancer still reaches it.
+    pub fn cut_off_control_plane(&self) -> Result<()> {
+        let rule = format!("add rule ip control arriving iifname {BRIDGE} tcp dport {} drop", API_SERVER.port());
+        let table = "add table ip control; add chain ip control arriving { type filter hook input priority 0; }";
+        read(&cmd!("nft", format!("{table}; {rule}"))).map(drop)
+    }
+
+    /// Ends `cut_off_control_plane`.
+    pub fn reconnect_control_plane(&self) -> Result<()> {
+        read(&cmd!("nft", "delete table ip control")).map(drop)
     }
 
     /// Lets pods reach what is on another bridge of this machine, under this machine's own address there.

@@ -10,6 +10,7 @@ use dob_support::{cmd, eventually, read};
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -19,14 +20,16 @@ use std::sync::{Mutex, MutexGuard};
 /// The first processes of a node: one that takes up orphans, such as containers' shims.
 const INIT: [&str; 3] = ["tini", "--", "sleep"];
 /// What a node may write to, by its name in the node's directory; it goes with the node.
-const FOLDERS: [(&str, &str); 6] = [
+const FOLDERS: [(&str, &str); 4] = [
     ("kubelet", "/var/lib/kubelet"),
     ("containerd", "/var/lib/containerd"),
-    ("run", "/run/containerd"),
-    ("netns", "/run/netns"),
     ("cni", "/etc/cni/net.d"),
     ("addresses", "/var/lib/cni"),
 ];
+/// The user of the API's pods.
+const POD_USER: u32 = 65532;
+/// The same of what a node loses with its power.
+const IN_MEMORY: [(&str, &str); 2] = [("run", "/run/containerd"), ("netns", "/run/netns")];
 /// Whatever else a node writes to these stays in its own view of the machine.
 const OVERLAID: [&str; 3] = ["etc", "var", "run"];
 
@@ -44,6 +47,12 @@ pub struct Node {
     /// The kubeconfig of what keeps network policies, where the cluster has that.
     network_policies: Option<PathBuf>,
     running: Mutex<Option<Running>>,
+}
+
+/// A process in a pod.
+pub struct Process {
+    id: String,
+    node: &'static str,
 }
 
 struct Running {
@@ -77,7 +86,7 @@ impl Node {
             network_policies: network_policies.map(Path::to_owned),
             running: Mutex::default(),
         };
-        for (folder, _) in FOLDERS {
+        for (folder, _) in FOLDERS.into_iter().chain(IN_MEMORY) {
             fs::create_dir_all(node.directory.join(folder))?;
         }
         node.write_configuration(plane)?;
@@ -99,6 +108,7 @@ impl Node {
         if self.is_on() {
             return Ok(());
         }
+        self.forget_memory()?;
         let init = self.start_init()?;
         let pid = until_alone(self.name, &init).await?;
         self.plug_in(pid)?;
@@ -174,6 +184,34 @@ impl Node {
         self.inside(pid, command)
     }
 
+    /// The process that serves in a pod of this address, in the node's own numbers.
+    pub fn process_of(&self, pod: IpAddr) -> Result<Process> {
+        let script = format!(
+            "for status in $(grep --files-with-matches '^Uid:.{POD_USER}' /proc/[0-9]*/status); do
+                 process=${{status#/proc/}}; process=${{process%/status}}
+                 # The sandbox of the pod.
+                 [ \"$(readlink /proc/$process/exe)\" != /busybox ] || continue
+                 ! nsenter --target $process --net ip -oneline address | grep --quiet 'inet {pod}/' || echo $process
+             done"
+        );
+        let found = self.run(&["sh", "-c", &script])?;
+        let id = found.lines().next().with_context(|| format!("nothing serves as {pod} on {}", self.name))?;
+        Ok(Process { id: id.to_owned(), node: self.name })
+    }
+
+    /// Sends a signal to a process of the node.
+    pub fn signal(&self, process: &Process, signal: &str) -> Result<()> {
+        ensure!(process.node == self.name, "{} is another node's", process.id);
+        self.run(&["kill", &format!("-{signal}"), &process.id]).map(drop)
+    }
+
+    /// What the kernel says of a process: the fields of its status.
+    pub fn status_of(&self, process: &Process) -> Result<BTreeMap<String, String>> {
+        let status = self.run(&["cat", &format!("/proc/{}/status", process.id)])?;
+        let fields = status.lines().filter_map(|line| line.split_once(':'));
+        Ok(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
+    }
+
     /// Waits until Kubernetes counts on it.
     pub async fn until_ready(&self, client: &kube::Client) -> Result<()> {
         let nodes = kube::Api::<KubernetesNode>::all(client.clone());
@@ -193,6 +231,14 @@ impl Node {
 
     fn file(&self, name: &str) -> String {
         self.directory.join(name).display().to_string()
+    }
+
+    fn forget_memory(&self) -> Result<()> {
+        for (folder, _) in IN_MEMORY {
+            fs::remove_dir_all(self.directory.join(folder))?;
+            fs::create_dir_all(self.directory.join(folder))?;
+        }
+        Ok(())
     }
 
     fn start_init(&self) -> Result<Daemon> {
@@ -220,6 +266,10 @@ impl Node {
     /// Its network cable, its address, and the way to all pods.
     fn plug_in(&self, init: Pid) -> Result<()> {
         let name = self.name;
+        // A network whose last process has ended takes a moment to go, and its cable with it.
+        if read(&cmd!("ip", "link", "show", name)).is_ok() {
+            read(&cmd!("ip", "link", "delete", name))?;
+        }
         read(&cmd!("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", init.to_string()))?;
         read(&cmd!("ip", "link", "set", name, "master", BRIDGE, "up"))?;
         let pods = addresses::pods_of(self.number);
@@ -256,7 +306,7 @@ exec 3<&-
                 run = dob_namespaces::DIRECTORY,
             );
         }
-        for (folder, at) in FOLDERS {
+        for (folder, at) in FOLDERS.into_iter().chain(IN_MEMORY) {
             let folder = self.file(folder);
             commands += &format!("mkdir -p {at}\nmount --bind {folder} {at}\nmount --make-rshared {at}\n");
         }

@@ -11,6 +11,7 @@ use dob_lab::{Base, CENTRAL, Lab, WEST};
 use dob_support::eventually;
 use dob_way_in::{Settings, State};
 use futures_util::future::BoxFuture;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -52,7 +53,7 @@ pub(crate) enum Behind {
 /// The cluster with a service on it.
 pub(crate) struct OnCluster {
     pub held: Held,
-    cluster: Arc<Cluster>,
+    pub cluster: Arc<Cluster>,
     behind: Behind,
     checkout: Mutex<Checkout>,
     /// The load balancer's figures.
@@ -177,11 +178,31 @@ impl OnCluster {
         }
     }
 
-    /// A node that serves.
-    pub async fn a_node_that_serves(&self) -> Result<&Node> {
-        let serving = serving(&self.cluster);
+    /// A pod that serves, and its node.
+    pub fn a_pod_that_serves(&self) -> Result<(IpAddr, &Node)> {
+        let pod = serving(&self.cluster).into_iter().next().context("no pod serves")?;
+        Ok((pod, self.node_of(pod)?))
+    }
+
+    /// All pods that serve, with their nodes.
+    pub fn pods_that_serve(&self) -> Result<Vec<(IpAddr, &Node)>> {
+        serving(&self.cluster).into_iter().map(|pod| Ok((pod, self.node_of(pod)?))).collect()
+    }
+
+    fn node_of(&self, pod: IpAddr) -> Result<&Node> {
         let mut nodes = self.cluster.nodes.values();
-        nodes.find(|node| serving.iter().any(|pod| node.has_pod(*pod))).context("no node serves")
+        nodes.find(|node| node.has_pod(pod)).with_context(|| format!("{pod} is on no node"))
+    }
+
+    /// Waits until a pod of this address gets no connections; gives how long that took.
+    pub async fn until_out(&self, pod: IpAddr) -> Result<Duration> {
+        let started = Instant::now();
+        eventually(&format!("{pod} gets no connections"), PATIENCE, async || {
+            ensure!(!serving(&self.cluster).contains(&pod), "it does");
+            Ok(())
+        })
+        .await?;
+        Ok(started.elapsed())
     }
 
     /// Waits until no pod of a node gets connections; gives how long that took.
@@ -197,18 +218,25 @@ impl OnCluster {
     }
 
     /// Waits until as many pods serve as should, and no other pod is left.
-    async fn until_whole(&self) -> Result<()> {
+    pub async fn until_whole(&self) -> Result<()> {
         self.cluster.until_pods(PODS, PATIENCE + self.target_group.deregistration_lag).await?;
-        eventually("the load balancer has found all pods healthy", PATIENCE, async || {
-            let serving = serving(&self.cluster);
-            ensure!(serving.len() == PODS, "{serving:?} are");
-            Ok(())
-        })
+        eventually(
+            "the load balancer has these pods as its targets, all healthy, and no others",
+            PATIENCE,
+            async || {
+                let targets = self.cluster.way_in.targets();
+                let healthy = targets.iter().filter(|target| target.state == State::Healthy).count();
+                ensure!(healthy == PODS && targets.len() == PODS, "it has {targets:?}");
+                Ok(())
+            },
+        )
         .await
     }
 
     /// Takes back what a drill that failed may have left.
     pub async fn repair(&self) -> Result<()> {
+        // It fails where they were not cut off.
+        let _ = self.cluster.reconnect_control_plane();
         for node in self.cluster.nodes.values() {
             node.power_on().await?;
             node.until_ready(&self.cluster.client).await?;
@@ -262,7 +290,7 @@ fn watched(cluster: Arc<Cluster>) -> Watched {
     Watched { lanes: "serves", look: Box::new(look) }
 }
 
-fn serving(cluster: &Cluster) -> Vec<std::net::IpAddr> {
+fn serving(cluster: &Cluster) -> Vec<IpAddr> {
     let targets = cluster.way_in.targets().into_iter();
     targets.filter(|target| target.state == State::Healthy).map(|target| target.address.ip()).collect()
 }

@@ -3,6 +3,7 @@
 mod backups;
 mod faults;
 mod leader;
+mod pods;
 mod regions;
 mod repairs;
 mod rollouts;
@@ -57,11 +58,16 @@ const ON_LAB: [(&str, Story<Environment>); 31] = stories! {
 };
 
 /// The story of each drill of the cluster.
-const ON_CLUSTER: [(&str, Story<OnCluster>); 5] = stories! {
+const ON_CLUSTER: [(&str, Story<OnCluster>); 10] = stories! {
     "three-rollouts" => rollouts::three,
     "rollout-without-pre-stop" => rollouts::without_pre_stop,
     "digest-missing" => rollouts::digest_missing,
     "node-power-off" => rollouts::node_power_off,
+    "pods-confined" => pods::confined,
+    "pod-frozen" => pods::frozen,
+    "pod-with-slow-bodies" => pods::slow_bodies,
+    "deployment-deleted" => pods::deployment_deleted,
+    "control-plane-cut-off" => pods::control_plane_cut_off,
     "leader-lost-behind-pods" => rollouts::leader_lost,
 };
 

@@ -54,7 +54,7 @@ pub async fn digest_missing(it: &OnCluster) -> Result<Outcome> {
 pub async fn node_power_off(it: &OnCluster) -> Result<Outcome> {
     it.ready().await?;
     let traffic = it.traffic().await;
-    let node = it.a_node_that_serves().await?;
+    let (_, node) = it.a_pod_that_serves()?;
     traffic.mark(&format!("{}'s power cut", node.name));
     node.power_off().await?;
     let took = it.until_out_of_the_way_in(node).await?;

@@ -1,0 +1,108 @@
+//! What pods may do, and what is done to them.
+
+use crate::cluster::OnCluster;
+use crate::held::Outcome;
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// What the kernel must say of the process that serves.
+const CONFINED: [(&str, &str); 5] = [
+    // DAC_OVERRIDE, and nothing else.
+    ("CapEff", "0000000000000002"),
+    ("CapPrm", "0000000000000002"),
+    ("Seccomp", "2"),
+    ("NoNewPrivs", "1"),
+    ("Uid", "65532\t65532\t65532\t65532"),
+];
+/// How long a frozen pod may go on getting connections, and be missing.
+const OUT_WITHIN: Duration = Duration::from_secs(15);
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+/// More than a pod has instances.
+const SLOW_CLIENTS: usize = 1050;
+/// How long the component waits for a body; then a slow client has its answer.
+const BODY_WITHIN: Duration = Duration::from_secs(5);
+const CUT_OFF_FOR: Duration = Duration::from_secs(90);
+
+/// What the process of each serving pod may do.
+pub async fn confined(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    for (pod, node) in it.pods_that_serve()? {
+        let status = node.status_of(&node.process_of(pod)?)?;
+        for (field, wanted) in CONFINED {
+            let found = status.get(field).with_context(|| format!("the kernel says no {field}"))?;
+            ensure!(found == wanted, "the process of {pod} has {field} {found}, not {wanted}");
+        }
+    }
+    Ok(Outcome::noted("one capability, DAC_OVERRIDE; user 65532, seccomp, no new privileges"))
+}
+
+/// Spin is stopped in one pod, as if it hung.
+pub async fn frozen(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let traffic = it.traffic().await;
+    let (pod, node) = it.a_pod_that_serves()?;
+    let process = node.process_of(pod)?;
+    traffic.mark(&format!("Spin stopped in {pod}"));
+    let started = Instant::now();
+    node.signal(&process, "STOP")?;
+    let out = it.until_out(pod).await?;
+    traffic.mark("out of the way in");
+    it.until_whole().await?;
+    let back = started.elapsed();
+    traffic.mark("three pods serve");
+    let outcome = it.judge(traffic).await?;
+    ensure!(out <= OUT_WITHIN, "it got connections for {out:?}, at most {OUT_WITHIN:?}");
+    ensure!(back <= BACK_WITHIN, "it was missing for {back:?}, at most {BACK_WITHIN:?}");
+    Ok(outcome.with_note(format!("out after {} s, back after {} s", out.as_secs(), back.as_secs())))
+}
+
+/// Clients that send a body without end take all instances of one pod.
+pub async fn slow_bodies(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let traffic = it.traffic().await;
+    let (pod, node) = it.a_pod_that_serves()?;
+    let process = node.process_of(pod)?;
+    traffic.mark(&format!("{SLOW_CLIENTS} slow bodies to {pod}"));
+    let clients = try_join_all((0..SLOW_CLIENTS).map(|_| slow_client(pod))).await?;
+    traffic.run_for(2 * BODY_WITHIN).await;
+    drop(clients);
+    traffic.mark("the slow clients have left");
+    it.until_whole().await?;
+    node.status_of(&process).context("the pod was killed")?;
+    it.judge(traffic).await
+}
+
+async fn slow_client(pod: IpAddr) -> Result<TcpStream> {
+    let mut stream = TcpStream::connect((pod, 80)).await?;
+    stream.write_all(b"PUT /hello/slow HTTP/1.1\r\nHost: pod\r\nContent-Length: 28\r\n\r\n{").await?;
+    Ok(stream)
+}
+
+/// Somebody deletes the Deployment.
+pub async fn deployment_deleted(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let traffic = it.traffic().await;
+    traffic.mark("the Deployment deleted");
+    it.cluster.kubectl(&["--namespace", "dob-api", "delete", "deployment", "dob-api", "--wait=false"])?;
+    it.until_whole().await?;
+    traffic.mark("three new pods serve");
+    it.judge(traffic).await
+}
+
+/// No node reaches the control plane.
+pub async fn control_plane_cut_off(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let traffic = it.traffic().await;
+    traffic.mark("nodes cut off from the control plane");
+    it.cluster.cut_off_control_plane()?;
+    traffic.run_for(CUT_OFF_FOR).await;
+    it.cluster.reconnect_control_plane()?;
+    traffic.mark("reconnected");
+    it.until_whole().await?;
+    traffic.mark("whole");
+    it.judge(traffic).await
+}
