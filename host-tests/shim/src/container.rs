@@ -62,6 +62,7 @@ async fn serve(context: &impl RuntimeContext) -> Result<i32> {
     let options = Options { variables: variables(&manifest), ..Options::default() };
     // SAFETY: the layer is what this shim compiled; only containerd, who runs it, could have changed that.
     let server = Server::start(unsafe { App::load_compiled(&manifest, options)? }, listen).await?;
+    // As Spin does, on stdout.
     println!("\nServing {}", server.url());
     std::future::pending().await
 }

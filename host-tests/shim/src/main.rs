@@ -1,8 +1,8 @@
 //! A stand-in for SpinKube's shim, 0.24 and 0.25: containerd starts a pod with it, and the imitation of Spin serves inside.
 //!
 //! It is made of the same library, so that its faults are the library's own: an empty set of capabilities takes none away;
-//! of several first starts of an image at once, those that come while the first stores what it compiled fail; a restart of
-//! containerd leaves what it ran. What SpinKube's own code does is in two files:
+//! of several starts on a node at once, those fail that come while another stores what it compiled; a restart of containerd
+//! leaves running what it ran. What SpinKube's own code does is in two files:
 //!
 //! ```text
 //! main        what containerd needs to know, and the compiler: once for a node, kept by containerd
@@ -41,8 +41,7 @@ impl Shim for Spin {
         Version { version: env!("CARGO_PKG_VERSION"), revision: "the stand-in of dob-api" }
     }
 
-    #[allow(refining_impl_trait)] // the trait hides the type, and with it whether there is a compiler
-    async fn compiler() -> Option<SpinCompiler> {
+    async fn compiler() -> Option<impl Compiler> {
         dob_spin::Compiler::new().map(SpinCompiler).inspect_err(|error| log::error!("no compiler: {error:#}")).ok()
     }
 
