@@ -252,9 +252,9 @@ impl Node {
     fn daemon(&self, init: Pid, program: &str, arguments: &[&str]) -> Result<Daemon> {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(entering(init)).args(["setpriv", "--pdeathsig", "KILL", "--"]);
-        nsenter.arg(self.parts.program(program)?).args(arguments).env("PATH", &self.path);
-        // What this run trusts is no business of the pods.
-        nsenter.env_remove("SSL_CERT_FILE");
+        nsenter.arg(self.parts.program(program)?).args(arguments);
+        // Pods would get the rest of it from their runtime.
+        nsenter.env_clear().env("PATH", &self.path);
         Daemon::start(&self.directory, program, &mut nsenter)
     }
 

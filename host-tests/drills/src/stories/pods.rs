@@ -87,7 +87,11 @@ pub async fn deployment_deleted(it: &OnCluster) -> Result<Outcome> {
     it.ready().await?;
     let traffic = it.traffic().await;
     traffic.mark("the Deployment deleted");
+    let old = it.pods_that_serve()?;
     it.cluster.kubectl(&["--namespace", "dob-api", "delete", "deployment", "dob-api", "--wait=false"])?;
+    for (pod, _) in old {
+        it.until_out(pod).await?;
+    }
     it.until_whole().await?;
     traffic.mark("three new pods serve");
     it.judge(traffic).await
