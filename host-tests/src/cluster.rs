@@ -22,7 +22,7 @@ pub async fn run() -> Result<ExitCode> {
     if !dob_namespaces::is_inside() {
         Parts::prepare(true)?;
         for (variable, port) in [KUBERNETES, SERVICE] {
-            Door::reserve(variable, port).context("is another cluster up?")?;
+            Door::reserve(variable, port)?;
         }
         return dob_namespaces::enter("the cluster");
     }

@@ -57,7 +57,7 @@ pub struct Process {
 
 struct Running {
     init: Daemon,
-    _daemons: Vec<Daemon>,
+    daemons: Vec<Daemon>,
 }
 
 impl Node {
@@ -141,18 +141,24 @@ impl Node {
                 &labels,
             ],
         )?;
-        let mut daemons = vec![containerd, proxy, kubelet];
-        daemons.extend(self.start_network_policies(pid)?);
-        *self.running() = Some(Running { init, _daemons: daemons });
+        *self.running() = Some(Running { init, daemons: vec![containerd, proxy, kubelet] });
         Ok(())
     }
 
-    fn start_network_policies(&self, init: Pid) -> Result<Option<Daemon>> {
-        let Some(kubeconfig) = &self.network_policies else { return Ok(None) };
+    /// Has kube-router keep network policies, which it can once Kubernetes knows the node; returns when they are in force.
+    async fn keep_network_policies(&self, kubeconfig: &Path) -> Result<()> {
         let kubeconfig = kubeconfig.to_string_lossy();
         let only_firewall = ["--run-firewall=true", "--run-router=false", "--run-service-proxy=false"];
         let arguments = [&only_firewall[..], &["--kubeconfig", &kubeconfig, "--hostname-override", self.name]].concat();
-        self.daemon(init, "kube-router", &arguments).map(Some)
+        let router = self.daemon(self.init()?, "kube-router", &arguments)?;
+        eventually(&format!("network policies are in force on {}", self.name), PATIENCE, async || {
+            router.ensure_running()?;
+            self.run(&["iptables", "--list-rules", "KUBE-ROUTER-FORWARD"])
+        })
+        .await?;
+        let mut running = self.running();
+        running.as_mut().with_context(|| format!("{} is off", self.name))?.daemons.push(router);
+        Ok(())
     }
 
     /// As if its power was cut: its processes end at once and its connections are not closed.
@@ -180,8 +186,11 @@ impl Node {
 
     /// Runs a command on the node as root, to its end; an error holds what it said.
     pub fn run(&self, command: &[&str]) -> Result<String> {
-        let pid = first_process(&self.running().as_ref().with_context(|| format!("{} is off", self.name))?.init)?;
-        self.inside(pid, command)
+        self.inside(self.init()?, command)
+    }
+
+    fn init(&self) -> Result<Pid> {
+        first_process(&self.running().as_ref().with_context(|| format!("{} is off", self.name))?.init)
     }
 
     /// The process that serves in a pod of this address, in the node's own numbers.
@@ -212,7 +221,7 @@ impl Node {
         Ok(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
     }
 
-    /// Waits until Kubernetes counts on it.
+    /// Waits until Kubernetes counts on it, and network policies are in force where the cluster has them.
     pub async fn until_ready(&self, client: &kube::Client) -> Result<()> {
         let nodes = kube::Api::<KubernetesNode>::all(client.clone());
         eventually(&format!("{} is Ready", self.name), PATIENCE, async || {
@@ -222,7 +231,11 @@ impl Node {
             ensure!(ready.status == "True", "{}", ready.message.unwrap_or_default());
             Ok(())
         })
-        .await
+        .await?;
+        match &self.network_policies {
+            Some(kubeconfig) => self.keep_network_policies(kubeconfig).await,
+            None => Ok(()),
+        }
     }
 
     fn running(&self) -> MutexGuard<'_, Option<Running>> {

@@ -16,8 +16,9 @@ impl Door {
     /// inner process which open file it is.
     pub fn reserve(variable: &str, port: u16) -> Result<()> {
         let address = (Ipv4Addr::LOCALHOST, port);
-        let listener = TcpListener::bind(address)
-            .with_context(|| format!("can't listen on 127.0.0.1:{port}: end what listens there"))?;
+        let listener = TcpListener::bind(address).with_context(|| {
+            format!("can't listen on 127.0.0.1:{port}: end what listens there, perhaps another run of this")
+        })?;
         fcntl(&listener, FcntlArg::F_SETFD(FdFlag::empty()))?;
         // SAFETY: no other thread of this process reads the environment while it prepares to enter.
         unsafe { std::env::set_var(variable, listener.as_raw_fd().to_string()) };
