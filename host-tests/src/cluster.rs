@@ -44,9 +44,10 @@ async fn serve() -> Result<ExitCode> {
     let plan = Plan { target_group: Settings::of_project()?, has_addons: true, shim: shim()? };
     let cluster = Cluster::start(&parts, &plan).await?;
     let database = Database::start().await?;
-    database.access().put_secrets(&cluster)?;
     println!("Rolling out ...");
     let mut checkout = Checkout::make(&cluster, &parts)?;
+    checkout.lay_foundation(&cluster)?;
+    database.access().put_secrets(&cluster)?;
     checkout.set_digest(&cluster.registry.push_component("dev")?)?;
     checkout.roll_out().await?;
     let _doors = [Door::open(KUBERNETES.0, API_SERVER)?, Door::open(SERVICE.0, WAY_IN)?];

@@ -6,7 +6,6 @@ use crate::database::Access;
 use crate::parts::Parts;
 use anyhow::{Context, Result, bail, ensure};
 use dob_support::{cmd, project_file, read};
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -20,14 +19,19 @@ const ROLLOUT_DEADLINE: Duration = Duration::from_secs(1800);
 const RELEASE: &str = "k8s/release/kustomization.yaml";
 /// Where the database's hosts stand.
 const REGION: &str = "k8s/overlays/cluster/region.yaml";
-/// The waiting times of pods that come and go, in seconds, and the least that a slow machine needs.
-const HASTENED: [(&str, &str, u32); 5] = [
-    ("k8s/base/drain.yaml", "deregistration_delay_seconds", 1),
-    ("k8s/base/drain.yaml", "health_check_interval_seconds", 1),
-    ("k8s/base/drain.yaml", "pre_stop_seconds", 1),
-    ("k8s/base/drain.yaml", "grace_period_seconds", 1),
-    ("k8s/base/pods.yaml", "progressDeadlineSeconds", 60),
+/// The waiting times of pods that come and go.
+const DRAIN: &str = "k8s/base/drain.yaml";
+/// What of them gets shorter, and the least seconds that a slow machine needs.
+const HASTENED: [(&str, u32); 6] = [
+    ("deregistration_delay_seconds", 1),
+    ("health_check_interval_seconds", 1),
+    ("pre_stop_seconds", 1),
+    ("grace_period_seconds", 1),
+    ("serving_progress_deadline_seconds", 60),
+    ("schema_progress_deadline_seconds", 60),
 ];
+/// What an administrator applies before anything is rolled out.
+const FOUNDATION: &str = "k8s/foundation";
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A copy of `k8s` and `scripts` to roll out from.
@@ -36,8 +40,6 @@ pub struct Checkout {
     kubeconfig: PathBuf,
     path: String,
     digest: String,
-    /// Files as they were when their figures were hastened.
-    originals: BTreeMap<&'static str, String>,
 }
 
 impl Checkout {
@@ -49,7 +51,7 @@ impl Checkout {
             read(&cmd!("cp", "--recursive", project_file(folder), &directory))?;
         }
         let (kubeconfig, path, digest) = (cluster.kubeconfig(), parts.path(), NO_DIGEST.to_owned());
-        Ok(Self { directory, kubeconfig, path, digest, originals: BTreeMap::new() })
+        Ok(Self { directory, kubeconfig, path, digest })
     }
 
     /// Names the image that the next rollout brings, and gives the one before.
@@ -76,35 +78,29 @@ impl Checkout {
     }
 
     /// Makes pods come and go so many times faster. What a new pod needs to start does not get shorter.
-    pub fn hasten(&mut self, by: u32) -> Result<()> {
-        for (file, key, least) in HASTENED {
-            self.change(file, key, |seconds| (seconds / by).max(least.min(seconds)))?;
-            self.originals.insert(file, fs::read_to_string(self.directory.join(file))?);
+    pub fn hasten(&self, by: u32) -> Result<()> {
+        for (key, least) in HASTENED {
+            self.change(key, |seconds| (seconds / by).max(least.min(seconds)))?;
         }
         Ok(())
     }
 
-    /// Changes a number that a file has after this key, wherever it has that key.
-    pub fn change(&self, file: &str, key: &str, number: impl Fn(u32) -> u32) -> Result<()> {
-        let path = self.directory.join(file);
+    /// Changes how pods come and go: one of the numbers of `drain.yaml`. Gives the number before.
+    pub fn change(&self, key: &str, number: impl Fn(u32) -> u32) -> Result<u32> {
+        let path = self.directory.join(DRAIN);
         let text = fs::read_to_string(&path)?;
-        ensure!(text.lines().any(|line| is_of(line, key)), "{file} has no {key}");
-        let changed = |line: &str| -> Result<String> {
-            if !is_of(line, key) {
-                return Ok(line.to_owned());
-            }
-            let digits: String = line.chars().filter(char::is_ascii_digit).collect();
-            let old: u32 = digits.parse().with_context(|| format!("{file}: {line}"))?;
-            Ok(line.replace(&digits, &number(old).to_string()))
-        };
-        let lines = text.lines().map(changed).collect::<Result<Vec<_>>>()?;
-        Ok(fs::write(path, lines.join("\n") + "\n")?)
+        let is_it = |line: &&str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
+        let line = text.lines().find(is_it).with_context(|| format!("{DRAIN} has no {key}"))?;
+        let digits: String = line.chars().filter(char::is_ascii_digit).collect();
+        let before = digits.parse().with_context(|| format!("{DRAIN}: {line}"))?;
+        fs::write(path, text.replace(line, &line.replace(&digits, &number(before).to_string())))?;
+        Ok(before)
     }
 
-    /// Takes back what was changed in a file since it was hastened.
-    pub fn restore(&self, file: &str) -> Result<()> {
-        let original = self.originals.get(file).with_context(|| format!("{file} was not hastened"))?;
-        Ok(fs::write(self.directory.join(file), original)?)
+    /// Applies what an administrator applies first.
+    pub fn lay_foundation(&self, cluster: &Cluster) -> Result<()> {
+        let foundation = self.directory.join(FOUNDATION);
+        cluster.kubectl(&["apply", "--server-side", "--kustomize", &foundation.to_string_lossy()]).map(drop)
     }
 
     /// Runs `scripts/rollout`; an error has what it said.
@@ -133,9 +129,4 @@ impl Checkout {
 
 fn text(output: &[u8]) -> String {
     String::from_utf8_lossy(output).into_owned()
-}
-
-/// Whether a line of YAML gives this key its value.
-fn is_of(line: &str, key: &str) -> bool {
-    line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'))
 }

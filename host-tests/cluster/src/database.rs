@@ -84,13 +84,11 @@ impl Access {
             ("dob-api-admin", of(["pg_admin_user", "pg_admin_password"])),
             ("database-ca", json!({ "ca-certificates.crt": self.authority })),
         ];
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
         let secrets = secrets.map(|(name, data)| {
             let metadata = json!({ "name": name, "namespace": NAMESPACE });
             json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data })
         });
-        let items: Vec<_> = [namespace].into_iter().chain(secrets).collect();
-        let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
+        let list = json!({ "apiVersion": "v1", "kind": "List", "items": secrets });
         cluster.apply(&list.to_string()).context("the pods' secrets")
     }
 }

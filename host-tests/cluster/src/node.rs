@@ -19,6 +19,8 @@ use std::sync::{Mutex, MutexGuard};
 
 /// The first processes of a node: one that takes up orphans, such as containers' shims.
 const INIT: [&str; 3] = ["tini", "--", "sleep"];
+/// Open files of containerd and so of its pods, whose unit sets no limit; that of a shell ends Spin at a thousand connections.
+const OPEN_FILES: [&str; 2] = ["prlimit", "--nofile=16384"];
 /// What a node may write to, by its name in the node's directory; it goes with the node.
 const FOLDERS: [(&str, &str); 4] = [
     ("kubelet", "/var/lib/kubelet"),
@@ -264,7 +266,7 @@ impl Node {
     /// A daemon in the namespaces of the node; it ends with its `nsenter`.
     fn daemon(&self, init: Pid, program: &str, arguments: &[&str]) -> Result<Daemon> {
         let mut nsenter = Command::new("nsenter");
-        nsenter.args(entering(init)).args(["setpriv", "--pdeathsig", "KILL", "--"]);
+        nsenter.args(entering(init)).args(OPEN_FILES).args(["setpriv", "--pdeathsig", "KILL", "--"]);
         nsenter.arg(self.parts.program(program)?).args(arguments);
         // Pods would get the rest of it from their runtime.
         nsenter.env_clear().env("PATH", &self.path);

@@ -28,7 +28,6 @@ const PODS: usize = 3;
 
 /// The database that the component makes.
 const DATABASE: &str = "dob_api";
-const DRAIN: &str = "k8s/base/drain.yaml";
 const PRE_STOP: &str = "pre_stop_seconds";
 
 /// How many times faster than on AWS pods and targets come and go.
@@ -39,7 +38,7 @@ impl Pace {
     /// The full size: every figure as it is on AWS.
     pub const FULL: Self = Self(1);
     /// What a run on every change can bear.
-    pub const EACH_CHANGE: Self = Self(10);
+    pub const EACH_CHANGE: Self = Self(15);
 }
 
 /// Where the pods' data is.
@@ -56,6 +55,8 @@ pub(crate) struct OnCluster {
     pub cluster: Arc<Cluster>,
     behind: Behind,
     checkout: Mutex<Checkout>,
+    /// The seconds that a pod serves after it was told to end.
+    pre_stop: u32,
     /// The load balancer's figures.
     target_group: Settings,
     /// Where clients go.
@@ -89,16 +90,19 @@ impl OnCluster {
         let plan = Plan { target_group: target_group.clone(), has_addons: false, shim: shim()? };
         let cluster = Arc::new(Cluster::start(&parts, &plan).await?);
         let access = behind.access(&cluster)?;
+        let checkout = Checkout::make(&cluster, &parts)?;
+        checkout.lay_foundation(&cluster)?;
         access.put_secrets(&cluster)?;
-        let mut checkout = Checkout::make(&cluster, &parts)?;
         checkout.set_hosts(&access)?;
         checkout.hasten(pace.0)?;
+        let pre_stop = checkout.change(PRE_STOP, |seconds| seconds)?;
         let (route, _) = watch::channel(WAY_IN);
         Ok(Self {
             held: Held::default(),
             cluster,
             behind,
             checkout: Mutex::new(checkout),
+            pre_stop,
             target_group,
             route,
             version: Mutex::default(),
@@ -139,12 +143,12 @@ impl OnCluster {
 
     /// Lets the next versions' pods serve for so many seconds after they were told to end.
     pub async fn set_pre_stop(&self, seconds: u32) -> Result<()> {
-        self.checkout.lock().await.change(DRAIN, PRE_STOP, |_| seconds)
+        self.checkout.lock().await.change(PRE_STOP, |_| seconds).map(drop)
     }
 
     /// Ends `set_pre_stop`.
     pub async fn restore_pre_stop(&self) -> Result<()> {
-        self.checkout.lock().await.restore(DRAIN)
+        self.set_pre_stop(self.pre_stop).await
     }
 
     /// Starts clients, and lets them run for a while.

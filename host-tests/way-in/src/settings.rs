@@ -9,9 +9,9 @@ use std::time::Duration;
 
 /// From a pod's ready containers until it is a target: the controller hears of it, and tells the load balancer.
 const REGISTRATION_DELAY: Duration = Duration::from_secs(10);
-/// From a pod's end until the load balancer gives it no more new connections: the minute that users of the controller report
-/// (aws-load-balancer-controller#2366), less what it takes this one to hear of the end.
-const DEREGISTRATION_LAG: Duration = Duration::from_secs(55);
+/// From a pod's end until the load balancer gives it no more new connections: users of the controller report 180 to 300 s, less the time
+/// that connections are kept (aws-load-balancer-controller#2366).
+const DEREGISTRATION_LAG: Duration = Duration::from_secs(240);
 /// What a check's patience does not shrink below: the API is as fast as ever, however short the other times are.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(2);
 
