@@ -1,11 +1,11 @@
-# `make run` serves on 127.0.0.1:3000, `make test` checks the API, `make checks` all the rest, `make drill` breaks two regions; all install
-# what they need but rustup, Terraform and kubectl. A second time they find it there.
+# `make run` serves on 127.0.0.1:3000, `make test` checks the API, `make checks` all the rest, `make drill` breaks two regions of databases,
+# `make rollout` a cluster; all install what they need but rustup, Terraform, kubectl and Go. A second time they find it there.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 # Also where MAKEFLAGS has -j: packages come before what is built with them, and two installations would be in each other's way.
 .NOTPARALLEL:
-.PHONY: help run test checks drill lab shim bench component reproducible sbom overlays supply-chain fuzz clean
+.PHONY: help run test checks drill rollout lab cluster bench component reproducible sbom overlays supply-chain fuzz clean
 
 TARGET := wasm32-wasip2
 LISTEN := 127.0.0.1:3000
@@ -21,16 +21,16 @@ COMPONENT_OPTIONS := --profile component --target $(TARGET) --target-dir target 
 WASM := target/$(TARGET)/component/dob_api_wasi_p2.wasm
 # Clippy is the compiler of the native crates where their code is checked: one build lints and runs. The component has rustc's own.
 CHECKED := RUSTC_WORKSPACE_WRAPPER=clippy-driver
+# All that is tested but the cluster's shim: what that is made of is built by nothing else.
+TESTED := --lib --bin dob-host --test api
 HOST := cargo run --quiet --bin dob-host --
 FUZZ := fuzz/Cargo.toml
 
 MODULES := terraform/modules
 ROOTS := terraform/global terraform/primary terraform/recovery
 # A check alone: make checks ONLY=terraform. Workflows are part of `make test`.
-CHECKS := emulator terraform k8s operations observability documents rollout
+CHECKS := emulator terraform k8s operations observability documents
 ONLY := $(CHECKS)
-# Requests under load are measured: nothing runs beside them.
-ALONE := rollout
 # Set up once: the programs in Python, and the provider of Terraform for all folders.
 PYTHON := .venv/installed
 PROVIDERS := .terraform-providers/filled
@@ -49,24 +49,26 @@ test: packages-test $(PYTHON) component check-workflows ## Check the API (contra
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path $(FUZZ)
 	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) --package constant --package one-query
-	$(CHECKED) cargo test --quiet --no-run
-	$(CHECKED) cargo test --lib --bin dob-host --test api -- $(ROOT_ONLY)
+	$(CHECKED) cargo test --quiet --no-run $(TESTED) --test faults
+	$(CHECKED) cargo test $(TESTED) -- $(ROOT_ONLY)
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and fill a disk and use the files of another user are left out.")
 	$(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
 
-checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check all the rest: infrastructure, manifests, operations, alerts, documents, rollouts; one: make checks ONLY=k8s
+checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check all the rest: infrastructure, manifests, operations, alerts, documents; one: make checks ONLY=k8s
 	$(if $(filter-out $(CHECKS) workflows,$(ONLY)),$(error There is no check '$(ONLY)': name some of $(CHECKS) workflows))
-	@scripts/parts $(addprefix check-,$(filter-out $(ALONE),$(ONLY))) -- $(addprefix check-,$(filter $(ALONE),$(ONLY)))
+	@scripts/parts $(addprefix check-,$(ONLY))
 
 drill: packages-lab $(PYTHON) terraform-is-there component ## Break the nodes of two regions under load and measure; one drill: make drill D=leader-crash, all: D=all (root)
 	$(CHECKED) $(HOST) drill $(D)
 
+rollout: packages-cluster go-is-there component ## Roll three versions out on the cluster under load, break a node, and measure; one drill: make rollout D=digest-missing, at full size: D='all --full-size' (root)
+	$(CHECKED) cargo build --quiet --bins && $(CHECKED) $(HOST) rollout $(D)
+
 lab: packages-lab $(PYTHON) terraform-is-there component ## Boot the database nodes of a region on this machine and serve on them (root)
 	@$(HOST) lab
 
-# The runtime of the cluster's nodes. `make test` leaves it out: what it is made of is built by nothing else.
-shim: packages-shim
-	$(CHECKED) cargo build --quiet --bin containerd-shim-spin-v2
+cluster: packages-cluster go-is-there component ## Run SpinKube on this machine: three nodes, the operator, the component behind a load balancer (root)
+	@$(CHECKED) cargo build --quiet --bins && $(CHECKED) $(HOST) cluster
 
 bench: packages-run component ## Measure, and print the README's table
 	cargo run --quiet --release --bin dob-host -- report
@@ -149,10 +151,6 @@ check-observability:
 check-documents:
 	docs/check
 
-# Three versions under load, one of them broken: failed requests are counted.
-check-rollout: packages-test kubectl-is-there component
-	$(CHECKED) cargo test --test rollout -- --test-threads=1 --nocapture
-
 check-workflows: packages-test $(PYTHON)
 	shellcheck $(filter-out %/edit-yaml,$(wildcard scripts/*)) .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
 	actionlint
@@ -168,7 +166,7 @@ $(PYTHON): requirements.txt
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --requirement $< && touch $@
 
 # What the machine needs. This takes no time where it is there.
-.PHONY: packages-run packages-test packages-checks packages-shim packages-lab terraform-is-there kubectl-is-there
+.PHONY: packages-run packages-test packages-checks packages-lab packages-shim packages-cluster terraform-is-there kubectl-is-there go-is-there
 packages-run:
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
 
@@ -176,7 +174,7 @@ packages-test: packages-run
 	@scripts/install-packages curl git haproxy iproute2 jq nftables openssl shellcheck
 
 packages-checks:
-	@scripts/install-packages golang-go golang-k8s-sigs-structured-merge-diff-dev jq openssl
+	@scripts/install-packages jq openssl
 	@command -v promtool >/dev/null || scripts/install-packages prometheus
 	@# Debian 13 has it in a package of its own.
 	@command -v promtool >/dev/null || scripts/install-packages promtool
@@ -189,8 +187,17 @@ packages-lab: packages-run
 	@command -v prometheus >/dev/null || scripts/install-packages prometheus
 	@scripts/install-packages curl debootstrap e2fsprogs haproxy iproute2 mount nftables openssl procps systemd-container util-linux
 
+packages-cluster: packages-run packages-shim
+	@scripts/install-packages busybox-static containernetworking-plugins etcd-server haproxy ipset iproute2 iptables nftables procps tini util-linux
+	@# Docker's own packages have it, and apt would remove them for Debian's.
+	@command -v runc >/dev/null || scripts/install-packages runc
+
 terraform-is-there:
 	@command -v terraform >/dev/null || { echo "Terraform 1.11 is missing: https://developer.hashicorp.com/terraform/install"; exit 1; }
 
 kubectl-is-there:
 	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools/#kubectl"; exit 1; }
+
+# The version that the go.mod files below host-tests/cluster/parts ask for.
+go-is-there:
+	@go version 2>/dev/null | grep -qE "go1\.(2[6-9]|[3-9][0-9])" || { echo "Go 1.26 is missing: https://go.dev/doc/install"; exit 1; }

@@ -28,6 +28,7 @@ def missing(names, exists):
 def test_every_make_target_exists():
     named = {command for path in FILES for step in steps(path.name) for command in re.findall(r"\bmake [a-z][^\n&|;]*", step["run"])}
     named |= {f"make {target}" for target in load("ci.yml")["jobs"]["check"]["strategy"]["matrix"]["target"]}
+    named |= {f"make {each['target']} D='{each['drills']}'" for each in load("drills.yml")["jobs"]["drill"]["strategy"]["matrix"]["include"]}
     assert named >= {"make test", "make supply-chain", "make reproducible"}
     assert not missing(named, lambda command: subprocess.run([*shlex.split(command), "--dry-run"], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0)
 

@@ -61,15 +61,15 @@ def test_nothing_is_done_until_it_is_typed(run, workflow):
         assert refused.code == 1 and f"type '{CONFIRMATIONS[workflow]}'" in refused.said
 
 
-@pytest.mark.parametrize("workflow", ["ci", "drills"])
-def test_what_runs_as_root_knows_where_it_runs(run, workflow):
+@pytest.mark.parametrize("workflow, asked", [("ci", ["rollout"]), ("drills", ["rollout", "D=all --full-size"])])
+def test_what_runs_as_root_knows_where_it_runs(run, workflow, asked):
     """sudo keeps nothing of the environment."""
     programs = run.folder / "programs"
     programs.mkdir()
     program(programs / "sudo", 'exec env --ignore-environment "$@"')
-    program(programs / "make", 'echo "make $* with $CI $HOME"')
-    done = run(workflow, "Check", PATH=f"{programs}:/usr/bin:/bin", CI="true", HOME="/home/runner", TARGET="drill")
-    assert done.code == 0 and done.said.startswith("make drill ") and done.said.endswith(" with true /home/runner\n"), done.said
+    program(programs / "make", 'printf "%s\\n" "$@" "$CI" "$HOME"')
+    done = run(workflow, "Check", PATH=f"{programs}:/usr/bin:/bin", CI="true", HOME="/home/runner", TARGET="rollout", DRILLS="all --full-size")
+    assert done.code == 0 and done.said.splitlines() == [*asked, "true", "/home/runner"], done.said
 
 
 def test_every_command_that_a_workflow_gives_a_node_exists(run):

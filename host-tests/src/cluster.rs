@@ -1,7 +1,7 @@
 //! `make cluster`: SpinKube with the component rolled out, until Ctrl-C.
 
 use anyhow::{Context, Result};
-use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN, shim};
+use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN, make_network, shim};
 use dob_namespaces::Door;
 use dob_support::project_file;
 use dob_way_in::Settings;
@@ -39,6 +39,7 @@ async fn serve() -> Result<ExitCode> {
     let started = Instant::now();
     let parts = Parts::prepare(true)?;
     dob_namespaces::prepare()?;
+    make_network()?;
     println!("Starting Kubernetes {} with three nodes ...", parts.kubernetes);
     let plan = Plan { target_group: Settings::of_project()?, has_addons: true, shim: shim()? };
     let cluster = Cluster::start(&parts, &plan).await?;

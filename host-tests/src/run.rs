@@ -121,8 +121,8 @@ fn password(path: &Path) -> Result<String> {
     let new = random_word()?;
     let kept = || -> io::Result<String> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        // Of two first runs, the second reads what the first has written.
-        file.lock()?;
+        // Of two first runs at once one is refused.
+        file.try_lock()?;
         let mut password = String::new();
         file.read_to_string(&mut password)?;
         // New, or left empty by a run whose disk was full.

@@ -7,14 +7,17 @@ from typing import Iterator
 
 import hcl2
 
-import server_side_apply
-import spin_operator
 from cluster import Cluster
 from rendering import ROOT, find, of_kind
 
 # Connections that Spin keeps in a pod to one address of a database; and those that administration needs besides.
 POOL, SPARE_CONNECTIONS = 64, 40
 ADMINISTRATOR = {"pg_admin_user", "pg_admin_password"}
+# What the operator gives every pod of a SpinApp as a label, where Spin listens in it, and the Service's port, too.
+APP, PORT = "core.spinkube.dev/app-name", 80
+# The key of the executor's caCertSecret that the operator mounts.
+TRUST_STORE = "ca-certificates.crt"
+ADMISSION_POLICIES = ("dob-api-drain", "dob-api-readiness-gate")
 ZONE = "topology.kubernetes.io/zone"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 INJECT = "elbv2.k8s.aws/pod-readiness-gate-inject"
@@ -39,8 +42,8 @@ def variables(cluster: Cluster) -> Iterator[str]:
 
 
 def tls(cluster: Cluster) -> Iterator[str]:
-    """On AWS the database's certificate is checked."""
-    for app in cluster.apps if of_kind(cluster.resources, "TargetGroupBinding") else []:
+    """The database's certificate is checked."""
+    for app in cluster.apps:
         if [variable["value"] for variable in app["spec"].get("variables", []) if variable["name"] == "pg_sslmode"] != ["require"]:
             yield f"SpinApp {app['metadata']['name']} must set pg_sslmode to require: else nobody checks the database's certificate."
 
@@ -94,24 +97,32 @@ def ways(rule: dict) -> Iterator[str]:
 
 
 def secrets(cluster: Cluster) -> Iterator[str]:
-    """On AWS every key of a secret that a pod uses is copied from Secrets Manager, and no other field of it."""
+    """Where secrets come from Secrets Manager, every key that a pod uses is copied, and no other."""
     external = of_kind(cluster.resources, "ExternalSecret")
     if not external:
         return
     copied = {(e["metadata"]["namespace"], e["spec"]["target"]["name"], item["secretKey"]) for e in external for item in e["spec"]["data"]}
-    used = {key for workload in cluster.workloads() for key in secret_keys(workload)}
+    used = {key for app in cluster.apps for key in secret_keys_of_app(cluster, app)}
+    used |= {key for workload in of_kind(cluster.resources, "StatefulSet") for key in secret_keys(workload)}
     for namespace, name, key in sorted(used - copied):
         yield f"Secret {name} in {namespace} has no {key}: an ExternalSecret must copy it."
     for namespace, name, key in sorted(copied - used):
         yield f"Secret {name} in {namespace}: no pod uses {key}; no ExternalSecret must copy it."
 
 
+def secret_keys_of_app(cluster: Cluster, app: dict) -> Iterator[tuple[str, str, str]]:
+    """Namespace, name and key of what a SpinApp's pods take from secrets."""
+    namespace, executor = app["metadata"]["namespace"], find(cluster.resources, "SpinAppExecutor", app["spec"]["executor"])
+    for variable in app["spec"].get("variables", []):
+        if "valueFrom" in variable:
+            yield namespace, variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"]
+    if authority := executor["spec"]["deploymentConfig"].get("caCertSecret"):
+        yield namespace, authority, TRUST_STORE
+
+
 def secret_keys(workload: dict) -> Iterator[tuple[str, str, str]]:
-    """Namespace, name and key of what a workload's pods take from secrets."""
+    """The same of a workload that mounts its secrets."""
     namespace, pod = workload["metadata"]["namespace"], workload["spec"]["template"]["spec"]
-    for entry in pod["containers"][0].get("env", []):
-        if "secretKeyRef" in entry.get("valueFrom", {}):
-            yield namespace, entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["key"]
     for volume in pod.get("volumes", []):
         for source in [volume, *volume.get("projected", {}).get("sources", [])]:
             for item in source.get("secret", {}).get("items", []):
@@ -130,6 +141,26 @@ def images(cluster: Cluster) -> Iterator[str]:
         for container in workload["spec"]["template"]["spec"]["containers"]:
             if not re.fullmatch(r"[a-z0-9./-]+:v?[0-9.]+@sha256:[0-9a-f]{64}", container["image"]):
                 yield f"Image {container['image']}: it must be <name>:<version>@sha256:<digest>."
+
+
+def probes(cluster: Cluster) -> Iterator[str]:
+    """The operator's mutating webhook makes null of headers that a probe leaves out, which its own resource definition refuses."""
+    for app in cluster.apps:
+        name, checks = app["metadata"]["name"], app["spec"].get("checks", {})
+        for probe in ("liveness", "readiness"):
+            if probe not in checks:
+                yield f"SpinApp {name} has no {probe} probe."
+            elif "httpHeaders" not in checks[probe].get("httpGet", {}):
+                yield f"SpinApp {name}: its {probe} probe must name its httpHeaders, an empty list where there are none: the operator makes null of what is left out."
+
+
+def resources(cluster: Cluster) -> Iterator[str]:
+    """A pod reserves what it needs, which the autoscaler counts in, and can't take its node's memory."""
+    for app in cluster.apps:
+        given = app["spec"].get("resources", {})
+        for kind, resource in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory")):
+            if resource not in given.get(kind, {}):
+                yield f"SpinApp {app['metadata']['name']} must have {resource} in resources.{kind}."
 
 
 def replicas(cluster: Cluster) -> Iterator[str]:
@@ -154,12 +185,11 @@ def database_connections() -> int:
 
 
 def spread(cluster: Cluster) -> Iterator[str]:
-    """Pods are spread over zones; strictly where there are zones."""
+    """Pods are spread over zones, strictly."""
     template = cluster.parts("dob-api")["spec"]["template"]["spec"]
     zones = [rule for rule in template.get("topologySpreadConstraints", []) if rule["topologyKey"] == ZONE]
-    strict = "DoNotSchedule" if of_kind(cluster.resources, "TargetGroupBinding") else "ScheduleAnyway"
-    if [rule["whenUnsatisfiable"] for rule in zones] != [strict]:
-        yield f"Deployment dob-api must be spread over {ZONE} with {strict}."
+    if [rule["whenUnsatisfiable"] for rule in zones] != ["DoNotSchedule"]:
+        yield f"Deployment dob-api must be spread over {ZONE} with DoNotSchedule."
 
 
 def drain(cluster: Cluster) -> Iterator[str]:
@@ -179,24 +209,16 @@ def drain(cluster: Cluster) -> Iterator[str]:
         yield "Deployment dob-api must roll with maxUnavailable 0."
 
 
-def ownership(cluster: Cluster) -> Iterator[str]:
-    """The operator never sends a field of our part of its Deployments, so it never takes one back."""
-    for app in cluster.apps:
-        name = app["metadata"]["name"]
-        for field in server_side_apply.meeting(cluster.parts(name), cluster.made(app)):
-            yield f"Deployment {name}: spin-operator {spin_operator.VERSION} sends {field}, too, and would overwrite it."
-
-
 def selectors(cluster: Cluster) -> Iterator[str]:
     """What selects pods, selects the pods that serve."""
-    labels = cluster.deployment(find(cluster.resources, "SpinApp", "dob-api"))["spec"]["template"]["metadata"]["labels"]
+    label = {APP: "dob-api"}
     selected = {
         "PodDisruptionBudget dob-api": find(cluster.resources, "PodDisruptionBudget", "dob-api")["spec"]["selector"],
         **{
             f"ValidatingAdmissionPolicyBinding {policy}": find(
                 cluster.resources, "ValidatingAdmissionPolicyBinding", policy
             )["spec"]["matchResources"]["objectSelector"]
-            for policy in admission_policies(cluster)
+            for policy in ADMISSION_POLICIES
         },
         **{
             f"topologySpreadConstraint {rule['topologyKey']}": rule["labelSelector"]
@@ -209,19 +231,13 @@ def selectors(cluster: Cluster) -> Iterator[str]:
         },
     }
     for name, selector in selected.items():
-        if not selector.get("matchLabels", {}).items() <= labels.items():
-            yield f"{name} selects {selector}, and the pods of dob-api have {labels}."
-
-
-def admission_policies(cluster: Cluster) -> list[str]:
-    """The policies that refuse a serving pod: readiness gates are there only where a load balancer is."""
-    return ["dob-api-drain", *["dob-api-readiness-gate" for _ in of_kind(cluster.resources, "TargetGroupBinding")]]
+        if not selector.get("matchLabels", {}).items() <= label.items():
+            yield f"{name} selects {selector}, and the pods of dob-api have {label}."
 
 
 def readiness_gate(cluster: Cluster) -> Iterator[str]:
-    """Where there is a load balancer, its controller gives every pod a readiness gate."""
-    labels = find(cluster.resources, "Namespace", "dob-api")["metadata"]["labels"]
-    if of_kind(cluster.resources, "TargetGroupBinding") and labels.get(INJECT) != "enabled":
+    """The load balancer's controller gives every pod a readiness gate."""
+    if find(cluster.resources, "Namespace", "dob-api")["metadata"]["labels"].get(INJECT) != "enabled":
         yield f"Namespace dob-api must have the label {INJECT}: enabled."
 
 
@@ -235,16 +251,14 @@ def bindings(cluster: Cluster) -> Iterator[str]:
 
 
 def ports(cluster: Cluster) -> Iterator[str]:
-    """Load balancer and network policy use the operator's port."""
-    for binding in of_kind(cluster.resources, "TargetGroupBinding"):
-        service = spin_operator.service(find(cluster.resources, "SpinApp", binding["spec"]["serviceRef"]["name"]))
-        if binding["spec"]["serviceRef"]["port"] not in [port["port"] for port in service["spec"]["ports"]]:
-            yield f"TargetGroupBinding {binding['metadata']['name']}: the operator's Service has no such port."
-        policy = find(cluster.resources, "NetworkPolicy", "from-load-balancer")
-        if [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] != [
-            spin_operator.PORT["containerPort"]
-        ]:
-            yield "NetworkPolicy from-load-balancer must open the port that Spin listens on, and nothing else."
+    """Load balancer and network policy use the operator's Service and port."""
+    if find(cluster.resources, "TargetGroupBinding", "dob-api")["spec"]["serviceRef"] != {"name": "dob-api", "port": PORT}:
+        yield f"TargetGroupBinding dob-api must name port {PORT} of the operator's Service dob-api."
+    policy = find(cluster.resources, "NetworkPolicy", "from-load-balancer")
+    if [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] != [PORT]:
+        yield f"NetworkPolicy from-load-balancer must open {PORT}, which Spin listens on, and nothing else."
 
 
-ALL = (variables, tls, hosts, namespaces, ways_out, secrets, images, replicas, spread, drain, ownership, selectors, readiness_gate, bindings, ports)
+ALL = (
+    variables, tls, hosts, namespaces, ways_out, secrets, images, probes, resources, replicas, spread, drain, selectors, readiness_gate, bindings, ports,
+)

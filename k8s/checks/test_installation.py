@@ -1,4 +1,4 @@
-"""What an administrator does once, the READMEs' commands as they stand, suits what the deploy workflow does then."""
+"""What an administrator does once, the README's commands as they stand, suits what the deploy workflow does then."""
 
 import re
 import shlex
@@ -11,22 +11,22 @@ from test_rollout import Run
 
 # Programs that only say what they are asked to do, with the arguments quoted.
 PROGRAMS = """
-for name in helmfile k3d kubectl scripts/rollout scripts/write-overlay spin; do eval "$name() { echo $name \\"\\${@@Q}\\"; }"; done
+for name in helmfile kubectl scripts/write-overlay; do eval "$name() { echo $name \\"\\${@@Q}\\"; }"; done
 scripts/with-cluster() { shift; "$@"; }
 terraform() { echo '{"network": {"vpc_id": "vpc-1"}}'; }
 """
 
 
-def asked(readme: str) -> list[list[str]]:
+def asked() -> list[list[str]]:
     """What the README's commands that install the cluster's charts ask of other programs."""
-    [commands] = [block for block in re.findall(r"```sh\n(.*?)```", (ROOT / readme).read_text(), re.S) if "helmfile --file" in block]
+    [commands] = [block for block in re.findall(r"```sh\n(.*?)```", (ROOT / "terraform/README.md").read_text(), re.S) if "helmfile --file" in block]
     done = subprocess.run(["bash", "-euc", PROGRAMS + commands], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]
 
 
 def test_what_belongs_to_no_namespace_is_there_before_the_first_rollout(released):
-    [first] = [command for command in asked("terraform/README.md") if "--kustomize" in command]
+    [first] = [command for command in asked() if "--kustomize" in command]
     assert first[-2:] == ["--kustomize", "k8s/overlays/primary"]
     then = next(call for call in Run(released).calls if call.startswith("apply")).split()
     assert first[1:-2] == then[:-1]
@@ -37,8 +37,7 @@ def test_nothing_without_a_namespace_waits_for_its_step(overlay):
     assert not [r["metadata"]["name"] for r in render(OVERLAYS / overlay) if "namespace" not in r["metadata"] and "dob-api/step" in r["metadata"].get("labels", {})]
 
 
-@pytest.mark.parametrize("readme", ["terraform/README.md", "k8s/README.md"])
-def test_charts_are_installed_without_comparing(readme):
+def test_charts_are_installed_without_comparing():
     # A comparison fails in a cluster that does not know the kinds of a chart before it, and takes a plugin.
-    [(_, file_option, file, *_, command)] = [command for command in asked(readme) if command[0] == "helmfile"]
+    [(_, file_option, file, *_, command)] = [command for command in asked() if command[0] == "helmfile"]
     assert file_option == "--file" and (ROOT / file).is_file() and command == "sync"

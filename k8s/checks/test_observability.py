@@ -20,6 +20,7 @@ from moto.server import ThreadedMotoServer
 from cluster import Cluster
 from conftest import Copy
 from rendering import OVERLAYS, ROOT, find, of_kind, render
+from rules import APP, PORT
 
 NAMESPACE = "observability"
 # Seconds in which a program on this machine starts, and a message comes.
@@ -28,7 +29,7 @@ PATIENCE = 60
 
 @pytest.fixture(scope="module", params=["primary", "recovery"])
 def cluster(request) -> Cluster:
-    return Cluster(request.param, render(OVERLAYS / request.param))
+    return Cluster(render(OVERLAYS / request.param))
 
 
 def container(cluster: Cluster, workload: str) -> dict:
@@ -143,7 +144,7 @@ def test_spans_are_sent_where_the_collector_takes_them(cluster):
 
 def test_pods_speak_to_whom_they_must_and_to_nobody_else(cluster):
     stranger = {"name": "stranger", "namespace": "default", "labels": {}, "ports": {("TCP", 80)}}
-    pods = [stranger, *map(pod, cluster.workloads())]
+    pods = [stranger, *map(pod_of_app, cluster.apps), *map(pod, of_kind(cluster.resources, "StatefulSet"))]
     policies = of_kind(cluster.resources, "NetworkPolicy")
     spoken = {
         (source["name"], target["name"], *port)
@@ -162,8 +163,13 @@ def test_pods_speak_to_whom_they_must_and_to_nobody_else(cluster):
     }
 
 
+def pod_of_app(app: dict) -> dict:
+    """What network policies see of the pods that the operator makes."""
+    return {**app["metadata"], "labels": {APP: app["metadata"]["name"]}, "ports": {("TCP", PORT)}}
+
+
 def pod(workload: dict) -> dict:
-    """What network policies see of a workload's pods."""
+    """The same of a workload of our own."""
     template = workload["spec"]["template"]
     ports = {(port.get("protocol", "TCP"), port["containerPort"]) for port in template["spec"]["containers"][0]["ports"]}
     return {**workload["metadata"], "labels": template["metadata"]["labels"], "ports": ports}
@@ -253,7 +259,7 @@ def alertmanager(manifests: Copy, topic, aws, tmp_path):
     """The address of an Alertmanager that runs with the overlay's configuration and tells the emulator's topic."""
     sns_configs = json.dumps([{"topic_arn": topic[0], "sigv4": {"region": "eu-west-1"}}])
     manifests.replace("overlays/primary/region.yaml", "alarm_topics: '[]'", f"alarm_topics: '{sns_configs}'")
-    configuration = laid_out(Cluster("primary", render(manifests.overlay)), "alertmanager", tmp_path / "pod")
+    configuration = laid_out(Cluster(render(manifests.overlay)), "alertmanager", tmp_path / "pod")
     settings = yaml.safe_load(configuration.read_text())
     for sns_config in settings["receivers"][0]["sns_configs"]:
         sns_config["api_url"] = aws

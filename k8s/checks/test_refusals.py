@@ -4,7 +4,6 @@ import pytest
 import yaml
 
 import check
-import spin_operator
 from conftest import Copy
 from rendering import ROOT
 
@@ -53,6 +52,11 @@ def test_a_database_host_that_is_no_address(manifests):
         ("network.yaml", "otel-collector", "any", "TCP 4318 to otel-collector in observability must be open."),
         ("network.yaml", "        - protocol: UDP\n          port: 53\n", "        - protocol: UDP\n", "UDP port to kube-dns in kube-system must not be open."),
         ("api.yaml", "enableAutoscaling: true", "enableAutoscaling: true\n  replicas: 3", "SpinApp dob-api, spec"),
+        ("api.yaml", "        httpHeaders: []\n", "", "SpinApp dob-api: its readiness probe must name its httpHeaders, an empty list where there are none"),
+        ("spin-apps.yaml", "      httpHeaders: []\n", "", "SpinApp dob-api-schema: its liveness probe must name its httpHeaders"),
+        ("schema.yaml", "    readiness:", "    startup:", "SpinApp dob-api-schema has no readiness probe."),
+        ("api.yaml", "      cpu: 250m\n", "", "SpinApp dob-api must have cpu in resources.requests."),
+        ("schema.yaml", "    limits:", "    most:", "SpinApp dob-api-schema must have memory in resources.limits."),
         ("api.yaml", "resources:", "lifecycle: {}\n  resources:", "'lifecycle' was unexpected"),
         ("api.yaml", "initialDelaySeconds: 1", "initialDelay: 1", "'initialDelay' was unexpected"),
         ("pods.yaml", "progressDeadlineSeconds:", "progressDeadline:", "'progressDeadline' was unexpected"),
@@ -109,26 +113,12 @@ def test_an_image_without_digest(manifests):
 
 def test_a_port_that_spin_does_not_listen_on(manifests):
     manifests.replace("aws/load-balancer.yaml", "port: 80\n      from", "port: 8080\n      from")
-    refused(manifests, "NetworkPolicy from-load-balancer must open the port")
+    refused(manifests, "NetworkPolicy from-load-balancer must open 80")
 
 
-@pytest.mark.parametrize(
-    "path, value, field",
-    [
-        ("/spec/replicas", 3, "spec.replicas"),
-        ("/spec/selector", {"matchLabels": {"a": "b"}}, "spec.selector"),
-        ("/spec/template/spec/serviceAccountName", "x", "spec.template.spec.serviceAccountName"),
-        ("/spec/template/spec/containers/0/image", "x", "spec.template.spec.containers.[name=dob-api-schema].image"),
-        ("/spec/template/spec/containers/0/readinessProbe", {"periodSeconds": 1}, "readinessProbe.periodSeconds"),
-    ],
-)
-def test_a_field_of_ours_that_the_operator_sends_too(manifests, path, value, field):
-    manifests.patch("Deployment", "dob-api-schema", {"op": "add", "path": path, "value": value})
-    refused(manifests, f"{field}, too, and would overwrite it.")
-
-
-def test_the_operator_is_the_one_that_its_model_was_written_after():
-    assert release("spin-operator")["version"] == spin_operator.VERSION
+def test_a_service_that_the_operator_does_not_make(manifests):
+    manifests.replace("aws/load-balancer.yaml", "name: dob-api\n    port: 80", "name: dob\n    port: 80")
+    refused(manifests, "TargetGroupBinding dob-api must name port 80")
 
 
 def release(name: str) -> dict:

@@ -36,8 +36,8 @@ pub(crate) fn is_pod_of(n: u8, address: Ipv4Addr) -> bool {
     address.octets()[..3] == [10, 80, n]
 }
 
-/// Makes the nodes' network, on which this machine passes packets on.
-pub(crate) fn make_network() -> Result<()> {
+/// Makes the network of the cluster, on which this machine passes packets on.
+pub fn make_network() -> Result<()> {
     read(&cmd!("ip", "link", "add", BRIDGE, "address", "02:00:00:00:79:01", "type", "bridge"))?;
     for address in [HERE, DATABASES[0], DATABASES[1]] {
         read(&cmd!("ip", "address", "add", format!("{address}/24"), "dev", BRIDGE))?;

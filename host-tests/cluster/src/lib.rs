@@ -29,7 +29,7 @@ mod parts;
 mod registry;
 mod shim;
 
-pub use addresses::{API_SERVER, WAY_IN};
+pub use addresses::{API_SERVER, WAY_IN, make_network};
 pub use checkout::Checkout;
 pub use database::{Access, Database};
 pub use node::Node;
@@ -81,11 +81,10 @@ pub struct Plan {
 }
 
 impl Cluster {
-    /// Starts it inside a run's prepared namespaces.
+    /// Starts it inside a run's prepared namespaces, on its network.
     pub async fn start(parts: &Parts, plan: &Plan) -> Result<Self> {
         let directory = Path::new(DIRECTORY).join("cluster");
         std::fs::create_dir_all(&directory)?;
-        addresses::make_network()?;
         let registry = Registry::start(parts, &directory).await?;
         let control_plane = ControlPlane::start(parts, &directory).await?;
         let network_policies = plan.has_addons.then(|| addons::prepare_network_policies(&control_plane)).transpose()?;

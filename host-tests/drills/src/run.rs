@@ -54,6 +54,7 @@ pub async fn run_on_lab(chosen: &Chosen) -> Result<()> {
 /// The same with those of the cluster, all of one place.
 pub async fn run_on_cluster(chosen: &Chosen, pace: Pace) -> Result<()> {
     dob_namespaces::prepare()?;
+    dob_cluster::make_network()?;
     let has_lab = chosen.at(Place::ClusterOnLab).next().is_some();
     let cluster = if has_lab { OnCluster::on_lab(pace).await? } else { OnCluster::alone(pace).await? };
     hold_all(&cluster, &chosen.drills).await?.report(chosen)

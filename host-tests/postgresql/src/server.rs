@@ -63,7 +63,8 @@ impl Database {
         let made = finish(&mut initdb, "initdb");
         fs::remove_file(&password_file)?;
         made?;
-        fs::rename(&unfinished, database.data())?;
+        fs::rename(&unfinished, database.data())
+            .with_context(|| format!("can't make {}", database.data().display()))?;
         Ok(database)
     }
 

@@ -9,7 +9,6 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -223,13 +222,6 @@ impl HostProcess {
     pub fn start(variables: BTreeMap<String, String>, environment: &[(&str, &Path)]) -> Self {
         let mut host = Self::command("127.0.0.1:0", variables);
         host.envs(environment.iter().copied());
-        Self::spawn(host)
-    }
-
-    /// Serves with these variables on an address of its own, and logs to a file.
-    pub fn start_on(listen: SocketAddr, variables: BTreeMap<String, String>, log: File) -> Self {
-        let mut host = Self::command(&listen.to_string(), variables);
-        host.stderr(log);
         Self::spawn(host)
     }
 

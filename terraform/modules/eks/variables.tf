@@ -14,19 +14,19 @@ variable "subnet_ids" {
 
 variable "release" {
   description = <<-EOT
-    Kubernetes version and the add-ons' versions that go with it: EKS's own defaults for 1.35 in October 2026, which is in
-    standard support until March 2027. Add-ons: aws eks describe-addon-versions --kubernetes-version 1.35.
+    Kubernetes version and the add-ons' versions that go with it: EKS's own defaults for 1.36 in September 2026, which is in
+    standard support until August 2027. Add-ons: aws eks describe-addon-versions --kubernetes-version 1.36.
   EOT
   type        = object({ kubernetes = string, ubuntu = string, addons = map(string) })
   default = {
-    kubernetes = "1.35"
+    kubernetes = "1.36"
     ubuntu     = "24.04"
     addons = {
       aws-ebs-csi-driver     = "v1.66.0-eksbuild.1"
-      coredns                = "v1.13.2-eksbuild.31"
+      coredns                = "v1.14.3-eksbuild.23"
       eks-pod-identity-agent = "v1.3.10-eksbuild.3"
-      kube-proxy             = "v1.35.3-eksbuild.29"
-      metrics-server         = "v0.9.0-eksbuild.6"
+      kube-proxy             = "v1.36.0-eksbuild.25"
+      metrics-server         = "v0.9.0-eksbuild.11"
       vpc-cni                = "v1.22.4-eksbuild.3"
     }
   }

@@ -60,7 +60,7 @@ run "the_nodes" {
     error_message = "Nodes are not in three zones, or replaced together."
   }
   assert {
-    condition     = data.aws_ssm_parameter.image.name == "/aws/service/canonical/ubuntu/eks/24.04/1.35/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    condition     = data.aws_ssm_parameter.image.name == "/aws/service/canonical/ubuntu/eks/24.04/1.36/stable/current/amd64/hvm/ebs-gp3/ami-id"
     error_message = "The image is not Canonical's for this Kubernetes version."
   }
   assert {
@@ -225,7 +225,7 @@ run "two_zones" {
 run "an_add_on_of_another_version" {
   command = plan
   variables {
-    release = { kubernetes = "1.35", ubuntu = "24.04", addons = { aws-ebs-csi-driver = "v1.66.0-eksbuild.1", coredns = "v1.13.2-eksbuild.31", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.34.6-eksbuild.2", metrics-server = "v0.9.0-eksbuild.6", vpc-cni = "v1.22.4-eksbuild.3" } }
+    release = { kubernetes = "1.36", ubuntu = "24.04", addons = { aws-ebs-csi-driver = "v1.66.0-eksbuild.1", coredns = "v1.14.3-eksbuild.23", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.35.3-eksbuild.29", metrics-server = "v0.9.0-eksbuild.11", vpc-cni = "v1.22.4-eksbuild.3" } }
   }
   expect_failures = [var.release]
 }
