@@ -241,11 +241,13 @@ def test_a_failed_hand_over_says_that_nobody_may_lead(script, two_regions, tmp_p
 def cluster(script, fake, tmp_path):
     """Rolls pods where External Secrets copies when it is asked to, or not, and the copy then names this role."""
 
-    def cluster(*arguments, copies=True, role="dob_api_b"):
+    def cluster(*arguments, copies=True, role="dob_api_b", leaving="", ends=True):
         path = fake("kubectl", f"""case $* in
             *annotate*) {'echo >>' + str(tmp_path / 'copied') if copies else 'true'} ;;
             *'get externalsecret '*) echo "2026-05-20T12:00:0$(grep --count '' {tmp_path}/copied 2>/dev/null)Z" ;;
             *'get secret '*) printf '{role}' | base64 ;;
+            *'get pods '*) echo '{leaving}' ;;
+            *--for=delete*) {'true' if ends else 'false'} ;;
         esac""")
         done = script("roll-pods", *arguments, PATH=path, ROLL_PODS_COPIED_WITHIN="0")
         return done, (tmp_path / "asked").read_text()
@@ -257,9 +259,21 @@ def cluster(script, fake, tmp_path):
 def test_pods_are_rolled_when_their_secrets_are_copied(cluster, arguments):
     done, asked = cluster(*arguments)
     assert done.code == 0, done.err
-    for secret in ("dob-api", "dob-api-admin"):
+    for secret in ("dob-api", "dob-api-admin", "database-ca"):
         assert asked.index(f"annotate externalsecret {secret} force-sync=") < asked.index("restart deployment/dob-api-schema")
     assert asked.index("deployment/dob-api-schema") < asked.index("restart deployment/dob-api\n")
+
+
+def test_no_old_pod_is_left_when_pods_are_rolled(cluster):
+    done, asked = cluster("dob_api_a", leaving="pod/old-1 pod/old-2")
+    assert done.code == 0, done.err
+    assert asked.count("wait pod/old-1 pod/old-2 --for=delete") == 2
+    assert asked.index("--for=delete") < asked.index("restart deployment/dob-api\n")
+
+
+def test_an_old_pod_that_does_not_end_still_needs_the_old_role(cluster):
+    done, _ = cluster("dob_api_a", leaving="pod/old-1", ends=False)
+    assert done.code == 1 and "old pods do not end: is the node of pod/old-1 lost? dob_api_a must work until they have." in done.err
 
 
 @pytest.mark.parametrize("arguments, case, words", [

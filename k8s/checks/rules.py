@@ -3,11 +3,11 @@
 import ipaddress
 import re
 import tomllib
-from typing import Iterator
+from typing import Iterable, Iterator
 
 import hcl2
 
-from cluster import Cluster
+from cluster import Cluster, Policy
 from rendering import ROOT, find, of_kind
 
 # Connections that Spin keeps in a pod to one address of a database; and those that administration needs besides.
@@ -17,8 +17,13 @@ ADMINISTRATOR = {"pg_admin_user", "pg_admin_password"}
 APP, PORT = "core.spinkube.dev/app-name", 80
 # The key of the executor's caCertSecret that the operator mounts.
 TRUST_STORE = "ca-certificates.crt"
-ADMISSION_POLICIES = ("dob-api-drain", "dob-api-readiness-gate")
 ZONE = "topology.kubernetes.io/zone"
+# Seconds: the most that the load balancer's controller waits before it tries again to register a pod.
+BACK_OFF = 1000
+# Seconds in which a pod that hangs must be out of the load balancer.
+OUT_WITHIN = 15
+# Where Spin itself says that it runs, also while all instances are taken.
+SPIN_RUNS = "/.well-known/spin/health"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 INJECT = "elbv2.k8s.aws/pod-readiness-gate-inject"
 
@@ -65,12 +70,39 @@ def addresses(cluster: Cluster) -> set[str]:
 
 def namespaces(cluster: Cluster) -> Iterator[str]:
     """A namespace takes pods without rights only, and nothing goes in or out of it but by a policy that says so."""
+    used = {workload["metadata"]["namespace"] for workload in cluster.apps + of_kind(cluster.resources, "StatefulSet")}
     for namespace in of_kind(cluster.resources, "Namespace"):
         name = namespace["metadata"]["name"]
-        if namespace["metadata"].get("labels", {}).get(ENFORCE) != "restricted":
-            yield f"Namespace {name} must have the label {ENFORCE}: restricted."
-        if {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} not in policies(cluster, name):
+        # The pods of SpinApps need a capability that `restricted` refuses; confinement() has all the rest.
+        level = "baseline" if name == "dob-api" else "restricted"
+        if namespace["metadata"].get("labels", {}).get(ENFORCE) != level:
+            yield f"Namespace {name} must have the label {ENFORCE}: {level}."
+        if name in used and {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} not in policies(cluster, name):
             yield f"Namespace {name} must have a NetworkPolicy that lets nothing in or out of any pod."
+
+
+def confinement(cluster: Cluster) -> Iterator[str]:
+    """Every pod of the API gets and must have what the level `restricted` asks for, and the one capability that the shim needs."""
+    yield from missing(cluster.policy("Mutating", "dob-api-pods"), (
+        "automountServiceAccountToken: false", "runAsNonRoot: true", "runAsUser: 65532", 'seccompProfile{type: "RuntimeDefault"}',
+        "allowPrivilegeEscalation: false", 'capabilities{drop: ["ALL"], add: ["DAC_OVERRIDE"]}', "secret{optional: false}",
+    ))
+    guard = cluster.policy("Validating", "dob-api-confined")
+    yield from missing(guard, (
+        "object.spec.securityContext.runAsNonRoot &&", "object.spec.securityContext.runAsUser > 0",
+        "object.spec.securityContext.seccompProfile.type == 'RuntimeDefault'", "object.spec.containers +", "object.spec.initContainers : []",
+        "!container.securityContext.allowPrivilegeEscalation", "!(has(container.securityContext.runAsUser) && container.securityContext.runAsUser == 0)",
+        "!has(container.securityContext.seccompProfile)", "container.securityContext.capabilities.drop == ['ALL']",
+        "container.securityContext.capabilities.add == ['DAC_OVERRIDE']",
+        "object.spec.volumes.all(volume, has(volume.secret) || has(volume.configMap) || has(volume.emptyDir) || has(volume.projected) || has(volume.downwardAPI))",
+    ))
+    if guard.spec["matchConstraints"]["resourceRules"][0]["operations"] != ["CREATE", "UPDATE"]:
+        yield f"{guard} must judge pods that are made and pods that are changed."
+
+
+def missing(policy: Policy, expressions: Iterable[str]) -> Iterator[str]:
+    """What a policy should say, and does not."""
+    return (f"{policy} must say {expression!r}." for expression in expressions if not policy.says(expression))
 
 
 def policies(cluster: Cluster, namespace: str) -> list[dict]:
@@ -144,14 +176,38 @@ def images(cluster: Cluster) -> Iterator[str]:
 
 
 def probes(cluster: Cluster) -> Iterator[str]:
-    """The operator's mutating webhook makes null of headers that a probe leaves out, which its own resource definition refuses."""
+    """Who asks what, as k8s/README.md has it. The operator's webhook makes null of a probe's headers that are left out, which its own definition refuses."""
     for app in cluster.apps:
         name, checks = app["metadata"]["name"], app["spec"].get("checks", {})
-        for probe in ("liveness", "readiness"):
+        for probe, path in (("liveness", SPIN_RUNS), ("readiness", "/readyz" if name == "dob-api-schema" else "/healthz")):
             if probe not in checks:
                 yield f"SpinApp {name} has no {probe} probe."
             elif "httpHeaders" not in checks[probe].get("httpGet", {}):
                 yield f"SpinApp {name}: its {probe} probe must name its httpHeaders, an empty list where there are none: the operator makes null of what is left out."
+            elif checks[probe]["httpGet"]["path"] != path:
+                yield f"SpinApp {name}: its {probe} probe must ask {path}."
+    yield from missing(cluster.policy("Mutating", "dob-api-serving-pods"), (
+        '/spec/containers/0/startupProbe", value: Object.spec.containers.startupProbe{httpGet: Object.spec.containers.startupProbe.httpGet{path: "/readyz"',
+        '/spec/containers/0/livenessProbe/terminationGracePeriodSeconds", value: 5}',
+    ))
+
+
+def health_check(cluster: Cluster) -> Iterator[str]:
+    """The load balancer takes a pod out that hangs, and none for its database's sake: its clients get a 503 that says when to come back."""
+    check = target_group()["health_check"][0]
+    [path], [timeout] = check["path"], check["timeout"]
+    interval, failures = cluster.figures["health_check_interval_seconds"], cluster.figures["unhealthy_threshold_checks"]
+    if path != "/healthz":
+        yield f"The target group asks {path}: it must ask /healthz."
+    if not timeout < interval:
+        yield f"The target group's timeout ({timeout}) must be less than its interval ({interval}): AWS refuses it."
+    if interval * failures + timeout > OUT_WITHIN:
+        yield f"The target group takes {interval * failures + timeout} s to let go of a pod that hangs: {OUT_WITHIN} s is the most."
+
+
+def target_group() -> dict:
+    resources = hcl2.loads((ROOT / "terraform/modules/edge/main.tf").read_text())["resource"]
+    return next(resource["aws_lb_target_group"]["pods"] for resource in resources if "aws_lb_target_group" in resource)
 
 
 def resources(cluster: Cluster) -> Iterator[str]:
@@ -185,28 +241,51 @@ def database_connections() -> int:
 
 
 def spread(cluster: Cluster) -> Iterator[str]:
-    """Pods are spread over zones, strictly."""
-    template = cluster.parts("dob-api")["spec"]["template"]["spec"]
-    zones = [rule for rule in template.get("topologySpreadConstraints", []) if rule["topologyKey"] == ZONE]
-    if [rule["whenUnsatisfiable"] for rule in zones] != ["DoNotSchedule"]:
-        yield f"Deployment dob-api must be spread over {ZONE} with DoNotSchedule."
+    """Pods are spread over zones, strictly, and over nodes where that can be; old and new ones each for themselves."""
+    policy = cluster.policy("Mutating", "dob-api-serving-pods")
+    constraints = dict(re.findall(r'topologyKey:"([^"]+)",maxSkew:1,whenUnsatisfiable:"([^"]+)"', policy.patches))
+    if constraints != {ZONE: "DoNotSchedule", "kubernetes.io/hostname": "ScheduleAnyway"}:
+        yield f"{policy} must spread pods over {ZONE} with DoNotSchedule, and over kubernetes.io/hostname with ScheduleAnyway."
+    if policy.patches.count('matchLabelKeys:["pod-template-hash"]') != len(constraints):
+        yield f"{policy} must spread the pods of each version for themselves, by pod-template-hash."
+    yield from missing(policy, ['nodeTaintsPolicy: "Honor"'])
 
 
 def drain(cluster: Cluster) -> Iterator[str]:
-    """A pod leaves the load balancer before Spin ends, and Spin ends before the kernel ends it."""
-    figures = find(cluster.resources, "ConfigMap", "drain")["data"]
-    delay, sleep, grace = (
-        int(figures[f"{name}_seconds"]) for name in ("deregistration_delay", "pre_stop", "grace_period")
-    )
+    """A pod leaves the load balancer before Spin ends, Spin ends before the kernel ends it, and no good version is put back."""
+    figures = cluster.figures
+    delay, sleep, grace = (figures[f"{name}_seconds"] for name in ("deregistration_delay", "pre_stop", "grace_period"))
     if not delay < sleep < grace:
         yield f"deregistration_delay ({delay}) < pre_stop ({sleep}) < grace_period ({grace}) does not hold."
-    spec = cluster.parts("dob-api")["spec"]
-    pod = spec["template"]["spec"]
-    slept = pod["containers"][0].get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds")
-    if (slept, pod.get("terminationGracePeriodSeconds")) != (sleep, grace):
-        yield "Deployment dob-api does not drain as the ConfigMap drain says."
-    if spec.get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable") != 0:
-        yield "Deployment dob-api must roll with maxUnavailable 0."
+    deadline = figures["serving_progress_deadline_seconds"]
+    if deadline <= BACK_OFF:
+        yield f"serving_progress_deadline ({deadline}) must be longer than the {BACK_OFF} s after which the load balancer's controller tries again."
+    for policy, variable, figure in FIGURES:
+        if cluster.policy(*policy).variables.get(variable) != str(figures[figure]):
+            yield f"{cluster.policy(*policy)}: {variable} must be {figure} of drain.yaml, {figures[figure]}."
+    yield from missing(cluster.policy(*SERVING), (
+        "terminationGracePeriodSeconds: variables.gracePeriodSeconds", "preStop.sleep{seconds: variables.preStopSeconds}",
+    ))
+    yield from missing(cluster.policy(*DRAIN), (
+        "object.spec.containers.all(container,", "container.lifecycle.preStop.sleep.seconds >= variables.preStopSeconds",
+        "object.spec.terminationGracePeriodSeconds >= variables.gracePeriodSeconds",
+    ))
+    yield from missing(cluster.policy(*DEPLOYMENTS), (
+        'type: "RollingUpdate"', "rollingUpdate{maxSurge: 1, maxUnavailable: 0}",
+        "progressDeadlineSeconds: object.metadata.name == 'dob-api' ? variables.servingDeadlineSeconds : variables.schemaDeadlineSeconds",
+    ))
+
+
+SERVING, DRAIN, DEPLOYMENTS = ("Mutating", "dob-api-serving-pods"), ("Validating", "dob-api-drain"), ("Mutating", "dob-api-deployments")
+# Which variable of which policy is which figure.
+FIGURES = [
+    (SERVING, "preStopSeconds", "pre_stop_seconds"),
+    (SERVING, "gracePeriodSeconds", "grace_period_seconds"),
+    (DRAIN, "preStopSeconds", "pre_stop_seconds"),
+    (DRAIN, "gracePeriodSeconds", "grace_period_seconds"),
+    (DEPLOYMENTS, "servingDeadlineSeconds", "serving_progress_deadline_seconds"),
+    (DEPLOYMENTS, "schemaDeadlineSeconds", "schema_progress_deadline_seconds"),
+]
 
 
 def selectors(cluster: Cluster) -> Iterator[str]:
@@ -214,16 +293,6 @@ def selectors(cluster: Cluster) -> Iterator[str]:
     label = {APP: "dob-api"}
     selected = {
         "PodDisruptionBudget dob-api": find(cluster.resources, "PodDisruptionBudget", "dob-api")["spec"]["selector"],
-        **{
-            f"ValidatingAdmissionPolicyBinding {policy}": find(
-                cluster.resources, "ValidatingAdmissionPolicyBinding", policy
-            )["spec"]["matchResources"]["objectSelector"]
-            for policy in ADMISSION_POLICIES
-        },
-        **{
-            f"topologySpreadConstraint {rule['topologyKey']}": rule["labelSelector"]
-            for rule in cluster.parts("dob-api")["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
-        },
         **{
             f"NetworkPolicy {policy['metadata']['name']}": policy["spec"]["podSelector"]
             for policy in of_kind(cluster.resources, "NetworkPolicy")
@@ -233,21 +302,56 @@ def selectors(cluster: Cluster) -> Iterator[str]:
     for name, selector in selected.items():
         if not selector.get("matchLabels", {}).items() <= label.items():
             yield f"{name} selects {selector}, and the pods of dob-api have {label}."
+    spread_over = set(re.findall(r"labelSelector\{matchLabels:\{([^}]*)\}\}", cluster.policy(*SERVING).patches))
+    if spread_over != {f'"{APP}":"dob-api"'}:
+        yield f"{cluster.policy(*SERVING)} spreads pods with {sorted(spread_over)}, and the pods of dob-api have {label}."
 
 
 def readiness_gate(cluster: Cluster) -> Iterator[str]:
     """The load balancer's controller gives every pod a readiness gate."""
     if find(cluster.resources, "Namespace", "dob-api")["metadata"]["labels"].get(INJECT) != "enabled":
         yield f"Namespace dob-api must have the label {INJECT}: enabled."
+    yield from missing(cluster.policy("Validating", "dob-api-readiness-gate"), ["has(object.spec.readinessGates) && object.spec.readinessGates.exists("])
+
+
+# The policies that hold for the pods that serve; the others hold for all of their kind in the namespace.
+FOR_SERVING_PODS = ("dob-api-drain", "dob-api-readiness-gate", "dob-api-serving-pods")
 
 
 def bindings(cluster: Cluster) -> Iterator[str]:
-    """A binding's admission policy is there."""
-    policies = {policy["metadata"]["name"] for policy in of_kind(cluster.resources, "ValidatingAdmissionPolicy")}
-    for binding in of_kind(cluster.resources, "ValidatingAdmissionPolicyBinding"):
-        name, policy = binding["metadata"]["name"], binding["spec"]["policyName"]
-        if policy not in policies:
-            yield f"ValidatingAdmissionPolicyBinding {name} binds {policy}, which is not there."
+    """Each admission policy holds, and nowhere else than in the API's namespace, whatever a rollout makes of the policy."""
+    for policy in cluster.policies:
+        binding = find(cluster.resources, f"{policy.kind}Binding", policy.name)["spec"]
+        selector = {"matchLabels": {APP: "dob-api"}} if policy.name in FOR_SERVING_PODS else None
+        wanted = {
+            "policyName": policy.name,
+            "matchResources": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "dob-api"}},
+                **({"objectSelector": selector} if selector else {}),
+                "resourceRules": policy.spec["matchConstraints"]["resourceRules"],
+            },
+            **({"validationActions": ["Deny", "Audit"]} if policy.kind.startswith("Validating") else {}),
+        }
+        for field in sorted(wanted.keys() | binding.keys()):
+            if binding.get(field) != wanted.get(field):
+                yield f"{policy.kind}Binding {policy.name}: {field} is {binding.get(field)} and must be {wanted.get(field)}."
+        if policy.spec.get("failurePolicy") != "Fail":
+            yield f"{policy} must fail closed."
+    for kind in Policy.KINDS:
+        for binding in of_kind(cluster.resources, f"{kind}Binding"):
+            find(cluster.resources, kind, binding["spec"]["policyName"])
+
+
+def expressions(cluster: Cluster) -> Iterator[str]:
+    """Policies keep clear of what Kubernetes 1.36 does wrong."""
+    for policy in cluster.policies:
+        if "paramKind" in policy.spec:
+            yield f"{policy} must have no parameters: the API server goes on judging by old ones (kubernetes#130887)."
+        if re.search(r"value:\[[^\]]", policy.patches):
+            yield f"{policy} must add an empty list, and then each of its members: a patch whose value is a list of objects makes the API server panic."
+        for field in ("sysctls", "capabilities", "topologySpreadConstraints"):
+            if field in policy.applied:
+                yield f"{policy} must give {field} by JSONPatch: ApplyConfiguration can't set such lists."
 
 
 def ports(cluster: Cluster) -> Iterator[str]:
@@ -260,5 +364,6 @@ def ports(cluster: Cluster) -> Iterator[str]:
 
 
 ALL = (
-    variables, tls, hosts, namespaces, ways_out, secrets, images, probes, resources, replicas, spread, drain, selectors, readiness_gate, bindings, ports,
+    variables, tls, hosts, namespaces, confinement, ways_out, secrets, images, probes, health_check, resources, replicas, spread, drain, selectors,
+    readiness_gate, bindings, expressions, ports,
 )

@@ -3,26 +3,35 @@
 import pytest
 import yaml
 
-from rendering import OVERLAYS, ROOT, of_kind, render
-from schemas import KUBERNETES
-import kubernetes_validate
+from rendering import OVERLAYS, ROOT, find, of_kind, render
+from schemas import problems
 
-DEPLOYERS = list(yaml.safe_load_all((ROOT / "k8s/controllers/deployers.yaml").read_text()))
-RULES = [(role["metadata"].get("namespace"), rule) for role in of_kind(DEPLOYERS, "Role") + of_kind(DEPLOYERS, "ClusterRole") for rule in role["rules"]]
-PLURALS = {"NetworkPolicy": "networkpolicies", "ValidatingAdmissionPolicy": "validatingadmissionpolicies", "StorageClass": "storageclasses"}
+FOUNDATION = render(ROOT / "k8s/foundation")
+SHIM = yaml.safe_load((ROOT / "k8s/aws/shim.yaml").read_text())
+RULES = [(role["metadata"].get("namespace"), rule) for role in of_kind(FOUNDATION, "Role") + of_kind(FOUNDATION, "ClusterRole") for rule in role["rules"]]
+# What a rollout only looks at.
+READ = [
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resourceNames": ["dob-api"], "resources": ["secrets"], "verbs": ["get"]},
+]
+# What the operator and other controllers make of what a rollout applies.
+MADE = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "patch", "watch"]}]
+
+
+def plural(kind: str) -> str:
+    return kind.lower()[:-1] + "ies" if kind.endswith("y") else kind.lower() + ("es" if kind.endswith("s") else "s")
 
 
 def allowing(verb: str, resource: dict) -> list[dict]:
     """The rules that allow this verb on this resource."""
     group = resource["apiVersion"].rpartition("/")[0]
-    plural = PLURALS.get(resource["kind"], f"{resource['kind'].lower()}s")
     metadata = resource["metadata"]
     return [
         rule
         for namespace, rule in RULES
         if namespace in (None, metadata.get("namespace"))
         and group in rule["apiGroups"]
-        and plural in rule["resources"]
+        and plural(resource["kind"]) in rule["resources"]
         and verb in rule["verbs"]
         and {metadata["name"]} <= set(rule.get("resourceNames", [metadata["name"]]))
     ]
@@ -42,17 +51,44 @@ def test_every_resource_of_an_overlay_can_be_applied(overlay):
 def test_no_rule_is_for_nothing():
     resources = render(OVERLAYS / "primary")
     used = [rule for resource in resources for verb in needed(resource) for rule in allowing(verb, resource)]
-    assert [rule for _, rule in RULES if rule not in used] == [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["dob-api"], "verbs": ["get"]}]
+    unused = [rule for _, rule in RULES if rule not in used]
+    assert sorted(unused, key=str) == sorted(READ + MADE, key=str)
+    names = {resource["metadata"]["name"] for resource in resources}
+    assert not [rule for _, rule in RULES if rule not in READ and not set(rule.get("resourceNames", [])) <= names]
+
+
+@pytest.mark.parametrize("resource", [*FOUNDATION, SHIM], ids=lambda resource: f"{resource['kind']}-{resource['metadata']['name']}")
+def test_the_foundation_is_the_administrators(resource):
+    verbs = {verb for _, rule in RULES for verb in rule["verbs"]} | {"update", "delete", "deletecollection"}
+    assert not [verb for verb in verbs if allowing(verb, resource)]
+
+
+def test_an_overlay_has_nothing_of_the_foundation():
+    laid = {(resource["kind"], resource["metadata"]["name"], resource["metadata"].get("namespace")) for resource in FOUNDATION}
+    for overlay in OVERLAYS.iterdir():
+        assert not laid & {(r["kind"], r["metadata"]["name"], r["metadata"].get("namespace")) for r in render(overlay)}
+
+
+def test_what_confines_pods_is_in_the_foundation():
+    for kind, name in [("ValidatingAdmissionPolicy", "dob-api-confined"), ("MutatingAdmissionPolicy", "dob-api-pods"), ("Namespace", "dob-api")]:
+        find(FOUNDATION, kind, name)
 
 
 def test_no_rule_reaches_further():
     rules = [rule for _, rule in RULES]
     assert all("*" not in rule["resources"] + rule["verbs"] + rule["apiGroups"] for rule in rules)
-    assert not any({"roles", "rolebindings", "clusterroles", "clusterrolebindings"} & set(rule["resources"]) for rule in rules)
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"create", "get", "list", "patch", "watch"}
+    reached = {resource for rule in rules for resource in rule["resources"]}
+    assert not reached & {
+        "roles", "rolebindings", "clusterroles", "clusterrolebindings", "namespaces", "nodes", "shims", "runtimeclasses", "persistentvolumes",
+        "mutatingadmissionpolicybindings", "validatingadmissionpolicybindings", "mutatingwebhookconfigurations", "validatingwebhookconfigurations",
+    }
+    # A pod's own subresources are ways into it.
+    assert not [resource for resource in reached if "/" in resource]
+    assert [rule["verbs"] for rule in rules if "pods" in rule["resources"]] == [["get", "list", "watch"]]
     assert [rule["resourceNames"] for rule in rules if "secrets" in rule["resources"]] == [["dob-api"]]
-    assert all("resourceNames" in rule for namespace, rule in RULES if namespace is None)
+    assert all("resourceNames" in rule and "create" not in rule["verbs"] for namespace, rule in RULES if namespace is None)
 
 
 def test_the_schemas_know_every_field():
-    for resource in DEPLOYERS:
-        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+    assert not [problem for resource in [*FOUNDATION, SHIM] for problem in problems(resource)]

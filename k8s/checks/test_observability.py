@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from cluster import Cluster
 from conftest import Copy
-from rendering import OVERLAYS, ROOT, find, of_kind, render
+from rendering import OVERLAYS, ROOT, find, of_kind
 from rules import APP, PORT
 
 NAMESPACE = "observability"
@@ -29,7 +29,7 @@ PATIENCE = 60
 
 @pytest.fixture(scope="module", params=["primary", "recovery"])
 def cluster(request) -> Cluster:
-    return Cluster(render(OVERLAYS / request.param))
+    return Cluster.of(OVERLAYS / request.param)
 
 
 def container(cluster: Cluster, workload: str) -> dict:
@@ -259,7 +259,7 @@ def alertmanager(manifests: Copy, topic, aws, tmp_path):
     """The address of an Alertmanager that runs with the overlay's configuration and tells the emulator's topic."""
     sns_configs = json.dumps([{"topic_arn": topic[0], "sigv4": {"region": "eu-west-1"}}])
     manifests.replace("overlays/primary/region.yaml", "alarm_topics: '[]'", f"alarm_topics: '{sns_configs}'")
-    configuration = laid_out(Cluster(render(manifests.overlay)), "alertmanager", tmp_path / "pod")
+    configuration = laid_out(Cluster.of(manifests.overlay), "alertmanager", tmp_path / "pod")
     settings = yaml.safe_load(configuration.read_text())
     for sns_config in settings["receivers"][0]["sns_configs"]:
         sns_config["api_url"] = aws

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 import check
+import rules
 from conftest import Copy
 from rendering import ROOT
 
@@ -32,18 +33,11 @@ def test_a_database_host_that_is_no_address(manifests):
     [
         ("autoscaling.yaml", "minReplicas: 3", "minReplicas: 2", "minReplicas is 2: it must be 3 or more"),
         ("autoscaling.yaml", "maxReplicas: 4", "maxReplicas: 5", "maxReplicas is 5: as many new pods and as many old ones"),
-        ("pods.yaml", "topologyKey: topology.kubernetes.io/zone", "topologyKey: rack", "must be spread over topology"),
-        ("pods.yaml", "maxUnavailable: 0", "maxUnavailable: 1", "must roll with maxUnavailable 0"),
-        ("drain.yaml", 'deregistration_delay_seconds: "30"', 'deregistration_delay_seconds: "90"', "does not hold"),
-        ("drain.yaml", 'grace_period_seconds: "120"', 'grace_period_seconds: "90"', "does not hold"),
         ("spin-apps.yaml", "pg_password\n      valueFrom", "pg_pass\n      valueFrom", "does not set pg_password."),
         ("spin-apps.yaml", "pg_password\n      valueFrom", "pg_pass\n      valueFrom", "sets pg_pass, which spin.toml"),
         ("spin-apps.yaml", "key: pg_password", "key: password", "Secret dob-api in dob-api has no password"),
         ("kustomization.yaml", "{ kind: SpinApp, name: dob-api-schema }", "{ kind: SpinApp }", "no pod that serves"),
         ("disruption.yaml", "app-name: dob-api", "app-name: dob", "PodDisruptionBudget dob-api selects"),
-        ("admission.yaml", "app-name: dob-api", "app-name: dob", "ValidatingAdmissionPolicyBinding dob-api-drain selects"),
-        ("namespace.yaml", "pod-readiness-gate-inject: enabled", "pod-readiness-gate-inject: off", "gate-inject: enabled."),
-        ("namespace.yaml", "enforce: restricted", "enforce: baseline", "Namespace dob-api must have the label pod-security"),
         ("spin-apps.yaml", "value: require", "value: prefer", "SpinApp dob-api must set pg_sslmode to require"),
         ("spin-apps.yaml", "    - name: pg_sslmode\n      value: require\n", "", "SpinApp dob-api-schema must set pg_sslmode to require"),
         ("network.yaml", "policyTypes: [Ingress, Egress]", "policyTypes: [Ingress]", "NetworkPolicy that lets nothing in or out"),
@@ -59,9 +53,10 @@ def test_a_database_host_that_is_no_address(manifests):
         ("schema.yaml", "    limits:", "    most:", "SpinApp dob-api-schema must have memory in resources.limits."),
         ("api.yaml", "resources:", "lifecycle: {}\n  resources:", "'lifecycle' was unexpected"),
         ("api.yaml", "initialDelaySeconds: 1", "initialDelay: 1", "'initialDelay' was unexpected"),
-        ("pods.yaml", "progressDeadlineSeconds:", "progressDeadline:", "'progressDeadline' was unexpected"),
+        ("api.yaml", "path: /healthz", "path: /readyz", "SpinApp dob-api: its readiness probe must ask /healthz."),
+        ("schema.yaml", "path: /readyz", "path: /healthz", "SpinApp dob-api-schema: its readiness probe must ask /readyz."),
+        ("spin-apps.yaml", "path: /.well-known/spin/health", "path: /healthz", "SpinApp dob-api: its liveness probe must ask /.well-known/spin/health."),
         ("executor.yaml", "kind: SpinAppExecutor", "kind: Executor", "There must be one SpinAppExecutor spin"),
-        ("pod-security.yaml", "allowPrivilegeEscalation: false", "allowPrivilegeEscalation: true", "CKV_K8S_20"),
     ],
 )
 def test_a_base_that_can_not_work(manifests, file, old, new, sentence):
@@ -73,7 +68,6 @@ def test_a_base_that_can_not_work(manifests, file, old, new, sentence):
     "file, old, new, sentence",
     [
         ("prometheus.yaml", "@sha256:5ce7540c3c00ef4ab0c9d2c995c6a5b9c421f44b4a115d97a2c7af3b1c21cbb0", "", "<version>@sha256:<digest>."),
-        ("namespace.yaml", "enforce: restricted", "enforce: privileged", "Namespace observability must have the label pod-security"),
         ("network.yaml", "  podSelector: {}\n", "  podSelector: { matchLabels: { a: b } }\n", "Namespace observability must have a NetworkPolicy"),
         ("secrets.yaml", "secretKey: ca.crt", "secretKey: tls.crt", "Secret database-ca in observability has no ca.crt"),
         ("alertmanager.yaml", "serviceName:", "service:", "'service' was unexpected"),
@@ -85,9 +79,83 @@ def test_monitoring_that_can_not_work(manifests, file, old, new, sentence):
     refused(manifests, sentence)
 
 
-def test_pods_without_readiness_gate_are_let_in(manifests):
-    manifests.replace("aws/load-balancer.yaml", "policyName: dob-api-readiness-gate", "policyName: dob-api-readiness")
-    refused(manifests, "ValidatingAdmissionPolicyBinding dob-api-readiness-gate binds dob-api-readiness, which is not there.")
+SERVING, DRAIN, DEPLOYMENTS, PODS, CONFINED, BINDINGS = (
+    "base/serving-pods.yaml", "base/admission.yaml", "base/deployments.yaml", "foundation/pods.yaml", "foundation/confined.yaml", "foundation/bindings.yaml"
+)
+
+
+@pytest.mark.parametrize(
+    "file, old, new, sentence",
+    [
+        ("base/drain.yaml", 'deregistration_delay_seconds: "30"', 'deregistration_delay_seconds: "300"', "(300) < pre_stop (300) < grace_period (330) does not hold"),
+        ("base/drain.yaml", 'grace_period_seconds: "330"', 'grace_period_seconds: "300"', "does not hold"),
+        ("base/drain.yaml", 'serving_progress_deadline_seconds: "1200"', 'serving_progress_deadline_seconds: "1000"', "must be longer than the 1000 s"),
+        ("base/drain.yaml", 'health_check_interval_seconds: "5"', 'health_check_interval_seconds: "10"', "23 s to let go of a pod that hangs: 15 s is the most"),
+        ("base/kustomization.yaml", "name: dob-api-serving-pods }\n        fieldPaths: [\"spec.variables.[name=preStop", "name: dob-api-serving-pods }\n        fieldPaths: [\"spec.variables.[name=gracePeriod", "preStopSeconds must be pre_stop_seconds of drain.yaml, 300."),
+        ("base/kustomization.yaml", "fieldPath: data.grace_period_seconds", "fieldPath: data.pre_stop_seconds", "ValidatingAdmissionPolicy dob-api-drain: gracePeriodSeconds must be grace_period_seconds of drain.yaml, 330."),
+        ("base/kustomization.yaml", "fieldPath: data.schema_progress", "fieldPath: data.serving_progress", "schemaDeadlineSeconds must be schema_progress_deadline_seconds"),
+        (SERVING, "sleep{seconds: variables.preStopSeconds}", "sleep{seconds: 5}", "must say 'preStop.sleep{seconds: variables.preStopSeconds}'"),
+        (SERVING, "terminationGracePeriodSeconds: variables.gracePeriodSeconds", "terminationGracePeriodSeconds: 30", "must say 'terminationGracePeriodSeconds: variables"),
+        (SERVING, 'topologyKey: "topology.kubernetes.io/zone"', 'topologyKey: "rack"', "must spread pods over topology"),
+        (SERVING, "DoNotSchedule", "ScheduleAnyway", "must spread pods over topology"),
+        (SERVING, '"core.spinkube.dev/app-name": "dob-api"', '"core.spinkube.dev/app-name": "dob"', "spreads pods with"),
+        (SERVING, 'matchLabelKeys: ["pod-template-hash"]', "matchLabelKeys: []", "must spread the pods of each version for themselves"),
+        (SERVING, '              nodeTaintsPolicy: "Honor",\n', "", "nodeTaintsPolicy"),
+        (SERVING, 'path: "/readyz"', 'path: "/healthz"', "startupProbe"),
+        (SERVING, "livenessProbe/terminationGracePeriodSeconds", "livenessProbe/timeoutSeconds", "livenessProbe/terminationGracePeriodSeconds"),
+        (SERVING, "failurePolicy: Fail", "failurePolicy: Ignore", "MutatingAdmissionPolicy dob-api-serving-pods must fail closed."),
+        (SERVING, "failurePolicy: Fail", "failurePolicies: Fail", "'failurePolicies' was unexpected"),
+        (SERVING, "  failurePolicy: Fail\n", "  failurePolicy: Fail\n  paramKind: { apiVersion: v1, kind: ConfigMap }\n", "must have no parameters"),
+        (SERVING, 'path: "/spec/topologySpreadConstraints", value: []', 'path: "/spec/topologySpreadConstraints", value: [Object.spec.topologySpreadConstraints{}]', "makes the API server panic"),
+        (DRAIN, "sleep.seconds >= variables.preStopSeconds", "sleep.seconds >= 0", "ValidatingAdmissionPolicy dob-api-drain must say"),
+        (DRAIN, "object.spec.terminationGracePeriodSeconds >= variables.gracePeriodSeconds", "true", "ValidatingAdmissionPolicy dob-api-drain must say"),
+        (DRAIN, "containers.all(", "containers.exists(", "ValidatingAdmissionPolicy dob-api-drain must say"),
+        (DEPLOYMENTS, "maxUnavailable: 0", "maxUnavailable: 1", "must say 'rollingUpdate{maxSurge: 1, maxUnavailable: 0}'"),
+        (DEPLOYMENTS, "'dob-api' ? variables.servingDeadlineSeconds", "'dob-api' ? 60", "dob-api-deployments must say"),
+        (PODS, 'drop: ["ALL"], add: ["DAC_OVERRIDE"]', 'drop: ["ALL"]', "dob-api-pods must say"),
+        (PODS, "runAsNonRoot: true,", "runAsNonRoot: true, capabilities: Object.spec.capabilities{},", "dob-api-pods must give capabilities by JSONPatch"),
+        (PODS, "optional: false", "optional: true", "dob-api-pods must say 'secret{optional: false}'"),
+        (PODS, "automountServiceAccountToken: false", "automountServiceAccountToken: true", "dob-api-pods must say"),
+        (CONFINED, "capabilities.add == ['DAC_OVERRIDE']", "capabilities.add != ['SYS_ADMIN']", "dob-api-confined must say"),
+        (CONFINED, "object.spec.securityContext.runAsUser > 0", "true", "dob-api-confined must say"),
+        (CONFINED, "has(volume.emptyDir) ||", "has(volume.emptyDir) || has(volume.hostPath) ||", "dob-api-confined must say"),
+        (CONFINED, "operations: [CREATE, UPDATE]", "operations: [CREATE]", "dob-api-confined must judge pods that are made and pods that are changed"),
+        (BINDINGS, "name: dob-api-drain\nspec:\n  policyName: dob-api-drain", "name: dob-api-drain\nspec:\n  policyName: dob-api-drained", "There must be one ValidatingAdmissionPolicy dob-api-drained, and there are 0."),
+        (BINDINGS, "name: dob-api-confined\nspec:\n  policyName: dob-api-confined\n  validationActions: [Deny, Audit]", "name: dob-api-confined\nspec:\n  policyName: dob-api-confined\n  validationActions: [Warn]", "Binding dob-api-confined: validationActions is ['Warn']"),
+        (BINDINGS, "resources: [deployments]", 'resources: ["*"]', "Binding dob-api-deployments: matchResources is"),
+        (BINDINGS, "kubernetes.io/metadata.name: dob-api", "kubernetes.io/metadata.name: dob", "Binding dob-api-pods: matchResources is"),
+        (BINDINGS, "app-name: dob-api", "app-name: dob", "ValidatingAdmissionPolicyBinding dob-api-readiness-gate: matchResources is"),
+        (BINDINGS, "kind: MutatingAdmissionPolicyBinding\nmetadata:\n  name: dob-api-pods", "kind: MutatingAdmissionPolicyBinding\nmetadata:\n  name: pods", "There must be one MutatingAdmissionPolicyBinding dob-api-pods, and there are 0."),
+        ("foundation/namespaces.yaml", "pod-readiness-gate-inject: enabled", "pod-readiness-gate-inject: off", "gate-inject: enabled."),
+        ("foundation/namespaces.yaml", "enforce: baseline", "enforce: privileged", "Namespace dob-api must have the label pod-security.kubernetes.io/enforce: baseline."),
+        ("foundation/namespaces.yaml", "enforce: restricted", "enforce: baseline", "Namespace observability must have the label pod-security.kubernetes.io/enforce: restricted."),
+        ("aws/load-balancer.yaml", "has(object.spec.readinessGates) &&", "true ||", "dob-api-readiness-gate must say"),
+    ],
+)
+def test_policies_that_can_not_work(manifests, file, old, new, sentence):
+    manifests.replace(file, old, new)
+    refused(manifests, sentence)
+
+
+def test_a_policy_without_a_binding(manifests):
+    manifests.replace("base/kustomization.yaml", "  - admission.yaml\n", "  - admission.yaml\n  - more.yaml\n")
+    policy = yaml.safe_load((manifests.directory / "foundation/confined.yaml").read_text()) | {"metadata": {"name": "more"}}
+    (manifests.directory / "base/more.yaml").write_text(yaml.safe_dump(policy))
+    refused(manifests, "There must be one ValidatingAdmissionPolicyBinding more, and there are 0.")
+
+
+def test_a_binding_without_its_policy(manifests):
+    manifests.replace("foundation/kustomization.yaml", "  - confined.yaml\n", "")
+    refused(manifests, "There must be one ValidatingAdmissionPolicy dob-api-confined, and there are 0.")
+
+
+@pytest.mark.parametrize("path, timeout, sentence", [
+    ("/readyz", 3, "The target group asks /readyz: it must ask /healthz."),
+    ("/healthz", 5, "The target group's timeout (5) must be less than its interval (5)"),
+])
+def test_a_health_check_that_can_not_work(manifests, monkeypatch, path, timeout, sentence):
+    monkeypatch.setattr(rules, "target_group", lambda: {"health_check": [{"path": [path], "timeout": [timeout]}]})
+    refused(manifests, sentence)
 
 
 def test_no_pod_is_made_while_the_controller_of_readiness_gates_is_away():
@@ -97,8 +165,8 @@ def test_no_pod_is_made_while_the_controller_of_readiness_gates_is_away():
 
 
 def test_a_kind_without_a_schema(manifests):
-    manifests.replace("aws/shim.yaml", "kind: Shim", "kind: Shims")
-    refused(manifests, "Shims spin-v2: there is no schema for runtime.spinkube.dev/v1alpha1 Shims")
+    manifests.replace("aws/secrets.yaml", "kind: SecretStore", "kind: SecretStores")
+    refused(manifests, "SecretStores secrets-manager: there is no schema for external-secrets.io/v1 SecretStores")
 
 
 def test_a_secret_that_no_pod_uses_is_not_copied(manifests):

@@ -1,76 +1,84 @@
-"""scripts/rollout against a kubectl that renders for real and only writes down what it would ask of a cluster."""
+"""scripts/rollout against a kubectl that renders for real and only keeps what a cluster would (imitated_kubectl.py)."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
+import sys
 
 import yaml
 
 from conftest import Copy
 from rendering import ROOT, of_kind
 
-# Answers as a cluster would in which a version runs already; fails the n-th `rollout status`.
-KUBECTL = """#!/bin/bash
-[[ $1 != kustomize ]] || exec {kubectl} "$@"
-echo "$*" | sed "s|--filename=[^ -]*$|FILE|" >>{calls}
-case "$*" in
-*--filename=-) cat >{calls}.put_back ;;
-*--filename=*) last=${{!#}}; cp "${{last#*=}}" {calls}.applied ;;
-*jsonpath={{.spec}}*) echo '{before}' ;;
-*rendered}}) [[ -z '{before}' ]] || echo before ;;
-*"rollout status"*) (($(grep -c "rollout status" {calls}) != {failing})) ;;
-esac
+CONFLICT = """error: Apply failed with 1 conflict: conflict with "kubectl-edit" using autoscaling/v2: .spec.maxReplicas
+Please review the fields above--they currently have other managers. Here
+are the ways you can resolve this warning:
+See https://kubernetes.io/docs/reference/using-api/server-side-apply/#conflicts
 """
 
 
-class Run:
-    """What a run of the script said and did."""
+def digest(letter: str) -> str:
+    return "sha256:" + 64 * letter
 
-    def __init__(self, manifests: Copy, before: str = "", failing: int = 0):
+
+class Run:
+    """What a run of the script said and did, with what earlier runs of this test left in the cluster."""
+
+    def __init__(self, manifests: Copy, version: str = "a", **trouble):
         root = manifests.directory.parent
-        (root / "scripts").mkdir()
+        binaries = root / "bin"
+        for folder in (root / "scripts", binaries):
+            folder.mkdir(exist_ok=True)
         shutil.copy(ROOT / "scripts/rollout", root / "scripts/rollout")
-        calls, binaries = root / "calls", root / "bin"
-        binaries.mkdir()
         kubectl = binaries / "kubectl"
-        kubectl.write_text(KUBECTL.format(kubectl=shutil.which("kubectl"), calls=calls, before=before, failing=failing))
+        imitation = ROOT / "k8s/checks/imitated_kubectl.py"
+        kubectl.write_text(f'#!/bin/bash\nexec {sys.executable} -IS {imitation} {shutil.which("kubectl")} {root} "$@"\n')
         kubectl.chmod(0o755)
+        (root / "trouble.json").write_text(json.dumps(trouble))
+        calls, put_back, applied = root / "calls", root / "put_back", root / "applied"
+        for left in (calls, put_back, applied):
+            left.unlink(missing_ok=True)
+        release = manifests.directory / "release/kustomization.yaml"
+        release.write_text(re.sub("a{64}", version * 64, release.read_text()))
         path = {"PATH": f"{binaries}:{os.environ['PATH']}"}
-        done = subprocess.run([root / "scripts/rollout", "primary"], env=path, capture_output=True, text=True)
+        done = subprocess.run([root / "scripts/rollout", "primary"], env=path, capture_output=True, text=True, start_new_session=True)
+        release.write_text(re.sub(f"{version}{{64}}", "a" * 64, release.read_text()))
         self.status, self.words = done.returncode, done.stderr
-        put_back = root / "calls.put_back"
         self.put_back = json.loads(put_back.read_text()) if put_back.exists() else None
-        applied = root / "calls.applied"
         self.applied = list(yaml.safe_load_all(applied.read_text())) if applied.exists() else []
         self.calls = calls.read_text().splitlines() if calls.exists() else []
 
-    def at(self, part: str) -> int:
-        """Where in the calls the one is that has this part."""
-        found = [number for number, call in enumerate(self.calls) if part in call]
-        assert len(found) == 1, (part, self.calls)
+    def at(self, *parts: str) -> int:
+        """Where in the calls the one is that has all these parts, and asks for no trial."""
+        found = [number for number, call in enumerate(self.calls) if all(part in call for part in parts) and "dry-run" not in call]
+        assert len(found) == 1, (parts, self.calls)
         return found[0]
+
+    @property
+    def changes(self) -> list[str]:
+        """The calls that change the cluster."""
+        return [call for call in self.calls if re.search(r"^apply|annotate|patch|delete ", call) and "dry-run" not in call]
 
 
 def test_secrets_come_before_the_schema_and_the_schema_before_the_pods_that_serve(released):
     run = Run(released)
     assert run.status == 0, run.words
     order = [
-        "--selector=!dob-api/step",
-        "wait externalsecret --all",
-        "--selector=dob-api/step=schema FILE",
-        "--selector=dob-api/step=schema-pods FILE",
-        "rollout status deployment/dob-api-schema",
-        "--selector=dob-api/step=api FILE",
-        "--selector=dob-api/step=api-pods FILE",
-        "rollout status deployment/dob-api ",
+        ("--selector=!dob-api/step",),
+        ("wait externalsecret --all",),
+        ("--selector=dob-api/step=schema FILE",),
+        ("rollout status deployment/dob-api-schema",),
+        ("--selector=dob-api/step=api FILE",),
+        ("rollout status deployment/dob-api ",),
     ]
-    assert [run.at(part) for part in order] == sorted(run.at(part) for part in order), run.calls
+    assert [run.at(*parts) for parts in order] == sorted(run.at(*parts) for parts in order), run.calls
 
 
 def test_nothing_is_forced_on_other_managers_of_a_field(released):
-    applied = [call for call in Run(released).calls if call.startswith("apply")]
-    assert len(applied) == 5
+    applied = [call for call in Run(released).calls if call.startswith("apply") and "dry-run" not in call]
+    assert len(applied) == 3
     assert all("--server-side --field-manager=dob-rollout" in call and "force" not in call for call in applied)
 
 
@@ -82,27 +90,95 @@ def test_what_is_applied_says_which_rendering_it_is(released):
         run.at(f"wait deployment/{app} --for=jsonpath={{.metadata.annotations.rendered}}={mark}")
 
 
+def policies_of(run: Run) -> str:
+    [mark] = {app["spec"]["podAnnotations"]["policies"] for app in of_kind(run.applied, "SpinApp")}
+    return mark
+
+
+def test_pods_are_made_anew_where_a_policy_gives_them_something_else(released):
+    before = policies_of(Run(released))
+    assert before != "unset" and policies_of(Run(released, "b")) == before
+    for file, old, new in [
+        ("base/drain.yaml", 'pre_stop_seconds: "300"', 'pre_stop_seconds: "310"'),
+        ("base/serving-pods.yaml", "periodSeconds: 5", "periodSeconds: 6"),
+        ("foundation/pods.yaml", "65532", "65533"),
+    ]:
+        released.replace(file, old, new)
+        after = policies_of(Run(released))
+        assert after != before, file
+        before = after
+
+
+def test_a_change_by_hand_is_named_before_anything_is_applied(released):
+    for selector in ("!dob-api/step", "dob-api/step"):
+        run = Run(released, refused=f"--selector={selector}", words=CONFLICT)
+        assert run.status == 1 and 'conflict with "kubectl-edit" using autoscaling/v2: .spec.maxReplicas' in run.words
+        assert f"--force-conflicts --field-manager=dob-rollout --selector='{selector}'" in run.words
+        assert "Please review" not in run.words and not run.changes
+
+
+def test_what_the_cluster_refuses_is_said_before_anything_is_applied(released):
+    run = Run(released, refused="--selector=dob-api/step", words='namespaces "dob-api" not found')
+    assert run.status == 1 and 'namespaces "dob-api" not found' in run.words and "by hand" not in run.words
+    assert not run.changes
+
+
+def test_a_rollout_ends_with_the_old_pods(released):
+    run = Run(released, leaving="pod/old-1 pod/old-2 ")
+    assert run.status == 0, run.words
+    waits = [number for number, call in enumerate(run.calls) if "wait pod/old-1 pod/old-2 --for=delete" in call]
+    assert len(waits) == 2, "those of the schema, and those that serve"
+    assert waits[0] < run.at("--selector=dob-api/step=api FILE") and run.at("rollout status deployment/dob-api ") < waits[1]
+
+
+def test_old_pods_that_do_not_end_take_no_good_version_back(released):
+    run = Run(released, leaving="pod/old-1", stuck=True)
+    assert run.status == 1 and "is rolled out, but old pods do not end" in run.words and "pod/old-1" in run.words
+    assert run.put_back is None and run.at("annotate", "spinapp/dob-api-schema")
+
+
 def test_a_version_that_does_not_get_ready_is_put_back(released):
-    run = Run(released, before='{"image":"old"}', failing=2)
+    assert Run(released).status == 0
+    run = Run(released, "b", broken={"dob-api": [digest("b")]})
     assert run.status == 1 and "dob-api was put back" in run.words, run.words
-    assert run.put_back["spec"] == {"image": "old"}
+    assert run.put_back["spec"]["image"] == digest("a")
     assert (run.put_back["kind"], run.put_back["metadata"]["name"]) == ("SpinApp", "dob-api")
     assert run.put_back["metadata"]["labels"] == {"dob-api/step": "api"}
     put_back = run.at("apply --server-side --field-manager=dob-rollout --filename=-")
-    assert put_back < run.at("jsonpath={.metadata.annotations.rendered}=before")
+    assert put_back < run.at(f"rendered}}={run.put_back['spec']['deploymentAnnotations']['rendered']}")
     assert "rollout status deployment/dob-api" in run.calls[-1]
+    assert not any("annotate" in call and "spinapp/dob-api " in call for call in run.calls), "what does not serve is no version to go back to"
+
+
+def test_a_rollout_that_was_killed_is_taken_up(released):
+    """Whatever it had applied: what served before it is what is put back."""
+    assert Run(released).status == 0
+    for killed_at in ("dry-run", "wait externalsecret", "step=schema FILE", "status deployment/dob-api-schema", "step=api FILE", "status deployment/dob-api "):
+        killed = Run(released, "b", broken={"dob-api": [digest("b")]}, killed_at=killed_at)
+        assert killed.status == -9 and killed.put_back is None
+        run = Run(released, "b", broken={"dob-api": [digest("b")]})
+        assert run.status == 1 and run.put_back["spec"]["image"] == digest("a"), killed_at
+
+
+def test_a_version_is_put_back_neither_of_which_gets_ready(released):
+    assert Run(released).status == 0
+    run = Run(released, "b", broken={"dob-api": [digest("a"), digest("b")]})
+    assert run.status == 1 and "neither does what served before" in run.words
 
 
 def test_a_schema_that_does_not_get_ready_leaves_the_pods_that_serve_alone(released):
-    run = Run(released, before='{"image":"old"}', failing=1)
+    assert Run(released).status == 0
+    run = Run(released, "b", broken={"dob-api-schema": [digest("b")]})
     assert run.status == 1 and "dob-api-schema was put back" in run.words
+    assert run.put_back["spec"]["image"] == digest("a")
     assert not any("step=api" in call for call in run.calls)
 
 
 def test_a_first_version_that_does_not_get_ready_has_nothing_to_go_back_to(released):
-    run = Run(released, failing=2)
-    assert run.status == 1 and "there is no earlier version" in run.words
-    assert run.put_back is None
+    for _ in range(2):
+        run = Run(released, broken={"dob-api": [digest("a")]})
+        assert run.status == 1 and "there is no earlier version" in run.words
+        assert run.put_back is None
 
 
 def test_an_image_that_was_never_released_is_refused(manifests):

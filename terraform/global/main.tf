@@ -28,7 +28,8 @@ data "aws_route53_zone" "this" {
   private_zone = false
 }
 
-# Asked by Route 53 from outside, through each region's load balancer and pods down to its database.
+# Asked by Route 53 from outside, through each region's load balancer and pods down to its database: the one question that takes a region
+# out, because only another region can help.
 resource "aws_route53_health_check" "side" {
   for_each = local.sides
 

@@ -57,10 +57,10 @@ resource "aws_lb_target_group" "pods" {
 
   health_check {
     protocol            = "HTTP"
-    path                = "/readyz"
+    path                = "/healthz"
     matcher             = "200"
     interval            = var.drain.interval_seconds
-    timeout             = 6 # /readyz answers within 5 s, whatever the database does
+    timeout             = 3 # AWS takes less than the interval only
     healthy_threshold   = var.drain.healthy_checks
     unhealthy_threshold = var.drain.unhealthy_checks
   }

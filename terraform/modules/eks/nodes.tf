@@ -123,6 +123,8 @@ resource "aws_eks_node_group" "this" {
   update_config {
     max_unavailable = 1
   }
+  # A node that EKS can't drain in 15 minutes fails the update: better than taking its pods away.
+  force_update_version = false
 
   lifecycle {
     create_before_destroy = true

@@ -9,7 +9,7 @@ variables {
   zone_id      = "Z0123"
   hostnames    = { service = "dob.example.com", region = "primary.dob.example.com" }
   alarm_topics = ["arn:aws:sns:eu-west-1:123456789012:operators"]
-  drain        = { deregistration_seconds = 60, interval_seconds = 10, healthy_checks = 2, unhealthy_checks = 3 }
+  drain        = { deregistration_seconds = 60, interval_seconds = 7, healthy_checks = 2, unhealthy_checks = 3 }
 }
 
 run "the_load_balancer" {
@@ -26,8 +26,16 @@ run "the_load_balancer" {
     error_message = "Pods are not registered by address, or are dropped at once."
   }
   assert {
-    condition     = one(aws_lb_target_group.pods.health_check).path == "/readyz" && one(aws_lb_target_group.pods.health_check).protocol == "HTTP"
-    error_message = "Pods are not asked whether they are ready."
+    condition     = one(aws_lb_target_group.pods.health_check).path == "/healthz" && one(aws_lb_target_group.pods.health_check).protocol == "HTTP"
+    error_message = "Pods are not asked whether they serve, or are taken out for their database's sake."
+  }
+  assert {
+    condition     = [for check in aws_lb_target_group.pods.health_check : [check.interval, check.healthy_threshold, check.unhealthy_threshold]] == [[7, 2, 3]]
+    error_message = "A pod is taken in or out by other figures than those of drain.yaml."
+  }
+  assert {
+    condition     = one(aws_lb_target_group.pods.health_check).timeout < 5
+    error_message = "AWS refuses a timeout that is not less than the shortest interval."
   }
 }
 

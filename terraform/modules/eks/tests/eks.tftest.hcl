@@ -60,6 +60,10 @@ run "the_nodes" {
     error_message = "Nodes are not in three zones, or replaced together."
   }
   assert {
+    condition     = aws_eks_node_group.this.force_update_version == false
+    error_message = "An update takes pods away that could not leave in time."
+  }
+  assert {
     condition     = data.aws_ssm_parameter.image.name == "/aws/service/canonical/ubuntu/eks/24.04/1.36/stable/current/amd64/hvm/ebs-gp3/ami-id"
     error_message = "The image is not Canonical's for this Kubernetes version."
   }

@@ -1,0 +1,61 @@
+"""kubectl for test_rollout.py. Usage: imitated_kubectl.py KUBECTL FOLDER ARGUMENT...
+
+Renders with the real one. For all else it writes down what it is asked, and keeps of each SpinApp what a cluster would: its spec, and
+the annotation that says what served. What goes wrong is in FOLDER/trouble.json."""
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+SPEC, SERVED = "spec", "served"
+
+
+def asked(folder: Path, arguments: list[str]) -> None:
+    words, trouble, file = " ".join(arguments), json.loads((folder / "trouble.json").read_text()), folder / "apps.json"
+    with open(folder / "calls", "a") as calls:
+        calls.write(re.sub(r"--filename=[^ -]\S*", "FILE", words) + "\n")
+    if trouble.get("killed_at", "never") in re.sub(r"--filename=[^ -]\S*", "FILE", words):
+        os.killpg(0, signal.SIGKILL)
+    apps = json.loads(file.read_text()) if file.exists() else {"dob-api-schema": {}, "dob-api": {}}
+    answer(words, arguments, trouble, apps, folder)
+    file.write_text(json.dumps(apps))
+
+
+def answer(words: str, arguments: list[str], trouble: dict, apps: dict, folder: Path) -> None:
+    app = apps["dob-api-schema" if re.search("dob-api-schema|step=schema", words) else "dob-api"]
+    if "--dry-run=server" in arguments:
+        if trouble.get("refused") in arguments:
+            sys.exit(trouble["words"])
+    elif "--filename=-" in arguments:
+        resource = json.load(sys.stdin)
+        (folder / "put_back").write_text(json.dumps(resource))
+        apps[resource["metadata"]["name"]][SPEC] = resource[SPEC]
+    elif "--selector=dob-api/step=" in words:
+        text = Path(arguments[-1].partition("=")[2]).read_text()
+        (folder / "applied").write_text(text)
+        image, mark = (re.search(pattern, text)[1] for pattern in (r"image: .*/dob-api@(\S+)", r"rendered: (\S+)"))
+        app[SPEC] = {"image": image, "deploymentAnnotations": {"rendered": mark}}
+    elif "annotate" in arguments:
+        app[SERVED] = arguments[-1].partition("=")[2]
+    elif arguments[-1].endswith(".rendered}"):
+        print(app[SPEC]["deploymentAnnotations"]["rendered"])
+    elif arguments[-1].endswith("/served}"):
+        print(app.get(SERVED, ""))
+    elif arguments[-1].endswith("{.spec}"):
+        print(json.dumps(app[SPEC]) if SPEC in app else "")
+    elif "status" in arguments:
+        sys.exit(app[SPEC]["image"] in trouble.get("broken", {}).get(arguments[3].partition("/")[2], ()))
+    elif "pods" in arguments:
+        print(trouble.get("leaving", ""))
+    elif "--for=delete" in arguments:
+        sys.exit(trouble.get("stuck", False))
+
+
+if __name__ == "__main__":
+    kubectl, folder, *arguments = sys.argv[1:]
+    if arguments[0] == "kustomize":
+        os.execv(kubectl, [kubectl, *arguments])
+    asked(Path(folder), arguments)
