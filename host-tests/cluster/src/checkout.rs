@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What the cluster's own overlay is called.
 const OVERLAY: &str = "cluster";
 /// How long a rollout may take besides the time that its own figures give it.
-const ROLLOUT_DEADLINE: Duration = Duration::from_secs(1800);
+const ROLLOUT_DEADLINE: Duration = Duration::from_secs(3600);
 /// Where the digest stands.
 const RELEASE: &str = "k8s/release/kustomization.yaml";
 /// Where the database's hosts stand.
