@@ -103,6 +103,14 @@ impl Checkout {
         cluster.kubectl(&["apply", "--server-side", "--kustomize", &foundation.to_string_lossy()]).map(drop)
     }
 
+    /// Takes back what somebody has changed by hand, as `scripts/rollout` says where it refuses.
+    pub fn take_back(&self, cluster: &Cluster) -> Result<()> {
+        let overlay = self.directory.join("k8s/overlays").join(OVERLAY);
+        let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=dob-rollout"];
+        let what = ["--selector=!dob-api/step", "--kustomize", &overlay.to_string_lossy()];
+        cluster.kubectl(&[&apply[..], &what].concat()).map(drop)
+    }
+
     /// Runs `scripts/rollout`; an error has what it said.
     pub async fn roll_out(&self) -> Result<()> {
         let output = self.rollout().await?;

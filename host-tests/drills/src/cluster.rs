@@ -151,6 +151,11 @@ impl OnCluster {
         self.set_pre_stop(self.pre_stop).await
     }
 
+    /// Takes back what was changed by hand.
+    pub async fn take_back(&self) -> Result<()> {
+        self.checkout.lock().await.take_back(&self.cluster)
+    }
+
     /// Starts clients, and lets them run for a while.
     pub async fn traffic(&self) -> Traffic {
         let plan = Load {

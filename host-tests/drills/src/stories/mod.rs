@@ -1,6 +1,7 @@
 //! What happens in each drill, told in the verbs of nodes, regions and clients.
 
 mod backups;
+mod escalation;
 mod faults;
 mod leader;
 mod pods;
@@ -64,8 +65,8 @@ const ON_CLUSTER: [(&str, Story<OnCluster>); 10] = stories! {
     "digest-missing" => rollouts::digest_missing,
     "node-power-off" => rollouts::node_power_off,
     "pods-confined" => pods::confined,
+    "deployers-escalate" => escalation::tried,
     "pod-frozen" => pods::frozen,
-    "pod-with-slow-bodies" => pods::slow_bodies,
     "deployment-deleted" => pods::deployment_deleted,
     "control-plane-cut-off" => pods::control_plane_cut_off,
     "leader-lost-behind-pods" => rollouts::leader_lost,

@@ -3,11 +3,7 @@
 use crate::cluster::OnCluster;
 use crate::held::Outcome;
 use anyhow::{Context, Result, ensure};
-use futures_util::future::try_join_all;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 /// What the kernel must say of the process that serves.
 const CONFINED: [(&str, &str); 5] = [
@@ -21,10 +17,6 @@ const CONFINED: [(&str, &str); 5] = [
 /// How long a frozen pod may go on getting connections, and be missing.
 const OUT_WITHIN: Duration = Duration::from_secs(15);
 const BACK_WITHIN: Duration = Duration::from_secs(30);
-/// More than a pod has instances.
-const SLOW_CLIENTS: usize = 1050;
-/// How long the component waits for a body; then a slow client has its answer.
-const BODY_WITHIN: Duration = Duration::from_secs(5);
 const CUT_OFF_FOR: Duration = Duration::from_secs(90);
 
 /// What the process of each serving pod may do.
@@ -58,28 +50,6 @@ pub async fn frozen(it: &OnCluster) -> Result<Outcome> {
     ensure!(out <= OUT_WITHIN, "it got connections for {out:?}, at most {OUT_WITHIN:?}");
     ensure!(back <= BACK_WITHIN, "it was missing for {back:?}, at most {BACK_WITHIN:?}");
     Ok(outcome.with_note(format!("out after {} s, back after {} s", out.as_secs(), back.as_secs())))
-}
-
-/// Clients that send a body without end take all instances of one pod.
-pub async fn slow_bodies(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
-    let (pod, node) = it.a_pod_that_serves()?;
-    let process = node.process_of(pod)?;
-    traffic.mark(&format!("{SLOW_CLIENTS} slow bodies to {pod}"));
-    let clients = try_join_all((0..SLOW_CLIENTS).map(|_| slow_client(pod))).await?;
-    traffic.run_for(2 * BODY_WITHIN).await;
-    drop(clients);
-    traffic.mark("the slow clients have left");
-    it.until_whole().await?;
-    node.status_of(&process).context("the pod was killed")?;
-    it.judge(traffic).await
-}
-
-async fn slow_client(pod: IpAddr) -> Result<TcpStream> {
-    let mut stream = TcpStream::connect((pod, 80)).await?;
-    stream.write_all(b"PUT /hello/slow HTTP/1.1\r\nHost: pod\r\nContent-Length: 28\r\n\r\n{").await?;
-    Ok(stream)
 }
 
 /// Somebody deletes the Deployment.

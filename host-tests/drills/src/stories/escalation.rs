@@ -1,0 +1,76 @@
+//! Who may deploy tries to get more than that.
+
+use crate::cluster::OnCluster;
+use crate::held::Outcome;
+use anyhow::{Context, Result, ensure};
+use std::time::{Duration, Instant};
+
+/// Whom the deploy workflow's role is, in Kubernetes.
+const DEPLOYER: [&str; 2] = ["--as=deployer", "--as-group=dob-deployers"];
+/// A pod that takes its node.
+const PRIVILEGED: &str = r#"{"spec": {"hostPID": true, "containers": [{"name": "taken", "image": "10.79.0.1:5000/busybox:1",
+"securityContext": {"privileged": true}}]}}"#;
+const HOST_PATH: &str = r#"{"spec": {"volumes": [{"name": "node", "hostPath": {"path": "/"}}], "containers": [{"name": "taken",
+"image": "10.79.0.1:5000/busybox:1", "volumeMounts": [{"name": "node", "mountPath": "/node"}]}]}}"#;
+/// A policy for Deployments that is made to change whom a role is given to.
+const HIJACK: &str = r#"{"spec": {"matchConstraints": {"resourceRules": [{"apiGroups": ["rbac.authorization.k8s.io"],
+"apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["clusterrolebindings"]}]}, "variables": [], "mutations": [{
+"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: \"replace\", path: \"/subjects/0/name\", value: \"deployer\"}]"}}]}}"#;
+
+/// What an administrator does meanwhile.
+const BIND: [&str; 6] =
+    ["create", "clusterrolebinding", "viewer", "--clusterrole=view", "--user=viewer", "--output=json"];
+/// How long the API server may take to act by a policy that was changed.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+/// What must be refused, as kubectl's words.
+const REFUSED: [&[&str]; 10] = [
+    &["label", "namespace", "dob-api", "pod-security.kubernetes.io/enforce=privileged", "--overwrite"],
+    &["--namespace=dob-api", "run", "taken", "--image=10.79.0.1:5000/busybox:1"],
+    &["delete", "validatingadmissionpolicybinding", "dob-api-confined"],
+    &["delete", "mutatingadmissionpolicy", "dob-api-pods"],
+    &["create", "clusterrolebinding", "taken", "--clusterrole=cluster-admin", "--user=deployer"],
+    &["--namespace=dob-api", "create", "rolebinding", "taken", "--clusterrole=admin", "--user=deployer"],
+    &["--namespace=dob-api", "get", "secret", "dob-api-admin"],
+    &["--namespace=spin-operator", "create", "token", "spin-operator"],
+    &["label", "node", "node-a", "taken=yes"],
+    &["--namespace=dob-api", "exec", "deployment/dob-api", "--", "true"],
+];
+
+/// Ten ways to more rights, a pod that takes its node, and a policy turned against its administrator.
+pub async fn tried(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    for command in REFUSED {
+        let error = it.cluster.kubectl(&[&DEPLOYER[..], command].concat()).err();
+        let error = error.with_context(|| format!("deployers may {}", command.join(" ")))?.to_string();
+        ensure!(error.contains("orbidden"), "{} was refused for another reason: {error}", command.join(" "));
+    }
+    for pod in [PRIVILEGED, HOST_PATH] {
+        let overrides = format!("--overrides={pod}");
+        let run = ["--namespace=dob-api", "run", "taken", "--image=10.79.0.1:5000/busybox:1", &overrides];
+        ensure!(it.cluster.kubectl(&run).is_err(), "the namespace takes a pod that takes its node: {pod}");
+    }
+    policy_for_deployments_changes_nothing_else(it).await?;
+    Ok(Outcome::noted(format!("{} ways to more rights and two pods refused", REFUSED.len())))
+}
+
+/// Deployers may change the policy for Deployments, because it carries the figures of `drain.yaml`.
+async fn policy_for_deployments_changes_nothing_else(it: &OnCluster) -> Result<()> {
+    let patch = ["patch", "mutatingadmissionpolicy", "dob-api-deployments", "--type=merge", "--patch", HIJACK];
+    it.cluster.kubectl(&[&DEPLOYER[..], &patch].concat()).context("deployers may change it")?;
+    let judged = bindings_stay(it).await;
+    it.take_back().await?;
+    judged
+}
+
+/// An administrator's binding gives the role to whom it says, for as long as the API server takes to read a policy.
+async fn bindings_stay(it: &OnCluster) -> Result<()> {
+    let started = Instant::now();
+    while started.elapsed() < READ_WITHIN {
+        let made = it.cluster.kubectl(&BIND)?;
+        it.cluster.kubectl(&["delete", "clusterrolebinding", "viewer"])?;
+        let is_kept = made.contains("\"viewer\"") && !made.contains("\"deployer\"");
+        ensure!(is_kept, "an administrator's binding was changed: {made}");
+    }
+    Ok(())
+}
