@@ -58,7 +58,8 @@ pub(crate) fn keep(rows: &[Row]) -> Result<()> {
     let text = format!(
         "# Drills
 
-Measured by `make drill` on the lab's nodes; a single drill is `make drill D=<name>`. 12 clients save and greet, each every
+Measured by `make drill` on the lab's nodes; a single drill is `make drill D=<name>`. Those from `three-rollouts` on are `make rollout`'s, on
+the cluster, where pods and targets come and go fifteen times as fast as on AWS. 12 clients save and greet, each every
 100 ms, and half a second after a call that failed. A failed call is a 503 within the service's limits, unless the last column says
 otherwise. *Lost* counts acknowledged dates that are not there at the end; *backwards* counts greetings made from an older date than
 the same client knew. Each name leads to the drill's timeline. [How the newest full run looked on the database's
