@@ -104,9 +104,13 @@ impl Part {
     /// The version that its go.mod names.
     fn version(&self) -> Result<String> {
         let go_mod = fs::read_to_string(self.sources().join("go.mod"))?;
-        let mut words = go_mod.split_whitespace().skip_while(|word| *word != self.module || !go_mod.contains(" v"));
-        let version = words.by_ref().find(|word| word.starts_with('v')).map(str::to_owned);
-        version.with_context(|| format!("{SOURCES}/{}/go.mod names no version of {}", self.name, self.module))
+        let version = |line: &str| {
+            let mut words = line.split_whitespace().filter(|word| *word != "require");
+            let (module, version) = (words.next()?, words.next()?);
+            (module == self.module && version.starts_with('v')).then(|| version.to_owned())
+        };
+        let found = go_mod.lines().find_map(version);
+        found.with_context(|| format!("{SOURCES}/{}/go.mod names no version of {}", self.name, self.module))
     }
 
     fn make(&self, directory: &Path) -> Result<()> {
@@ -187,4 +191,19 @@ fn remove_older(name: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_names_its_version() {
+        for part in NEEDED.iter().chain(&ADDONS) {
+            let version = part.version().unwrap();
+            assert!(version.split('.').count() == 3, "{} {version}", part.name);
+        }
+        let unknown = Part { name: "crane", module: "example.org/unknown", minutes: 0 };
+        assert!(unknown.version().unwrap_err().to_string().ends_with("names no version of example.org/unknown"));
+    }
 }
