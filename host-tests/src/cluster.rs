@@ -37,6 +37,8 @@ pub async fn run() -> Result<ExitCode> {
 
 async fn serve() -> Result<ExitCode> {
     let started = Instant::now();
+    // Before anything else is started, which would have the open files, too.
+    let _doors = [Door::open(KUBERNETES.0, API_SERVER)?, Door::open(SERVICE.0, WAY_IN)?];
     let parts = Parts::prepare(true)?;
     dob_namespaces::prepare()?;
     make_network()?;
@@ -46,11 +48,9 @@ async fn serve() -> Result<ExitCode> {
     let database = Database::start().await?;
     println!("Rolling out ...");
     let mut checkout = Checkout::make(&cluster, &parts)?;
-    checkout.lay_foundation(&cluster)?;
-    database.access().put_secrets(&cluster)?;
+    checkout.prepare(&cluster, &database.access())?;
     checkout.set_digest(&cluster.registry.push_component("dev")?)?;
     checkout.roll_out().await?;
-    let _doors = [Door::open(KUBERNETES.0, API_SERVER)?, Door::open(SERVICE.0, WAY_IN)?];
     let kubeconfig = Kubeconfig::write(&cluster.kubeconfig())?;
     println!("{}", welcome(&parts, &kubeconfig, started.elapsed().as_secs())?);
     std::future::pending().await

@@ -32,6 +32,8 @@ impl Door {
         let file = std::env::var(variable).with_context(|| format!("{variable} names no open file"))?.parse()?;
         // SAFETY: the outer process left this file open for this one, which takes it once.
         let listener = unsafe { TcpListener::from_raw_fd(file) };
+        // What this process starts has no business with it.
+        fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         Ok(Self(tokio::spawn(async move {
