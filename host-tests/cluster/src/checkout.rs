@@ -65,7 +65,7 @@ impl Checkout {
     }
 
     /// Names the two hosts of the database.
-    pub fn set_hosts(&self, access: &Access) -> Result<()> {
+    fn set_hosts(&self, access: &Access) -> Result<()> {
         let file = self.directory.join(REGION);
         let text = fs::read_to_string(&file)?;
         let host = |line: &str| {
@@ -97,10 +97,12 @@ impl Checkout {
         Ok(before)
     }
 
-    /// Applies what an administrator applies first.
-    pub fn lay_foundation(&self, cluster: &Cluster) -> Result<()> {
+    /// Does what comes before the first rollout: what an administrator applies, the secrets and the hosts of the database.
+    pub fn prepare(&self, cluster: &Cluster, access: &Access) -> Result<()> {
         let foundation = self.directory.join(FOUNDATION);
-        cluster.kubectl(&["apply", "--server-side", "--kustomize", &foundation.to_string_lossy()]).map(drop)
+        cluster.kubectl(&["apply", "--server-side", "--kustomize", &foundation.to_string_lossy()])?;
+        access.put_secrets(cluster)?;
+        self.set_hosts(access)
     }
 
     /// Takes back what somebody has changed by hand, as `scripts/rollout` says where it refuses.

@@ -59,7 +59,9 @@ pub struct Process {
 
 struct Running {
     init: Daemon,
-    daemons: Vec<Daemon>,
+    /// What keeps network policies, once it does.
+    router: Option<Daemon>,
+    _daemons: [Daemon; 3],
 }
 
 impl Node {
@@ -143,12 +145,15 @@ impl Node {
                 &labels,
             ],
         )?;
-        *self.running() = Some(Running { init, daemons: vec![containerd, proxy, kubelet] });
+        *self.running() = Some(Running { init, router: None, _daemons: [containerd, proxy, kubelet] });
         Ok(())
     }
 
-    /// Has kube-router keep network policies, which it can once Kubernetes knows the node; returns when they are in force.
+    /// Has kube-router keep network policies unless it does, which it can once Kubernetes knows the node; returns when they are in force.
     async fn keep_network_policies(&self, kubeconfig: &Path) -> Result<()> {
+        if self.running().as_ref().is_some_and(|running| running.router.is_some()) {
+            return Ok(());
+        }
         let kubeconfig = kubeconfig.to_string_lossy();
         let only_firewall = ["--run-firewall=true", "--run-router=false", "--run-service-proxy=false"];
         let arguments = [&only_firewall[..], &["--kubeconfig", &kubeconfig, "--hostname-override", self.name]].concat();
@@ -159,7 +164,7 @@ impl Node {
         })
         .await?;
         let mut running = self.running();
-        running.as_mut().with_context(|| format!("{} is off", self.name))?.daemons.push(router);
+        running.as_mut().with_context(|| format!("{} is off", self.name))?.router = Some(router);
         Ok(())
     }
 
@@ -177,13 +182,8 @@ impl Node {
     }
 
     /// Cuts it off from every network.
-    pub fn cut_off(&self) -> Result<()> {
+    fn cut_off(&self) -> Result<()> {
         read(&cmd!("ip", "link", "set", self.name, "down")).map(drop)
-    }
-
-    /// Ends `cut_off`.
-    pub fn reconnect(&self) -> Result<()> {
-        read(&cmd!("ip", "link", "set", self.name, "up")).map(drop)
     }
 
     /// Runs a command on the node as root, to its end; an error holds what it said.
@@ -406,7 +406,7 @@ conf_dir = '/etc/cni/net.d'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.spin-v2]
 runtime_type = 'io.containerd.spin.v2'
 ",
-        pause = crate::registry::BUSYBOX,
+        pause = crate::registry::image("busybox"),
         registries = directory.join("registries").display(),
     )
 }

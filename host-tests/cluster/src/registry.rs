@@ -4,7 +4,7 @@ use crate::addresses::REGISTRY;
 use crate::control_plane::PATIENCE;
 use crate::daemon::Daemon;
 use crate::parts::Parts;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use dob_support::{cmd, eventually, project_file, read};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -13,18 +13,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokio::net::TcpStream;
 
-/// An image with a static busybox, which as the image of every pod's sandbox does nothing.
-pub const BUSYBOX: &str = "10.79.0.1:5000/busybox:1";
-/// The component's, without a digest.
-pub(crate) const COMPONENT: &str = "10.79.0.1:5000/dob-api";
-/// Debian's static busybox.
-const BUSYBOX_PROGRAM: &str = "/usr/bin/busybox";
+/// Debian's static busybox, which in the image of every pod's sandbox does nothing.
+const BUSYBOX: &str = "/usr/bin/busybox";
 
 /// What `spin registry push` pushes: an application in Spin's own words, and its component.
 const APPLICATION_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
 const COMPONENT_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The image of a single program.
+pub(crate) fn image(program: &str) -> String {
+    format!("{REGISTRY}/{program}:1")
+}
 
 /// A registry without TLS.
 pub struct Registry {
@@ -47,9 +48,8 @@ impl Registry {
         })
         .await?;
         let registry = Self { directory, crane, _server: server };
-        let what = "the image of the pods' sandboxes";
-        let busybox = registry.push_program(Path::new(BUSYBOX_PROGRAM), &["sleep", "infinity"]).context(what)?;
-        ensure!(busybox == BUSYBOX, "{busybox} is not {BUSYBOX}");
+        let pushed = registry.push_program(Path::new(BUSYBOX), &["sleep", "infinity"]);
+        pushed.context("the image of the pods' sandboxes")?;
         Ok(registry)
     }
 
@@ -59,14 +59,14 @@ impl Registry {
         let manifest: toml::Table = manifest.parse().context("spin.toml")?;
         let layout = Layout::make(&self.directory.join(version))?;
         let digest = layout.write_application(&serde_json::to_value(manifest)?, version)?;
-        read(&cmd!(&self.crane, "push", "--insecure", &layout.0, format!("{COMPONENT}:{version}")))?;
+        read(&cmd!(&self.crane, "push", "--insecure", &layout.0, format!("{REGISTRY}/dob-api:{version}")))?;
         Ok(digest)
     }
 
     /// Pushes a program that needs no other file as an image that runs it with these arguments; gives the image's name.
     pub(crate) fn push_program(&self, program: &Path, arguments: &[&str]) -> Result<String> {
         let name = program.file_name().and_then(|name| name.to_str()).context("a program with a name")?;
-        let (directory, image) = (program.parent().context("a directory")?, format!("{REGISTRY}/{name}:1"));
+        let (directory, image) = (program.parent().context("a directory")?, image(name));
         let entrypoint = [&[&format!("--entrypoint=/{name}")[..]], arguments].concat().join(",");
         let layer = self.directory.join(format!("{name}.tar"));
         read(&cmd!("tar", "--create", "--file", &layer, "--directory", directory, name))?;

@@ -91,9 +91,7 @@ impl OnCluster {
         let cluster = Arc::new(Cluster::start(&parts, &plan).await?);
         let access = behind.access(&cluster)?;
         let checkout = Checkout::make(&cluster, &parts)?;
-        checkout.lay_foundation(&cluster)?;
-        access.put_secrets(&cluster)?;
-        checkout.set_hosts(&access)?;
+        checkout.prepare(&cluster, &access)?;
         checkout.hasten(pace.0)?;
         let pre_stop = checkout.change(PRE_STOP, |seconds| seconds)?;
         let (route, _) = watch::channel(WAY_IN);
@@ -203,23 +201,12 @@ impl OnCluster {
         nodes.find(|node| node.has_pod(pod)).with_context(|| format!("{pod} is on no node"))
     }
 
-    /// Waits until a pod of this address gets no connections; gives how long that took.
-    pub async fn until_out(&self, pod: IpAddr) -> Result<Duration> {
+    /// Waits until none of these pods gets connections; gives how long that took.
+    pub async fn until_out(&self, is_one: impl Fn(IpAddr) -> bool) -> Result<Duration> {
         let started = Instant::now();
-        eventually(&format!("{pod} gets no connections"), PATIENCE, async || {
-            ensure!(!serving(&self.cluster).contains(&pod), "it does");
-            Ok(())
-        })
-        .await?;
-        Ok(started.elapsed())
-    }
-
-    /// Waits until no pod of a node gets connections; gives how long that took.
-    pub async fn until_out_of_the_way_in(&self, node: &Node) -> Result<Duration> {
-        let started = Instant::now();
-        eventually(&format!("no pod of {} gets connections", node.name), PATIENCE, async || {
+        eventually("the load balancer sends some pods no connections", PATIENCE, async || {
             let serving = serving(&self.cluster);
-            ensure!(!serving.iter().any(|pod| node.has_pod(*pod)), "{serving:?} do");
+            ensure!(!serving.iter().any(|pod| is_one(*pod)), "it sends {serving:?} some");
             Ok(())
         })
         .await?;

@@ -31,7 +31,7 @@ trait Stage {
 }
 
 /// What a run has come to.
-struct Held {
+struct Results {
     rows: Vec<Row>,
     failed: Vec<String>,
     took: Duration,
@@ -44,11 +44,11 @@ pub async fn run_on_lab(chosen: &Chosen) -> Result<()> {
     let plan = Plan::render()?;
     let base = Base::prepare(&plan)?;
     let lab = Lab { environment: Environment::make(plan, &base).await?, alerts: alerts::expected()? };
-    let held = hold_all(&lab, &chosen.drills).await?;
-    if chosen.is_everything && held.failed.is_empty() {
-        dashboard::write(&lab.environment.prometheus, held.took).await?;
+    let results = hold_all(&lab, &chosen.drills).await?;
+    if chosen.is_everything && results.failed.is_empty() {
+        dashboard::write(&lab.environment.prometheus, results.took).await?;
     }
-    held.report(chosen)
+    results.report(chosen)
 }
 
 /// The same with those of the cluster, all of one place.
@@ -60,7 +60,7 @@ pub async fn run_on_cluster(chosen: &Chosen, pace: Pace) -> Result<()> {
     hold_all(&cluster, &chosen.drills).await?.report(chosen)
 }
 
-async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) -> Result<Held> {
+async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) -> Result<Results> {
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     let started = Instant::now();
     for drill in drills {
@@ -82,7 +82,7 @@ async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) 
             }
         }
     }
-    Ok(Held { rows, failed, took: started.elapsed() })
+    Ok(Results { rows, failed, took: started.elapsed() })
 }
 
 /// Holds a drill, and checks its promises and the alerts that it must have raised.
@@ -107,7 +107,7 @@ async fn keep_logs(stage: &impl Stage, drill: &Drill) {
     }
 }
 
-impl Held {
+impl Results {
     fn report(&self, chosen: &Chosen) -> Result<()> {
         let (rows, failed) = (&self.rows, &self.failed);
         println!("\n{}\n{} drills held in {} s", table::text(rows), rows.len(), self.took.as_secs());

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 /// Whom the deploy workflow's role is, in Kubernetes.
 const DEPLOYER: [&str; 2] = ["--as=deployer", "--as-group=dob-deployers"];
 /// A pod that takes its node.
-const PRIVILEGED: &str = r#"{"spec": {"hostPID": true, "containers": [{"name": "taken", "image": "10.79.0.1:5000/busybox:1",
+const PRIVILEGED: &str = r#"{"spec": {"hostPID": true, "containers": [{"name": "taken", "image": "busybox",
 "securityContext": {"privileged": true}}]}}"#;
 const HOST_PATH: &str = r#"{"spec": {"volumes": [{"name": "node", "hostPath": {"path": "/"}}], "containers": [{"name": "taken",
-"image": "10.79.0.1:5000/busybox:1", "volumeMounts": [{"name": "node", "mountPath": "/node"}]}]}}"#;
+"image": "busybox", "volumeMounts": [{"name": "node", "mountPath": "/node"}]}]}}"#;
 /// A policy for Deployments that is made to change whom a role is given to.
 const HIJACK: &str = r#"{"spec": {"matchConstraints": {"resourceRules": [{"apiGroups": ["rbac.authorization.k8s.io"],
 "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["clusterrolebindings"]}]}, "variables": [], "mutations": [{
@@ -26,7 +26,7 @@ const READ_WITHIN: Duration = Duration::from_secs(5);
 /// What must be refused, as kubectl's words.
 const REFUSED: [&[&str]; 10] = [
     &["label", "namespace", "dob-api", "pod-security.kubernetes.io/enforce=privileged", "--overwrite"],
-    &["--namespace=dob-api", "run", "taken", "--image=10.79.0.1:5000/busybox:1"],
+    &["--namespace=dob-api", "run", "taken", "--image=busybox"],
     &["delete", "validatingadmissionpolicybinding", "dob-api-confined"],
     &["delete", "mutatingadmissionpolicy", "dob-api-pods"],
     &["create", "clusterrolebinding", "taken", "--clusterrole=cluster-admin", "--user=deployer"],
@@ -47,7 +47,7 @@ pub async fn tried(it: &OnCluster) -> Result<Outcome> {
     }
     for pod in [PRIVILEGED, HOST_PATH] {
         let overrides = format!("--overrides={pod}");
-        let run = ["--namespace=dob-api", "run", "taken", "--image=10.79.0.1:5000/busybox:1", &overrides];
+        let run = ["--namespace=dob-api", "run", "taken", "--image=busybox", &overrides];
         ensure!(it.cluster.kubectl(&run).is_err(), "the namespace takes a pod that takes its node: {pod}");
     }
     policy_for_deployments_changes_nothing_else(it).await?;

@@ -41,7 +41,7 @@ pub async fn frozen(it: &OnCluster) -> Result<Outcome> {
     traffic.mark(&format!("Spin stopped in {pod}"));
     let started = Instant::now();
     node.signal(&process, "STOP")?;
-    let out = it.until_out(pod).await?;
+    let out = it.until_out(|other| other == pod).await?;
     traffic.mark("out of the way in");
     it.until_whole().await?;
     let back = started.elapsed();
@@ -59,9 +59,7 @@ pub async fn deployment_deleted(it: &OnCluster) -> Result<Outcome> {
     traffic.mark("the Deployment deleted");
     let old = it.pods_that_serve()?;
     it.cluster.kubectl(&["--namespace", "dob-api", "delete", "deployment", "dob-api", "--wait=false"])?;
-    for (pod, _) in old {
-        it.until_out(pod).await?;
-    }
+    it.until_out(|pod| old.iter().any(|(one, _)| *one == pod)).await?;
     it.until_whole().await?;
     traffic.mark("three new pods serve");
     it.judge(traffic).await

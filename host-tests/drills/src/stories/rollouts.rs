@@ -57,7 +57,7 @@ pub async fn node_power_off(it: &OnCluster) -> Result<Outcome> {
     let (_, node) = it.a_pod_that_serves()?;
     traffic.mark(&format!("{}'s power cut", node.name));
     node.power_off().await?;
-    let took = it.until_out_of_the_way_in(node).await?;
+    let took = it.until_out(|pod| node.has_pod(pod)).await?;
     traffic.mark("out of the way in");
     node.power_on().await?;
     it.ready().await?;
