@@ -5,7 +5,7 @@
 .DELETE_ON_ERROR:
 # Also where MAKEFLAGS has -j: packages come before what is built with them, and two installations would be in each other's way.
 .NOTPARALLEL:
-.PHONY: help run test checks drill rollout lab cluster bench component reproducible sbom overlays supply-chain fuzz clean
+.PHONY: help run test checks drill rollout lab cluster bench component reproducible overlays supply-chain fuzz clean
 
 TARGET := wasm32-wasip2
 LISTEN := 127.0.0.1:3000
@@ -83,8 +83,7 @@ reproducible: component ## Build the component of the last commit twice, elsewhe
 	@built=$$(sha256sum <$(WASM) | cut -d ' ' -f 1) && again=$$(scripts/reproduce) && \
 		if [ "$$built" = "$$again" ]; then echo "sha256:$$built"; else echo "This build ($$built) is not that of the last commit ($$again): is all committed?"; exit 1; fi
 
-sbom: target/sbom.cdx.json ## List what the component is made of, as CycloneDX in target/sbom.cdx.json
-
+# What the component is made of, as CycloneDX: the release adds it.
 target/sbom.cdx.json: Cargo.toml Cargo.lock
 	@command -v cargo-sbom >/dev/null || cargo install --quiet --locked cargo-sbom@0.10.0
 	@mkdir -p $(@D)
