@@ -1,6 +1,6 @@
 //! How many calendar days it is to the next birthday, and what that makes us say.
 
-use super::{DateOfBirth, Username};
+use super::{date_of_birth::DateOfBirth, username::Username};
 use chrono::{Datelike, NaiveDate};
 
 /// Calendar days from `today` to the next birthday; 0 on the day itself.

@@ -3,7 +3,7 @@
 //! Each step is one statement and so its own transaction. `DO` blocks take no parameters: names and the password reach
 //! them through session settings, which keeps them out of the statement's text (and out of logs and trace spans).
 
-use super::{Failure, Store, session::Session};
+use super::{failure::Failure, routing::Store, session::Session};
 use crate::config::{Database, Role};
 use crate::host::{Connection, Host, Parameter, Value};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! One connection of the host, held for one statement or a few.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::config::Address;
 use crate::host::{Connection, Host, Parameter, Value};
 

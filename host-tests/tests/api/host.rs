@@ -3,6 +3,7 @@
 use crate::helpers::*;
 use dob_spin::{App, Call, Options, PgError};
 use dob_support::end_within;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -128,4 +129,35 @@ fn a_signal_ends_the_process_at_once_with_requests_in_flight() {
     let mut answer = Vec::new();
     let _ = client.read_to_end(&mut answer);
     assert_eq!(answer, b"", "the request was cut");
+}
+
+#[test]
+fn as_many_instances_as_there_can_be_stay_within_the_memory_of_a_pod() {
+    let world = World::new();
+    allow_open_files();
+    let host = HostProcess::start(world.database.variables("dob_api"), &[]);
+    // What an instance has touched stays with Spin after its end.
+    let mut slow: Vec<TcpStream> = (0..1000)
+        .map(|_| {
+            let mut client = TcpStream::connect(&host.address).unwrap();
+            client.set_read_timeout(Some(HANGS_AFTER)).unwrap();
+            client.write_all(b"PUT /hello/john HTTP/1.1\r\nhost: x\r\ncontent-length: 28\r\n\r\n{").unwrap();
+            client
+        })
+        .collect();
+    for client in &mut slow {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
+    let status = fs::read_to_string(format!("/proc/{}/status", host.process.id())).unwrap();
+    let peak: u64 = number_in(status.lines().find(|line| line.starts_with("VmHWM:")).expect("the peak of its memory"));
+    let api = fs::read_to_string(dob_support::project_file("k8s/base/api.yaml")).unwrap();
+    let (_, limits) = api.split_once("limits:").expect("limits of a pod");
+    let limit: u64 = number_in(limits.trim().lines().next().expect("its memory"));
+    assert!(peak < limit * 1024, "{peak} KiB, and a pod has {limit} MiB");
+}
+
+fn number_in(text: &str) -> u64 {
+    text.chars().filter(char::is_ascii_digit).collect::<String>().parse().expect("a number")
 }

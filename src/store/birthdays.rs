@@ -1,0 +1,63 @@
+//! Saving and finding a birthday.
+
+use super::{failure::Failure, routing::Store, session::Session};
+use crate::domain::{DateOfBirth, Username};
+use crate::host::{Connection, Host, Parameter, Value};
+
+/// Saves or updates; a date that is stored already is only read, so that nothing is written.
+const SAVE: &str = "\
+    INSERT INTO dob_api.birthday AS stored (username, date_of_birth) \
+    SELECT $1::text, $2::date WHERE NOT EXISTS \
+    (SELECT FROM dob_api.birthday WHERE username = $1::text AND date_of_birth = $2::date) \
+    ON CONFLICT (username) DO UPDATE SET date_of_birth = EXCLUDED.date_of_birth, updated_at = now() \
+    WHERE stored.date_of_birth <> EXCLUDED.date_of_birth";
+
+/// One row whether the user exists or not; the second column unmasks a demoted server behind a pooled connection.
+const FIND: &str = "\
+    SELECT (SELECT date_of_birth FROM dob_api.birthday WHERE username = $1), pg_is_in_recovery()";
+
+impl<H: Host> Store<'_, H> {
+    /// Saves the date of birth on the primary; durable there when this returns.
+    pub async fn save(&self, user: &Username, born: DateOfBirth) -> Result<(), Failure> {
+        let (year, month, day) = born.year_month_day();
+        let user = user.key();
+        let parameters = [Parameter::Text(&user), Parameter::Date(year, month as u8, day as u8)];
+        self.on_primary(async |session| session.execute("save", SAVE, &parameters).await).await
+    }
+
+    /// The user's date of birth: from the primary, or from a replica while the primary can't be reached.
+    pub async fn find(&self, user: &Username) -> Result<Option<DateOfBirth>, Failure> {
+        let user = user.key();
+        let mut from_demoted = None;
+        let found = self.on_primary(async |session| {
+            let (found, in_recovery) = find(session, &user).await?;
+            if in_recovery {
+                from_demoted = Some(found);
+                return Err(Failure::not_primary("find"));
+            }
+            Ok(found)
+        });
+        match (found.await, from_demoted) {
+            (Ok(found), _) => Ok(found),
+            (Err(_), Some(found)) => Ok(found),
+            (Err(failure), None) => {
+                let found =
+                    self.on_replicas(failure.likely_replica(), async |session| find(session, &user).await).await;
+                found.map_or(Err(failure), |(found, _)| Ok(found))
+            }
+        }
+    }
+}
+
+/// The stored date, if any, and whether the server that said so is a replica.
+async fn find<C: Connection>(session: &Session<C>, user: &str) -> Result<(Option<DateOfBirth>, bool), Failure> {
+    match session.one_row("find", FIND, &[Parameter::Text(user)]).await?[..] {
+        [Value::Null, Value::Boolean(in_recovery)] => Ok((None, in_recovery)),
+        [Value::Date(year, month, day), Value::Boolean(in_recovery)] => {
+            DateOfBirth::stored(year, month.into(), day.into())
+                .map(|born| (Some(born), in_recovery))
+                .ok_or_else(|| Failure::unexpected("find"))
+        }
+        _ => Err(Failure::unexpected("find")),
+    }
+}
