@@ -21,7 +21,7 @@ pub async fn run_on_lab(names: &[String]) -> Result<ExitCode> {
 pub async fn run_on_cluster(names: &[String], pace: Pace) -> Result<ExitCode> {
     let chosen = Chosen::by(&[Place::Cluster, Place::ClusterOnLab], names)?;
     if !dob_namespaces::is_inside() {
-        Parts::prepare(false)?;
+        Parts::prepare(chosen.needs_addons())?;
         return enter_for_each_place(&chosen, pace);
     }
     until_interrupted(dob_drills::run_on_cluster(&chosen, pace)).await

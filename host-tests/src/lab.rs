@@ -1,8 +1,8 @@
 //! `make lab`: a region's nodes with the component serving on them, until Ctrl-C.
 
-use crate::run::prepare_schema;
 use anyhow::Result;
 use dob_lab::{Base, CENTRAL, HERE, Lab, Plan, Roles, WEST};
+use dob_run::prepare_schema;
 use dob_spin::{App, Manifest, Options, Server};
 use std::process::ExitCode;
 

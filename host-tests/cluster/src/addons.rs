@@ -1,16 +1,25 @@
-//! What a cluster on EKS has besides: metrics for the autoscaler, network policies, names. The nodes run what keeps network policies.
+//! What a cluster on EKS has besides: metrics for the autoscaler, network policies, names, the descheduler. The nodes run what keeps network
+//! policies.
 
 use crate::addresses::{DNS, HERE};
 use crate::control_plane::ControlPlane;
 use crate::daemon::Daemon;
 use crate::parts::Parts;
 use crate::registry::Registry;
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use dob_support::project_file;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
 const NAMESPACE: &str = "kube-system";
 const METRICS_PORT: u16 = 4443;
+/// What the descheduler evicts, and how often it looks, as on EKS.
+const DESCHEDULER: &str = "descheduler";
+const DESCHEDULER_POLICY: &str = "k8s/controllers/descheduler.yaml";
+const DESCHEDULER_VALUES: &str = "k8s/controllers/descheduler.yaml.gotmpl";
+/// What of the policy gets shorter where pods come and go faster.
+const MINIMUM_AGE: &str = "minPodAge: 25m";
 
 /// Gives kube-router, which keeps network policies on every node, its rights; gives its kubeconfig.
 pub(crate) fn prepare_network_policies(plane: &ControlPlane) -> Result<PathBuf> {
@@ -18,15 +27,21 @@ pub(crate) fn prepare_network_policies(plane: &ControlPlane) -> Result<PathBuf> 
     plane.kubeconfig_of(NAMESPACE, "kube-router")
 }
 
+/// Starts all others.
+pub(crate) fn start(plane: &ControlPlane, registry: &Registry, parts: &Parts, faster_by: u32) -> Result<Vec<Daemon>> {
+    start_names(plane, registry, parts)?;
+    Ok(vec![start_metrics(plane, parts)?, start_descheduler(plane, parts, faster_by)?])
+}
+
 /// Has the cluster's names answered by CoreDNS, in a pod as on EKS: network policies name it.
-pub(crate) fn start_names(plane: &ControlPlane, registry: &Registry, parts: &Parts) -> Result<()> {
+fn start_names(plane: &ControlPlane, registry: &Registry, parts: &Parts) -> Result<()> {
     let image = registry.push_program(&parts.program("coredns")?, &[])?;
     let manifests = include_str!("../manifests/coredns.yaml");
     plane.apply(&manifests.replace("COREDNS_IMAGE", &image).replace("DNS_ADDRESS", &DNS.to_string()))
 }
 
 /// Starts metrics-server beside the control plane.
-pub(crate) fn start_metrics(plane: &ControlPlane, parts: &Parts) -> Result<Daemon> {
+fn start_metrics(plane: &ControlPlane, parts: &Parts) -> Result<Daemon> {
     let manifests = include_str!("../manifests/metrics-server.yaml");
     let manifests = manifests.replace("HERE", &HERE.to_string()).replace("METRICS_PORT", &METRICS_PORT.to_string());
     plane.apply(&manifests)?;
@@ -39,4 +54,29 @@ pub(crate) fn start_metrics(plane: &ControlPlane, parts: &Parts) -> Result<Daemo
     // The kubelets sign their own certificates.
     server.args(["--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP", "--metric-resolution=15s"]);
     Daemon::start(&plane.directory, "metrics-server", &mut server)
+}
+
+/// Starts the descheduler beside the control plane. An administrator's manifests give it its rights, before the first rollout.
+fn start_descheduler(plane: &ControlPlane, parts: &Parts, faster_by: u32) -> Result<Daemon> {
+    let policy = plane.directory.join("descheduler.yaml");
+    fs::write(&policy, descheduler_policy(faster_by)?)?;
+    plane.kubectl(&["create", "namespace", DESCHEDULER])?;
+    plane.kubectl(&["--namespace", DESCHEDULER, "create", "serviceaccount", DESCHEDULER])?;
+    let mut descheduler = Command::new(parts.program(DESCHEDULER)?);
+    descheduler.arg("--policy-config-file").arg(policy);
+    descheduler.arg("--kubeconfig").arg(plane.kubeconfig_of(DESCHEDULER, DESCHEDULER)?);
+    descheduler.args(["--descheduling-interval", &descheduling_interval()?, "--secure-port=0"]);
+    Daemon::start(&plane.directory, DESCHEDULER, &mut descheduler)
+}
+
+fn descheduler_policy(faster_by: u32) -> Result<String> {
+    let policy = fs::read_to_string(project_file(DESCHEDULER_POLICY))?;
+    ensure!(policy.contains(MINIMUM_AGE), "{DESCHEDULER_POLICY} has no {MINIMUM_AGE}");
+    Ok(policy.replace(MINIMUM_AGE, &format!("minPodAge: {}s", 25 * 60 / faster_by)))
+}
+
+fn descheduling_interval() -> Result<String> {
+    let values = fs::read_to_string(project_file(DESCHEDULER_VALUES))?;
+    let interval = values.lines().find_map(|line| line.strip_prefix("deschedulingInterval: "));
+    Ok(interval.with_context(|| format!("{DESCHEDULER_VALUES} has no deschedulingInterval"))?.to_owned())
 }

@@ -4,7 +4,7 @@ use crate::addresses::{API_SERVER, HERE, PODS, SERVICES};
 use crate::daemon::Daemon;
 use crate::parts::Parts;
 use anyhow::{Context, Result};
-use dob_support::{cmd, eventually, read};
+use dob_support::{cmd, eventually, read, read_within};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,7 +56,12 @@ impl ControlPlane {
 
     /// Runs kubectl as the administrator, to its end.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        read(&cmd(self.parts.program("kubectl")?, arguments).env("KUBECONFIG", self.kubeconfig()))
+        self.kubectl_within(PATIENCE, arguments)
+    }
+
+    /// The same with a deadline of its own.
+    pub fn kubectl_within(&self, deadline: Duration, arguments: &[&str]) -> Result<String> {
+        read_within(deadline, &cmd(self.parts.program("kubectl")?, arguments).env("KUBECONFIG", self.kubeconfig()))
     }
 
     /// Applies manifests.

@@ -75,7 +75,7 @@ impl Database {
 
 impl Access {
     /// Puts the secrets into the cluster that External Secrets copies out of Secrets Manager on AWS.
-    pub(crate) fn put_secrets(&self, cluster: &Cluster) -> Result<()> {
+    pub fn put_secrets(&self, cluster: &Cluster) -> Result<()> {
         let of = |names: [&str; 2]| {
             json!(names.map(|name| (name, &self.variables[name])).into_iter().collect::<BTreeMap<_, _>>())
         };

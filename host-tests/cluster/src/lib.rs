@@ -12,7 +12,7 @@
 //! registry             images: the component's, and those of single programs
 //! node                 one machine: containerd, kubelet, kube-proxy
 //! operator             the real spin-operator
-//! addons               metrics, network policies, names
+//! addons               metrics, network policies, names, the descheduler
 //! database             a PostgreSQL with TLS and an authority of its own
 //! checkout             the manifests and scripts that are rolled out
 //! ```
@@ -34,7 +34,7 @@ pub use checkout::Checkout;
 pub use database::{Access, Database};
 pub use node::{Node, Process};
 pub use parts::Parts;
-pub use registry::Registry;
+pub use registry::{Fault, Registry, image};
 pub use shim::shim;
 
 use addresses::{BRIDGE, PODS};
@@ -48,8 +48,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use operator::Operator;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 /// The namespace of the API.
 pub const NAMESPACE: &str = "dob-api";
@@ -63,18 +65,20 @@ pub struct Cluster {
     /// The nodes by name.
     pub nodes: BTreeMap<&'static str, Node>,
     pub registry: Registry,
+    /// The figures of the load balancer.
+    pub target_group: Settings,
     /// Where clients connect.
     pub way_in: WayIn,
-    _operator: Operator,
-    _metrics: Option<Daemon>,
+    operator: Operator,
+    _addons: Vec<Daemon>,
     control_plane: ControlPlane,
 }
 
 /// How a cluster is made.
 pub struct Plan {
-    /// The figures of the load balancer.
-    pub target_group: Settings,
-    /// Metrics, network policies and names, too.
+    /// How many times faster than on AWS pods and targets come and go.
+    pub faster_by: u32,
+    /// Metrics, network policies, names and the descheduler, too.
     pub has_addons: bool,
     /// The runtime of the pods, `containerd-shim-spin-v2`.
     pub shim: PathBuf,
@@ -94,18 +98,16 @@ impl Cluster {
             node.power_on().await?;
             nodes.insert(name, node);
         }
-        let operator = Operator::start(&control_plane, parts).await?;
-        let metrics = plan.has_addons.then(|| addons::start_metrics(&control_plane, parts)).transpose()?;
-        if plan.has_addons {
-            addons::start_names(&control_plane, &registry, parts)?;
-        }
+        let operator = Operator::install(&control_plane, parts).await?;
+        let addons =
+            if plan.has_addons { addons::start(&control_plane, &registry, parts, plan.faster_by)? } else { Vec::new() };
         let client = control_plane.client().await?;
         for manifests in [TARGET_GROUP_BINDINGS, READINESS_GATES] {
             control_plane.apply(manifests)?;
         }
-        let target_group = plan.target_group.clone();
-        let way_in = WayIn::start(client.clone(), &directory, addresses::WAY_IN, target_group).await?;
-        let cluster = Self { client, nodes, registry, way_in, _operator: operator, _metrics: metrics, control_plane };
+        let target_group = Settings::of_project()?.scaled(plan.faster_by.into());
+        let way_in = WayIn::start(client.clone(), &directory, addresses::WAY_IN, target_group.clone()).await?;
+        let cluster = Self { client, nodes, registry, target_group, way_in, operator, _addons: addons, control_plane };
         for node in cluster.nodes.values() {
             node.until_ready(&cluster.client).await?;
         }
@@ -117,12 +119,31 @@ impl Cluster {
         self.control_plane.kubeconfig()
     }
 
+    /// Ends the operator as a crash would.
+    pub fn stop_operator(&self) {
+        self.operator.stop();
+    }
+
+    /// Ends `stop_operator`; returns when its webhooks listen.
+    pub async fn start_operator(&self) -> Result<()> {
+        self.operator.start().await
+    }
+
+    /// The pods of the API, and how often each was started again.
+    pub async fn restarts(&self) -> Result<BTreeMap<String, i32>> {
+        let pods = self.pods().await?.into_iter();
+        Ok(pods.map(|pod| (pod.metadata.name.clone().unwrap_or_default(), restarts_of(&pod))).collect())
+    }
+
+    async fn pods(&self) -> Result<Vec<Pod>> {
+        let pods = kube::Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
+        Ok(pods.list(&ListParams::default().labels("core.spinkube.dev/app-name=dob-api")).await?.items)
+    }
+
     /// Waits until there are so many pods of the API that are ready, and no others.
     pub async fn until_pods(&self, wanted: usize, deadline: Duration) -> Result<()> {
-        let pods = kube::Api::<Pod>::namespaced(self.client.clone(), NAMESPACE);
-        let of_api = ListParams::default().labels("core.spinkube.dev/app-name=dob-api");
         eventually(&format!("{wanted} pods are ready, and no others are left"), deadline, async || {
-            let pods = pods.list(&of_api).await?.items;
+            let pods = self.pods().await?;
             let ready = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none() && is_ready(pod)).count();
             ensure!(ready == wanted && pods.len() == wanted, "{ready} of {} are ready", pods.len());
             Ok(())
@@ -149,6 +170,12 @@ impl Cluster {
         read(&cmd!("nft", format!("{table}; {rule}"))).map(drop)
     }
 
+    /// Listens at an address that nobody has, on the network of the nodes.
+    pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
+        read(&cmd!("ip", "address", "replace", format!("{}/32", address.ip()), "dev", BRIDGE))?;
+        Ok(TcpListener::bind(address).await?)
+    }
+
     /// Copies the logs of all programs into a directory.
     pub fn keep_logs(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory)?;
@@ -171,6 +198,11 @@ impl Cluster {
         self.control_plane.kubectl(arguments)
     }
 
+    /// The same for a command that waits for something.
+    pub fn kubectl_within(&self, deadline: Duration, arguments: &[&str]) -> Result<String> {
+        self.control_plane.kubectl_within(deadline, arguments)
+    }
+
     /// Applies manifests.
     pub fn apply(&self, manifests: &str) -> Result<()> {
         self.control_plane.apply(manifests).context("the cluster takes no manifests")
@@ -181,4 +213,9 @@ impl Cluster {
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn restarts_of(pod: &Pod) -> i32 {
+    let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    containers.into_iter().flatten().map(|container| container.restart_count).sum()
 }

@@ -12,7 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::ErrorKind::NotFound;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -59,9 +60,10 @@ pub struct Process {
 
 struct Running {
     init: Daemon,
+    containerd: Daemon,
     /// What keeps network policies, once it does.
     router: Option<Daemon>,
-    _daemons: [Daemon; 3],
+    _daemons: [Daemon; 2],
 }
 
 impl Node {
@@ -117,14 +119,7 @@ impl Node {
         let pid = until_alone(self.name, &init).await?;
         self.plug_in(pid)?;
         self.inside(pid, &["sh", "-ec", &self.mounts()])?;
-        let containerd = self.daemon(pid, "containerd", &["--config", &self.file("containerd.toml")])?;
-        let socket = self.directory.join("run/containerd.sock");
-        eventually(&format!("containerd of {} listens", self.name), PATIENCE, async || {
-            containerd.ensure_running()?;
-            ensure!(socket.exists(), "there is no {}", socket.display());
-            Ok(())
-        })
-        .await?;
+        let containerd = self.start_containerd(pid).await?;
         let proxy = ["--config", &self.file("kube-proxy.yaml"), "--hostname-override", self.name];
         let proxy = self.daemon(pid, "kube-proxy", &proxy)?;
         let labels = format!("topology.kubernetes.io/zone={},spin=true", self.zone);
@@ -145,8 +140,43 @@ impl Node {
                 &labels,
             ],
         )?;
-        *self.running() = Some(Running { init, router: None, _daemons: [containerd, proxy, kubelet] });
+        *self.running() = Some(Running { init, containerd, router: None, _daemons: [proxy, kubelet] });
         Ok(())
+    }
+
+    async fn start_containerd(&self, init: Pid) -> Result<Daemon> {
+        let socket = self.directory.join("run/containerd.sock");
+        // One that was killed leaves it behind.
+        fs::remove_file(&socket).or_else(|error| if error.kind() == NotFound { Ok(()) } else { Err(error) })?;
+        let containerd = self.daemon(init, "containerd", &["--config", &self.file("containerd.toml")])?;
+        eventually(&format!("containerd of {} listens", self.name), PATIENCE, async || {
+            containerd.ensure_running()?;
+            ensure!(socket.exists(), "there is no {}", socket.display());
+            Ok(())
+        })
+        .await?;
+        Ok(containerd)
+    }
+
+    /// Restarts containerd as its unit would: pods and their shims run on, and the new one looks for them.
+    pub async fn restart_containerd(&self) -> Result<()> {
+        kill(self.with_running(|running| child_of(&running.containerd))?, Signal::SIGTERM)?;
+        eventually(&format!("containerd of {} ends", self.name), PATIENCE, async || {
+            self.with_running(|running| {
+                ensure!(running.containerd.ensure_running().is_err(), "it runs on");
+                Ok(())
+            })
+        })
+        .await?;
+        let containerd = self.start_containerd(self.init()?).await?;
+        self.with_running(|running| {
+            running.containerd = containerd;
+            Ok(())
+        })
+    }
+
+    fn with_running<T>(&self, work: impl FnOnce(&mut Running) -> Result<T>) -> Result<T> {
+        work(self.running().as_mut().with_context(|| format!("{} is off", self.name))?)
     }
 
     /// Has kube-router keep network policies unless it does, which it can once Kubernetes knows the node; returns when they are in force.
@@ -163,16 +193,17 @@ impl Node {
             self.run(&["iptables", "--list-rules", "KUBE-ROUTER-FORWARD"])
         })
         .await?;
-        let mut running = self.running();
-        running.as_mut().with_context(|| format!("{} is off", self.name))?.router = Some(router);
-        Ok(())
+        self.with_running(|running| {
+            running.router = Some(router);
+            Ok(())
+        })
     }
 
     /// As if its power was cut: its processes end at once and its connections are not closed.
     pub async fn power_off(&self) -> Result<()> {
         let Some(running) = self.running().take() else { return Ok(()) };
         self.cut_off()?;
-        let init = first_process(&running.init)?;
+        let init = child_of(&running.init)?;
         kill(init, Signal::SIGKILL)?;
         eventually(&format!("the processes of {} end", self.name), PATIENCE, async || {
             ensure!(running.init.ensure_running().is_err(), "{init} is still there");
@@ -181,9 +212,14 @@ impl Node {
         .await
     }
 
-    /// Cuts it off from every network.
-    fn cut_off(&self) -> Result<()> {
+    /// Cuts it off from every network: its connections are not closed.
+    pub fn cut_off(&self) -> Result<()> {
         read(&cmd!("ip", "link", "set", self.name, "down")).map(drop)
+    }
+
+    /// Ends `cut_off`.
+    pub fn reconnect(&self) -> Result<()> {
+        read(&cmd!("ip", "link", "set", self.name, "up")).map(drop)
     }
 
     /// Runs a command on the node as root, to its end; an error holds what it said.
@@ -192,7 +228,7 @@ impl Node {
     }
 
     fn init(&self) -> Result<Pid> {
-        first_process(&self.running().as_ref().with_context(|| format!("{} is off", self.name))?.init)
+        self.with_running(|running| child_of(&running.init))
     }
 
     /// The process that serves in a pod of this address, in the node's own numbers.
@@ -214,6 +250,37 @@ impl Node {
     pub fn signal(&self, process: &Process, signal: &str) -> Result<()> {
         ensure!(process.node == self.name, "{} is another node's", process.id);
         self.run(&["kill", &format!("-{signal}"), &process.id]).map(drop)
+    }
+
+    /// The process that has started another one, which of Spin's is its shim.
+    pub fn parent_of(&self, process: &Process) -> Result<Process> {
+        let mut status = self.status_of(process)?;
+        let id = status.remove("PPid").context("the kernel says no parent")?;
+        Ok(Process { id, node: self.name })
+    }
+
+    /// Processes of Spin whose shim is gone, so that nobody ends them any more.
+    pub fn orphans(&self) -> Result<usize> {
+        let script = format!(
+            "grep --files-with-matches '^PPid:.1$' $(grep --files-with-matches '^Uid:.{POD_USER}' /proc/[0-9]*/status) /dev/null || true"
+        );
+        Ok(self.run(&["sh", "-c", &script])?.lines().count())
+    }
+
+    /// Whether a pod of this address gets a connection to somewhere.
+    pub fn connects(&self, pod: IpAddr, to: SocketAddr) -> Result<bool> {
+        let script = format!(
+            "for network in /run/netns/*; do
+                 nsenter --net=$network ip -oneline address | grep --quiet 'inet {pod}/' || continue
+                 nsenter --net=$network timeout 3 bash -c 'exec 3<>/dev/tcp/{}/{}' && echo yes || echo no
+                 exit
+             done
+             echo 'no pod has this address' >&2
+             exit 1",
+            to.ip(),
+            to.port()
+        );
+        Ok(self.run(&["sh", "-c", &script])? == "yes")
     }
 
     /// What the kernel says of a process: the fields of its status.
@@ -352,9 +419,9 @@ fn entering(init: Pid) -> Vec<String> {
     ["--target", &init.to_string(), "--net", "--mount", "--uts", "--pid", "--"].map(str::to_owned).into()
 }
 
-/// The first process of a node: the one that unshare has started.
-fn first_process(init: &Daemon) -> Result<Pid> {
-    let id = init.id();
+/// The process that unshare or nsenter has started in a node's namespaces.
+fn child_of(daemon: &Daemon) -> Result<Pid> {
+    let id = daemon.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
     Ok(Pid::from_raw(children.split_whitespace().next().context("it has started nothing")?.parse()?))
 }
@@ -363,7 +430,7 @@ fn first_process(init: &Daemon) -> Result<Pid> {
 async fn until_alone(name: &str, init: &Daemon) -> Result<Pid> {
     eventually(&format!("{name} starts"), PATIENCE, async || {
         init.ensure_running()?;
-        let first = first_process(init)?;
+        let first = child_of(init)?;
         let program = fs::read_link(format!("/proc/{first}/exe"))?;
         ensure!(program.ends_with(INIT[0]), "it runs {}", program.display());
         Ok(first)

@@ -8,8 +8,10 @@ use anyhow::{Context, Result, ensure};
 use dob_support::{Authority, eventually};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use tokio::net::TcpStream;
 
 const NAMESPACE: &str = "spin-operator";
 const WEBHOOK_PORT: u16 = 9443;
@@ -18,11 +20,15 @@ const CERTIFICATES: &str = "k8s-webhook-server/serving-certs";
 
 /// The running operator.
 pub(crate) struct Operator {
-    _daemon: Daemon,
+    directory: PathBuf,
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    daemon: Mutex<Option<Daemon>>,
 }
 
 impl Operator {
-    pub async fn start(plane: &ControlPlane, parts: &Parts) -> Result<Self> {
+    /// Starts it on a cluster that does not know it yet.
+    pub async fn install(plane: &ControlPlane, parts: &Parts) -> Result<Self> {
         let definitions = parts.source("config/crd/bases")?;
         plane.kubectl(&["apply", "--server-side", "--filename", &definitions.to_string_lossy()])?;
         plane.apply(&fs::read_to_string(parts.source("config/rbac/role.yaml")?)?)?;
@@ -31,18 +37,33 @@ impl Operator {
         let authority = Authority::new("webhooks")?;
         let directory = plane.directory.join("operator");
         write_certificate(&directory, &authority)?;
-        let daemon = spawn(&directory, plane, parts)?;
-        until_listening(&daemon).await?;
+        let kubeconfig = plane.kubeconfig_of(NAMESPACE, "spin-operator")?;
+        let operator =
+            Self { directory, program: parts.program("spin-operator")?, kubeconfig, daemon: Mutex::default() };
+        operator.start().await?;
         register_webhooks(plane, parts, &authority)?;
-        Ok(Self { _daemon: daemon })
+        Ok(operator)
     }
-}
 
-fn spawn(directory: &Path, plane: &ControlPlane, parts: &Parts) -> Result<Daemon> {
-    let mut operator = Command::new(parts.program("spin-operator")?);
-    operator.env("KUBECONFIG", plane.kubeconfig_of(NAMESPACE, "spin-operator")?).env("TMPDIR", directory);
-    operator.args(["--enable-webhooks", "--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:8082"]);
-    Daemon::start(directory, "spin-operator", &mut operator)
+    /// Starts it; returns when its webhooks listen.
+    pub async fn start(&self) -> Result<()> {
+        let mut operator = Command::new(&self.program);
+        operator.env("KUBECONFIG", &self.kubeconfig).env("TMPDIR", &self.directory);
+        operator.args(["--enable-webhooks", "--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:8082"]);
+        let daemon = Daemon::start(&self.directory, "spin-operator", &mut operator)?;
+        eventually("the spin-operator's webhooks listen", PATIENCE, async || {
+            daemon.ensure_running()?;
+            Ok(TcpStream::connect((HERE, WEBHOOK_PORT)).await.map(drop)?)
+        })
+        .await?;
+        self.daemon.lock().expect("nobody panics while it holds this").replace(daemon);
+        Ok(())
+    }
+
+    /// Ends it as a crash would.
+    pub fn stop(&self) {
+        self.daemon.lock().expect("nobody panics while it holds this").take();
+    }
 }
 
 fn write_certificate(directory: &Path, authority: &Authority) -> Result<()> {
@@ -51,14 +72,6 @@ fn write_certificate(directory: &Path, authority: &Authority) -> Result<()> {
     let server = authority.server(&[HERE.to_string()])?;
     fs::write(certificates.join("tls.crt"), server.certificate)?;
     Ok(fs::write(certificates.join("tls.key"), server.key)?)
-}
-
-async fn until_listening(daemon: &Daemon) -> Result<()> {
-    eventually("the spin-operator's webhooks listen", PATIENCE, async || {
-        daemon.ensure_running()?;
-        Ok(tokio::net::TcpStream::connect((HERE, WEBHOOK_PORT)).await.map(drop)?)
-    })
-    .await
 }
 
 /// The webhooks as the operator's chart has them, at the address where it runs here.

@@ -35,7 +35,8 @@ const NEEDED: [Part; 4] = [
     Part { name: "spin-operator", module: "github.com/spinkube/spin-operator", minutes: 3 },
     KUBERNETES,
 ];
-const ADDONS: [Part; 3] = [
+const ADDONS: [Part; 4] = [
+    Part { name: "descheduler", module: "sigs.k8s.io/descheduler", minutes: 3 },
     Part { name: "kube-router", module: "github.com/cloudnativelabs/kube-router/v2", minutes: 2 },
     Part { name: "coredns", module: "github.com/coredns/coredns", minutes: 3 },
     Part { name: "metrics-server", module: "sigs.k8s.io/metrics-server", minutes: 4 },

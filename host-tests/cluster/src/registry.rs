@@ -4,7 +4,7 @@ use crate::addresses::REGISTRY;
 use crate::control_plane::PATIENCE;
 use crate::daemon::Daemon;
 use crate::parts::Parts;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dob_support::{cmd, eventually, project_file, read};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -22,8 +22,21 @@ const COMPONENT_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
+/// What is wrong with a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It may not speak to its database, so that it never gets ready.
+    NoDatabase,
+    /// Its statement that saves names a type that does not exist, so that a save answers 503; all else works.
+    CannotSave,
+}
+
+/// Of the component's statement that saves, and the same with a fault.
+const SAVES: &[u8] = b"$2::date WHERE NOT EXISTS";
+const SAVES_NOT: &[u8] = b"$2::dote WHERE NOT EXISTS";
+
 /// The image of a single program.
-pub(crate) fn image(program: &str) -> String {
+pub fn image(program: &str) -> String {
     format!("{REGISTRY}/{program}:1")
 }
 
@@ -53,12 +66,13 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Pushes the built component as `spin registry push` would, and gives its digest. Two versions differ in their version's name only.
-    pub fn push_component(&self, version: &str) -> Result<String> {
+    /// Pushes the built component as `spin registry push` would, and gives its digest. Two versions differ in their version's name, and in
+    /// the fault that one of them may have.
+    pub fn push_component(&self, version: &str, fault: Option<Fault>) -> Result<String> {
         let manifest = fs::read_to_string(project_file("spin.toml"))?;
         let manifest: toml::Table = manifest.parse().context("spin.toml")?;
         let layout = Layout::make(&self.directory.join(version))?;
-        let digest = layout.write_application(&serde_json::to_value(manifest)?, version)?;
+        let digest = layout.write_application(serde_json::to_value(manifest)?, version, fault)?;
         read(&cmd!(&self.crane, "push", "--insecure", &layout.0, format!("{REGISTRY}/dob-api:{version}")))?;
         Ok(digest)
     }
@@ -94,14 +108,19 @@ impl Layout {
     }
 
     /// Writes what `spin.toml` describes; gives the digest of the whole.
-    fn write_application(&self, manifest: &Value, version: &str) -> Result<String> {
-        let (id, component) =
-            manifest["component"].as_object().and_then(|all| all.iter().next()).context("a component")?;
+    fn write_application(&self, mut manifest: Value, version: &str, fault: Option<Fault>) -> Result<String> {
+        let components = manifest["component"].as_object_mut().context("components")?;
+        let (id, mut component) = std::mem::take(components).into_iter().next().context("a component")?;
         let source = component["source"].as_str().context("the component's source")?;
-        let source =
+        let mut source =
             fs::read(project_file(source)).with_context(|| format!("{source}: build it with `make component`"))?;
+        match fault {
+            Some(Fault::NoDatabase) => component["allowed_outbound_hosts"] = json!([]),
+            Some(Fault::CannotSave) => spoil(&mut source)?,
+            None => {}
+        }
         let wasm = self.write(COMPONENT_TYPE, &source)?;
-        let application = locked_application(manifest, id, component, &wasm["digest"], version);
+        let application = locked_application(&manifest, &id, &component, &wasm["digest"], version);
         let application = self.write(APPLICATION_TYPE, application.to_string().as_bytes())?;
         let config = json!({
             "architecture": "wasm",
@@ -116,6 +135,17 @@ impl Layout {
         fs::write(self.0.join("index.json"), json!({ "schemaVersion": 2, "manifests": [image] }).to_string())?;
         Ok(image["digest"].as_str().context("a digest")?.to_owned())
     }
+}
+
+/// Gives a component a fault in its statement that saves.
+fn spoil(component: &mut [u8]) -> Result<()> {
+    let mut places = component.windows(SAVES.len()).enumerate().filter(|(_, bytes)| *bytes == SAVES);
+    let (place, None) = (places.next().context("the component has another statement that saves")?.0, places.next())
+    else {
+        bail!("the component has its statement that saves twice");
+    };
+    component[place..][..SAVES_NOT.len()].copy_from_slice(SAVES_NOT);
+    Ok(())
 }
 
 /// The manifest as Spin locks it for a registry.

@@ -24,7 +24,12 @@ pub struct Drill {
     /// Whether it boots the lab itself; any other starts when both regions have booted.
     #[serde(default)]
     pub(crate) boots: bool,
+    /// Whether its cluster has metrics, network policies and the descheduler.
+    #[serde(default)]
+    pub(crate) needs_addons: bool,
     deadline_s: u64,
+    /// The same where every waiting time is as on AWS, if it is another.
+    full_size_deadline_s: Option<u64>,
     /// What the clients' record must show.
     #[serde(default)]
     pub(crate) promises: Promises,
@@ -71,8 +76,9 @@ impl Drill {
     }
 
     /// A drill that takes longer has failed.
-    pub fn deadline(&self) -> Duration {
-        Duration::from_secs(self.deadline_s)
+    pub(crate) fn deadline(&self, is_full_size: bool) -> Duration {
+        let full_size = self.full_size_deadline_s.filter(|_| is_full_size);
+        Duration::from_secs(full_size.unwrap_or(self.deadline_s))
     }
 }
 
@@ -90,6 +96,11 @@ impl Chosen {
         };
         let drills: Vec<Drill> = all.iter().filter(is_chosen).cloned().collect();
         Ok(Self { is_everything: drills.len() == all.len(), drills })
+    }
+
+    /// Whether some need the cluster's addons.
+    pub fn needs_addons(&self) -> bool {
+        self.drills.iter().any(|drill| drill.needs_addons)
     }
 
     /// Those that are held at a place.

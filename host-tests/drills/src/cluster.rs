@@ -5,26 +5,37 @@ use crate::traffic::{Traffic, Watched};
 use anyhow::{Context, Result, bail, ensure};
 use chrono::{Days, NaiveDate};
 use dob_clients::history::{Findings, stored, stored_query};
-use dob_clients::load::{Plan as Load, Route};
-use dob_cluster::{Access, Checkout, Cluster, Database, Node, Parts, Plan, WAY_IN, shim};
+use dob_clients::load::{Load as Clients, Plan as Load, Route, Workload};
+use dob_cluster::{Access, Checkout, Cluster, Database, Fault, NAMESPACE, Node, Parts, Plan, WAY_IN, image, shim};
 use dob_lab::{Base, CENTRAL, Lab, WEST};
 use dob_support::eventually;
-use dob_way_in::{Settings, State};
+use dob_way_in::State;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// How long the clients run before anything happens to them, and once all is well.
 const AROUND: Duration = Duration::from_secs(5);
 /// A client of a rollout gives up sooner than one of a failover: no call has a reason to take long.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(10);
+/// How long a Deployment may take to be rolled out, and a node to be drained, at full size.
+pub(crate) const ROLLED_OUT_WITHIN: Duration = Duration::from_secs(1800);
 /// How long pods may take to be as many as they should be, besides what the figures of the rollout give them.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// The SpinApp of the pods that serve, and its Deployment.
+pub(crate) const API: &str = "dob-api";
 /// How many pods serve when all is well.
-const PODS: usize = 3;
+pub(crate) const PODS: usize = 3;
+/// How long the autoscaler may take: it waits five minutes before it takes a pod away.
+const AUTOSCALED_WITHIN: Duration = Duration::from_secs(600);
+/// Clients that send one call after the other, as many as keep this machine busy.
+const HEAVY: usize = 32;
+/// A pod of a namespace without network policies.
+const STRANGER: &str = "stranger";
 
 /// The database that the component makes.
 const DATABASE: &str = "dob_api";
@@ -44,7 +55,7 @@ impl Pace {
 /// Where the pods' data is.
 pub(crate) enum Behind {
     /// A PostgreSQL of the cluster's own.
-    Single(Box<Database>),
+    Single(Mutex<Box<Database>>),
     /// The database nodes of the lab's two regions.
     Lab(Lab),
 }
@@ -55,10 +66,12 @@ pub(crate) struct OnCluster {
     pub cluster: Arc<Cluster>,
     behind: Behind,
     checkout: Mutex<Checkout>,
+    pub pace: Pace,
     /// The seconds that a pod serves after it was told to end.
     pre_stop: u32,
-    /// The load balancer's figures.
-    target_group: Settings,
+    /// What the pods' secrets hold when all is well, and now.
+    variables: BTreeMap<String, String>,
+    access: Mutex<Access>,
     /// Where clients go.
     route: Route,
     /// The version that was rolled out last.
@@ -67,8 +80,8 @@ pub(crate) struct OnCluster {
 
 impl OnCluster {
     /// Starts a cluster before a database of its own.
-    pub async fn alone(pace: Pace) -> Result<Self> {
-        Self::make(pace, Behind::Single(Box::new(Database::start().await?))).await
+    pub async fn alone(pace: Pace, has_addons: bool) -> Result<Self> {
+        Self::make(pace, has_addons, Behind::Single(Mutex::new(Box::new(Database::start().await?)))).await
     }
 
     /// Starts a cluster before the lab's two regions.
@@ -81,15 +94,14 @@ impl OnCluster {
         }
         lab.region(WEST).until_leading().await?;
         lab.region(CENTRAL).until_following().await?;
-        Self::make(pace, Behind::Lab(lab)).await
+        Self::make(pace, false, Behind::Lab(lab)).await
     }
 
-    async fn make(pace: Pace, behind: Behind) -> Result<Self> {
-        let parts = Parts::prepare(false)?;
-        let target_group = Settings::of_project()?.scaled(pace.0.into());
-        let plan = Plan { target_group: target_group.clone(), has_addons: false, shim: shim()? };
+    async fn make(pace: Pace, has_addons: bool, behind: Behind) -> Result<Self> {
+        let parts = Parts::prepare(has_addons)?;
+        let plan = Plan { faster_by: pace.0, has_addons, shim: shim()? };
         let cluster = Arc::new(Cluster::start(&parts, &plan).await?);
-        let access = behind.access(&cluster)?;
+        let access = behind.access(&cluster).await?;
         let checkout = Checkout::make(&cluster, &parts)?;
         checkout.prepare(&cluster, &access)?;
         checkout.hasten(pace.0)?;
@@ -100,8 +112,10 @@ impl OnCluster {
             cluster,
             behind,
             checkout: Mutex::new(checkout),
+            pace,
             pre_stop,
-            target_group,
+            variables: access.variables.clone(),
+            access: Mutex::new(access),
             route,
             version: Mutex::default(),
         })
@@ -117,15 +131,29 @@ impl OnCluster {
 
     /// Rolls the next version out, and returns when the last old pod is gone.
     pub async fn roll_out_next(&self) -> Result<()> {
-        let version = {
-            let mut version = self.version.lock().await;
-            *version += 1;
-            *version
-        };
-        let digest = self.cluster.registry.push_component(&format!("v{version}"))?;
+        let digest = self.push(None).await?;
+        self.roll_out(&digest).await.map(drop)
+    }
+
+    /// Pushes the next version, and gives its digest.
+    pub async fn push(&self, fault: Option<Fault>) -> Result<String> {
+        let mut version = self.version.lock().await;
+        *version += 1;
+        self.cluster.registry.push_component(&format!("v{version}"), fault)
+    }
+
+    /// Rolls a digest out, and returns when the last old pod is gone; gives the digest before.
+    pub async fn roll_out(&self, digest: &str) -> Result<String> {
         let mut checkout = self.checkout.lock().await;
-        checkout.set_digest(&digest)?;
+        let before = checkout.set_digest(digest)?;
         checkout.roll_out().await?;
+        self.until_whole().await?;
+        Ok(before)
+    }
+
+    /// Rolls out what was rolled out last once more.
+    pub async fn roll_out_again(&self) -> Result<()> {
+        self.checkout.lock().await.roll_out().await?;
         self.until_whole().await
     }
 
@@ -135,13 +163,45 @@ impl OnCluster {
         let before = checkout.set_digest(digest)?;
         let said = checkout.refused_rollout().await?;
         checkout.set_digest(&before)?;
-        self.until_whole().await?;
         Ok(said)
+    }
+
+    /// Changes a value of the pods' secrets, which they read when they start; gives the one before.
+    pub async fn change_secret(&self, name: &str, value: &str) -> Result<String> {
+        let mut access = self.access.lock().await;
+        let before = access.variables.insert(name.to_owned(), value.to_owned());
+        access.put_secrets(&self.cluster)?;
+        before.with_context(|| format!("no secret has {name}"))
+    }
+
+    /// Ends `change_secret`, of all.
+    async fn restore_secrets(&self) -> Result<()> {
+        let mut access = self.access.lock().await;
+        access.variables.clone_from(&self.variables);
+        access.put_secrets(&self.cluster)
+    }
+
+    /// Makes new pods of a Deployment, as `kubectl rollout restart` does, and waits until it is rolled out.
+    pub fn restart_pods(&self, deployment: &str) -> Result<()> {
+        let deployment = format!("deployment/{deployment}");
+        self.kubectl(&["rollout", "restart", &deployment])?;
+        let status = ["--namespace", NAMESPACE, "rollout", "status", &deployment];
+        self.cluster.kubectl_within(ROLLED_OUT_WITHIN, &status).map(drop)
+    }
+
+    /// Runs kubectl in the API's namespace.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.cluster.kubectl(&[&["--namespace", NAMESPACE], arguments].concat())
     }
 
     /// Lets the next versions' pods serve for so many seconds after they were told to end.
     pub async fn set_pre_stop(&self, seconds: u32) -> Result<()> {
         self.checkout.lock().await.change(PRE_STOP, |_| seconds).map(drop)
+    }
+
+    /// The same for a second more than now.
+    pub async fn raise_pre_stop(&self) -> Result<()> {
+        self.set_pre_stop(self.pre_stop + 1).await
     }
 
     /// Ends `set_pre_stop`.
@@ -159,7 +219,7 @@ impl OnCluster {
         let plan = Load {
             gives_up_after: GIVES_UP_AFTER,
             // As long as a balancer keeps the connections of a target that is leaving.
-            keeps_connection: Some(self.target_group.deregistration_delay),
+            keeps_connection: Some(self.cluster.target_group.deregistration_delay),
             ..Traffic::plan(self.held.next_load(), today())
         };
         let traffic = Traffic::start(&plan, &self.route, watched(self.cluster.clone()));
@@ -182,6 +242,14 @@ impl OnCluster {
         match &self.behind {
             Behind::Lab(lab) => Ok(lab),
             Behind::Single(_) => bail!("this cluster has a database of its own"),
+        }
+    }
+
+    /// The database that is the cluster's own.
+    pub async fn database(&self) -> Result<MutexGuard<'_, Box<Database>>> {
+        match &self.behind {
+            Behind::Single(database) => Ok(database.lock().await),
+            Behind::Lab(_) => bail!("this cluster has the lab's databases"),
         }
     }
 
@@ -215,7 +283,7 @@ impl OnCluster {
 
     /// Waits until as many pods serve as should, and no other pod is left.
     pub async fn until_whole(&self) -> Result<()> {
-        self.cluster.until_pods(PODS, PATIENCE + self.target_group.deregistration_lag).await?;
+        self.cluster.until_pods(PODS, PATIENCE + self.cluster.target_group.deregistration_lag).await?;
         eventually(
             "the load balancer has these pods as its targets, all healthy, and no others",
             PATIENCE,
@@ -229,13 +297,102 @@ impl OnCluster {
         .await
     }
 
+    /// Waits until there is a pod that there was not.
+    pub async fn until_new_pod(&self) -> Result<()> {
+        let before = self.cluster.restarts().await?;
+        eventually("a new pod is made", PATIENCE, async || {
+            let pods = self.cluster.restarts().await?;
+            ensure!(pods.keys().any(|pod| !before.contains_key(pod)), "there are {pods:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until a pod serves in every zone; gives how long that took.
+    pub async fn until_in_every_zone(&self) -> Result<Duration> {
+        let started = Instant::now();
+        eventually("a pod serves in every zone", PATIENCE, async || {
+            let serving = serving(&self.cluster);
+            for node in self.cluster.nodes.values() {
+                ensure!(serving.iter().any(|pod| node.has_pod(*pod)), "none serves in {}: {serving:?}", node.zone);
+            }
+            Ok(())
+        })
+        .await?;
+        self.until_whole().await?;
+        Ok(started.elapsed())
+    }
+
+    /// Waits until no Spin runs that nobody ends any more.
+    pub async fn until_no_orphans(&self) -> Result<()> {
+        eventually("no Spin is left behind", PATIENCE, async || {
+            for node in self.cluster.nodes.values() {
+                let orphans = node.orphans()?;
+                ensure!(orphans == 0, "{} has {orphans}", node.name);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until the autoscaler has so many pods serve; never fewer than when all is well.
+    pub async fn until_serving(&self, wanted: usize) -> Result<()> {
+        let mut least = PODS;
+        eventually(&format!("{wanted} pods serve"), AUTOSCALED_WITHIN, async || {
+            let count = serving(&self.cluster).len();
+            least = least.min(count);
+            ensure!(count == wanted, "{count} do");
+            Ok(())
+        })
+        .await?;
+        ensure!(least == PODS, "only {least} pods served");
+        Ok(())
+    }
+
+    /// More clients than three pods should bear, besides those who are counted.
+    pub fn heavy_load(&self) -> Clients {
+        let plan = Load {
+            clients: HEAVY,
+            pace: Duration::ZERO,
+            workload: Workload::Get { path: "/healthz".to_owned() },
+            ..Traffic::plan(self.held.next_load(), today())
+        };
+        Clients::start(&plan, &self.route)
+    }
+
+    /// Starts a pod of another namespace; gives its address and its node. It stays until `end_stranger`.
+    pub async fn a_stranger(&self) -> Result<(IpAddr, &Node)> {
+        let image = format!("--image={}", image("busybox"));
+        self.cluster.kubectl(&["run", STRANGER, &image])?;
+        let pod = format!("pod/{STRANGER}");
+        self.cluster.kubectl(&["wait", &pod, "--for=condition=Ready", "--timeout=2m"])?;
+        let address = self.cluster.kubectl(&["get", &pod, "--output=jsonpath={.status.podIP}"])?.parse()?;
+        Ok((address, self.node_of(address)?))
+    }
+
+    /// Ends `a_stranger`.
+    pub fn end_stranger(&self) -> Result<()> {
+        self.cluster.kubectl(&["delete", "pod", STRANGER, "--now"]).map(drop)
+    }
+
     /// Takes back what a drill that failed may have left.
     pub async fn repair(&self) -> Result<()> {
         // It fails where they were not cut off.
         let _ = self.cluster.reconnect_control_plane();
+        self.restore_secrets().await?;
+        self.cluster.stop_operator();
+        self.cluster.start_operator().await?;
         for node in self.cluster.nodes.values() {
             node.power_on().await?;
+            node.reconnect()?;
             node.until_ready(&self.cluster.client).await?;
+            self.cluster.kubectl(&["uncordon", node.name])?;
+        }
+        if let Behind::Single(database) = &self.behind {
+            let server = &mut database.lock().await.server;
+            if server.pid().is_none() {
+                server.start().await?;
+            }
         }
         self.restore_pre_stop().await?;
         self.roll_out_next().await
@@ -251,9 +408,9 @@ impl OnCluster {
 
 impl Behind {
     /// What pods must know to use it, and their way there.
-    fn access(&self, cluster: &Cluster) -> Result<Access> {
+    async fn access(&self, cluster: &Cluster) -> Result<Access> {
         match self {
-            Self::Single(database) => Ok(database.access()),
+            Self::Single(database) => Ok(database.lock().await.access()),
             Self::Lab(lab) => {
                 cluster.lead_to(dob_lab::BRIDGE)?;
                 let variables = lab.region(WEST).variables("dob_api_a", "first-password", lab.admin_password())?;
@@ -266,7 +423,7 @@ impl Behind {
     async fn rows(&self, query: &str) -> Result<Vec<String>> {
         match self {
             Self::Single(database) => {
-                let rows = database.server.client(DATABASE).await?.query(query, &[]).await?;
+                let rows = database.lock().await.server.client(DATABASE).await?.query(query, &[]).await?;
                 Ok(rows.iter().map(|row| row.get(0)).collect())
             }
             Self::Lab(lab) => {

@@ -18,6 +18,8 @@ const BOOTS_WITHIN: Duration = Duration::from_secs(400);
 
 /// Where drills are held.
 trait Stage {
+    /// Whether every waiting time is as on AWS.
+    fn is_full_size(&self) -> bool;
     /// Makes ready what a drill starts from.
     async fn boot(&self) -> Result<()>;
     /// Tells the story of a drill.
@@ -56,7 +58,8 @@ pub async fn run_on_cluster(chosen: &Chosen, pace: Pace) -> Result<()> {
     dob_namespaces::prepare()?;
     dob_cluster::make_network()?;
     let has_lab = chosen.at(Place::ClusterOnLab).next().is_some();
-    let cluster = if has_lab { OnCluster::on_lab(pace).await? } else { OnCluster::alone(pace).await? };
+    let cluster =
+        if has_lab { OnCluster::on_lab(pace).await? } else { OnCluster::alone(pace, chosen.needs_addons()).await? };
     hold_all(&cluster, &chosen.drills).await?.report(chosen)
 }
 
@@ -90,7 +93,7 @@ async fn hold(stage: &impl Stage, drill: &Drill) -> Result<Row> {
     if !drill.boots {
         timeout(BOOTS_WITHIN, stage.boot()).await.with_context(|| format!("no boot within {BOOTS_WITHIN:?}"))??;
     }
-    let (began, deadline) = (Instant::now(), drill.deadline());
+    let (began, deadline) = (Instant::now(), drill.deadline(stage.is_full_size()));
     let told = timeout(deadline, stage.tell(drill)).await;
     let outcome = told.with_context(|| format!("it did not end within {deadline:?}"))??;
     if let Some(figures) = &outcome.figures {
@@ -126,6 +129,10 @@ struct Lab {
 }
 
 impl Stage for Lab {
+    fn is_full_size(&self) -> bool {
+        true
+    }
+
     async fn boot(&self) -> Result<()> {
         self.environment.boot().await
     }
@@ -151,6 +158,10 @@ impl Stage for Lab {
 }
 
 impl Stage for OnCluster {
+    fn is_full_size(&self) -> bool {
+        self.pace == Pace::FULL
+    }
+
     async fn boot(&self) -> Result<()> {
         self.ready().await
     }

@@ -1,4 +1,4 @@
-//! `make run`: from nothing to a served API, and back to nothing on Ctrl-C.
+//! `run`: from nothing to a served API, and back to nothing on Ctrl-C.
 
 use crate::database_url;
 use anyhow::{Context, Result, bail};

@@ -1,10 +1,13 @@
 //! What happens in each drill, told in the verbs of nodes, regions and clients.
 
 mod backups;
+mod behind;
 mod escalation;
 mod faults;
 mod leader;
+mod nodes;
 mod pods;
+mod policies;
 mod regions;
 mod repairs;
 mod rollouts;
@@ -59,17 +62,34 @@ const ON_LAB: [(&str, Story<Environment>); 31] = stories! {
 };
 
 /// The story of each drill of the cluster.
-const ON_CLUSTER: [(&str, Story<OnCluster>); 10] = stories! {
+const ON_CLUSTER: [(&str, Story<OnCluster>); 27] = stories! {
     "three-rollouts" => rollouts::three,
     "rollout-without-pre-stop" => rollouts::without_pre_stop,
     "digest-missing" => rollouts::digest_missing,
-    "node-power-off" => rollouts::node_power_off,
+    "node-power-off" => nodes::power_off,
     "pods-confined" => pods::confined,
     "deployers-escalate" => escalation::tried,
+    "version-never-ready" => rollouts::never_ready,
+    "version-cannot-save" => rollouts::cannot_save,
+    "schema-step-fails" => rollouts::schema_fails,
+    "rollout-restart" => rollouts::restarted,
+    "operator-killed" => rollouts::operator_killed,
     "pod-frozen" => pods::frozen,
+    "slow-bodies" => pods::slow_bodies,
+    "slow-bodies-everywhere" => pods::slow_bodies_everywhere,
     "deployment-deleted" => pods::deployment_deleted,
+    "spin-app-deleted" => pods::spin_app_deleted,
     "control-plane-cut-off" => pods::control_plane_cut_off,
-    "leader-lost-behind-pods" => rollouts::leader_lost,
+    "cluster-zone-cut" => nodes::zone_cut,
+    "node-drained" => nodes::drained,
+    "containerd-restarted" => nodes::containerd_restarted,
+    "containerd-restarted-everywhere" => nodes::containerd_restarted_everywhere,
+    "shim-killed" => nodes::shim_killed,
+    "database-away" => behind::database_away,
+    "password-rotated-behind-pods" => behind::password_rotated,
+    "network-policies" => policies::kept,
+    "autoscaled" => pods::autoscaled,
+    "leader-lost-behind-pods" => behind::leader_lost,
 };
 
 /// The story of a drill of the database.

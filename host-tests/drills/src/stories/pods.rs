@@ -1,9 +1,14 @@
 //! What pods may do, and what is done to them.
 
-use crate::cluster::OnCluster;
+use crate::cluster::{API, OnCluster, PODS};
 use crate::held::Outcome;
 use anyhow::{Context, Result, ensure};
+use futures_util::future::join_all;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// What the kernel must say of the process that serves.
 const CONFINED: [(&str, &str); 5] = [
@@ -17,6 +22,9 @@ const CONFINED: [(&str, &str); 5] = [
 /// How long a frozen pod may go on getting connections, and be missing.
 const OUT_WITHIN: Duration = Duration::from_secs(15);
 const BACK_WITHIN: Duration = Duration::from_secs(30);
+/// More than a pod has instances.
+const SLOW_BODIES: usize = 1050;
+const SLOW_BODY_ENDS_WITHIN: Duration = Duration::from_secs(30);
 const CUT_OFF_FOR: Duration = Duration::from_secs(90);
 
 /// What the process of each serving pod may do.
@@ -58,10 +66,79 @@ pub async fn deployment_deleted(it: &OnCluster) -> Result<Outcome> {
     let traffic = it.traffic().await;
     traffic.mark("the Deployment deleted");
     let old = it.pods_that_serve()?;
-    it.cluster.kubectl(&["--namespace", "dob-api", "delete", "deployment", "dob-api", "--wait=false"])?;
+    it.kubectl(&["delete", "deployment", API, "--wait=false"])?;
     it.until_out(|pod| old.iter().any(|(one, _)| *one == pod)).await?;
     it.until_whole().await?;
     traffic.mark("three new pods serve");
+    it.judge(traffic).await
+}
+
+/// Somebody deletes the SpinApp, and rolls it out again.
+pub async fn spin_app_deleted(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let traffic = it.traffic().await;
+    traffic.mark("the SpinApp deleted");
+    it.kubectl(&["delete", "spinapp", API])?;
+    it.roll_out_again().await?;
+    traffic.mark("rolled out again");
+    it.judge(traffic).await
+}
+
+/// A client with more slow bodies than a pod has instances, at one pod.
+pub async fn slow_bodies(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let (pod, _) = it.a_pod_that_serves()?;
+    send_slow_bodies(it, &[pod]).await
+}
+
+/// The same at every pod.
+pub async fn slow_bodies_everywhere(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let pods: Vec<IpAddr> = it.pods_that_serve()?.into_iter().map(|(pod, _)| pod).collect();
+    send_slow_bodies(it, &pods).await
+}
+
+async fn send_slow_bodies(it: &OnCluster, pods: &[IpAddr]) -> Result<Outcome> {
+    let before = it.cluster.restarts().await?;
+    let traffic = it.traffic().await;
+    traffic.mark(&format!("{SLOW_BODIES} slow bodies to {} pods", pods.len()));
+    let clients = pods.iter().flat_map(|pod| (0..SLOW_BODIES).map(|_| slow_body(*pod)));
+    let given_up = join_all(clients).await.into_iter().filter(|answer| answer.starts_with("HTTP/1.1 408 ")).count();
+    traffic.mark("all given up");
+    traffic.until_saved().await?;
+    it.until_whole().await?;
+    let outcome = it.judge(traffic).await?;
+    let after = it.cluster.restarts().await?;
+    ensure!(after == before, "the pods were {before:?}, and are {after:?}");
+    Ok(outcome.with_note(format!("{given_up} of {} bodies got 408", pods.len() * SLOW_BODIES)))
+}
+
+/// Sends the beginning of a body, and gives what comes back until the connection is closed.
+async fn slow_body(pod: IpAddr) -> String {
+    let mut answer = String::new();
+    let talk = async {
+        let mut stream = TcpStream::connect((pod, 80)).await?;
+        stream.write_all(b"PUT /hello/slow HTTP/1.1\r\nhost: pod\r\ncontent-length: 28\r\n\r\n{").await?;
+        stream.read_to_string(&mut answer).await
+    };
+    // One that is not answered has no answer to count.
+    let _ = timeout(SLOW_BODY_ENDS_WITHIN, talk).await;
+    answer
+}
+
+/// More load than three pods should bear, and less again.
+pub async fn autoscaled(it: &OnCluster) -> Result<Outcome> {
+    it.ready().await?;
+    let traffic = it.traffic().await;
+    let load = it.heavy_load();
+    traffic.mark("heavy load");
+    it.until_serving(PODS + 1).await?;
+    traffic.mark("four pods serve");
+    load.stop().await;
+    traffic.mark("its end");
+    it.until_serving(PODS).await?;
+    it.until_whole().await?;
+    traffic.mark("three pods serve");
     it.judge(traffic).await
 }
 
