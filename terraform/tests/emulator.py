@@ -109,15 +109,16 @@ def side_by_side(action, names):
 def setUpModule():
     global tree, emulator, roots, plans
     tree = Path(tempfile.mkdtemp(prefix="dob-emulator-")) / "terraform"
-    shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars"))
-    for folder in ("base", "aws"):
+    shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars*"))
+    for folder in ("base", "foundation"):
         shutil.copytree(TERRAFORM.parent / "k8s" / folder, tree.parent / "k8s" / folder)
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
+    shim = {"version": "1.2.3", "sha256": "0" * 64}
     variables = {
         "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}},
-        "primary": {"size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
-        "recovery": {"size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
+        "primary": {"shim": shim, "size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
+        "recovery": {"shim": shim, "size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
     }
     roots = side_by_side(lambda name: Root(name, **variables[name]), REGIONS)
     side_by_side(lambda name: roots[name].plan(), REGIONS)
