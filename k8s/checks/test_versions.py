@@ -1,5 +1,6 @@
 """What runs on this machine is what runs on EKS: one version of Kubernetes, and one of the operator, wherever they are named."""
 
+import json
 import os
 import re
 import subprocess
@@ -41,6 +42,13 @@ def test_documents_name_that_version(document):
 def test_the_cluster_has_the_operator_that_is_installed():
     [operator] = [chart for chart in CHARTS if chart["name"] == "spin-operator"]
     assert part("spin-operator", "github.com/spinkube/spin-operator") == operator["version"]
+
+
+def test_documents_name_the_shim_that_nodes_get():
+    version = json.loads((ROOT / "terraform/shim.auto.tfvars.json").read_text())["shim"]["version"]
+    for document in ("README.md", "docs/decisions.md"):
+        named = re.findall(r"\bshim (\d+\.\d+\.\d+)", (ROOT / document).read_text())
+        assert named and set(named) == {version}, document
 
 
 def digests(value) -> list[str]:

@@ -48,7 +48,7 @@ class Emulator:
         for root, region in REGIONS.items():
             self.client("s3", region).create_bucket(Bucket=f"state-{root}", CreateBucketConfiguration={"LocationConstraint": region})
         for side in SIDES:
-            self.client("ssm", REGIONS[side]).put_parameter(Name="/emulated/image", Value="ami-0123456789abcdef1", Type="String")
+            self.client("ssm", REGIONS[side]).put_parameter(Name="/emulated/image", Value="1.36.3-20260901", Type="String")
 
     @staticmethod
     def client(service, region=REGIONS["primary"]):
@@ -238,6 +238,7 @@ class Plans(unittest.TestCase):
         for sentence, variables in {
             "Both sides are in one region": {"regions": {**regions, "recovery": {"region": "eu-west-1", "cidr": "10.21.0.0/16"}}},
             "CIDR blocks of the two sides overlap": {"regions": {**regions, "recovery": {"region": "eu-central-1", "cidr": "10.20.128.0/16"}}},
+            "There is no checksum of the shim 1.2.3 yet": {"shim": {"version": "1.2.3", "sha256": ""}},
             "never the whole Internet": {"ssh": {"from": "0.0.0.0/0", "public_key": "ssh-ed25519 AAAA"}},
         }.items():
             with self.subTest(sentence):
