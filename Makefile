@@ -153,7 +153,7 @@ check-documents:
 	docs/check
 
 check-workflows: packages-test $(PYTHON)
-	shellcheck $(filter-out %/edit-yaml,$(wildcard scripts/*)) .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh
+	shellcheck $(filter-out %/edit-yaml,$(wildcard scripts/*)) .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh $(MODULES)/eks/files/install-shim k8s/controllers/definitions
 	actionlint
 	check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 	zizmor --offline --no-progress --quiet .github

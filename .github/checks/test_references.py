@@ -137,11 +137,11 @@ def test_infrastructure_is_planned_when_a_file_changes_that_terraform_reads():
         assert outside <= set(triggers[event]["paths"]), event
 
 
-def test_every_database_node_can_be_made_anew_by_the_workflow():
+def test_every_node_can_be_made_anew_by_the_workflow():
     shape = hcl("modules/topology/main.tf")["locals"][0]["shape"][0]
     nodes = [name for name, node in shape.items() if node["role"] != "restore"]
     choices = load("infrastructure.yml")[True]["workflow_dispatch"]["inputs"]["replace"]["options"]
-    assert nodes and choices == ["none", *(f"{side}-{node}" for side in ("primary", "recovery") for node in nodes)]
+    assert nodes and choices == ["none", *(f"{side}-{node}" for side in ("primary", "recovery") for node in [*nodes, "kubernetes"])]
     for root in ("primary", "recovery"):
         assert load("infrastructure.yml")["jobs"][root]["with"]["replace"] == "${{ inputs.replace }}"
 

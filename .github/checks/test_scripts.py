@@ -1,10 +1,15 @@
 """The scripts that the workflows call, with the real client of AWS on an emulator."""
 
 import hashlib
+import io
 import json
+import os
+import re
 import shutil
 import subprocess
+import tarfile
 from datetime import datetime, timedelta, timezone
+from email import message_from_string
 from types import SimpleNamespace
 
 import pytest
@@ -407,10 +412,18 @@ def test_a_node_is_made_anew_in_its_own_root_only(terraform, tmp_path):
         assert block in (ROOT / "terraform" / file).read_text(), file
 
 
-@pytest.mark.parametrize("name", ["dob-eu-west-1-b", "primary-r", 'primary-b"]', "global-a"])
-def test_nothing_but_a_database_node_is_made_anew(terraform, tmp_path, name):
+def test_the_nodes_of_kubernetes_are_made_anew_by_their_image(terraform, tmp_path):
+    for root in ("primary", "recovery"):
+        assert terraform("plan", root, REPLACE="recovery-kubernetes").code == 0
+    [asked] = [line for line in (tmp_path / "asked").read_text().splitlines() if "-replace" in line]
+    assert "-chdir=terraform/recovery plan " in asked and " -replace=module.region.module.eks.terraform_data.image " in asked
+    assert 'resource "terraform_data" "image"' in (ROOT / "terraform/modules/eks/nodes.tf").read_text()
+
+
+@pytest.mark.parametrize("name", ["dob-eu-west-1-b", "primary-r", 'primary-b"]', "global-a", "global-kubernetes"])
+def test_nothing_else_is_made_anew(terraform, tmp_path, name):
     refused = terraform("plan", "primary", REPLACE=name)
-    assert refused.code == 1 and "is not a database node" in refused.err
+    assert refused.code == 1 and "neither a database node" in refused.err
     assert not (tmp_path / "asked").exists()
 
 
@@ -540,6 +553,108 @@ def test_a_restore_is_compared_with_the_moment(script, aws):
     assert ("central-r", "dob-restore '2026-05-20 12:00:00+00'") in aws.sent
 
 
+SHIM = "containerd-shim-spin-v2"
+
+
+def archive(program=b"the shim"):
+    """What a release of the shim is packed into."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo(SHIM)
+        member.size = len(program)
+        tar.addfile(member, io.BytesIO(program))
+    return packed.getvalue()
+
+
+@pytest.fixture
+def node(aws, fake, tmp_path):
+    """A region's bucket, and a node that starts with this checksum: cloud-init's commands, for which nodeadm waits."""
+    [bucket] = re.findall(r'bucket += "(.*)"', (ROOT / "terraform/modules/region/main.tf").read_text())
+    bucket = bucket.replace("${local.service}", "dob").replace("${data.aws_caller_identity.current.account_id}", "123456789012").replace("${local.here.region}", HERE)
+    aws.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": HERE})
+    key = hcl("modules/eks/nodes.tf")["locals"][0]["shim"][0]["object"].replace("${var.shim.version}", "1.2.3")
+    path = fake("sleep", f"[[ ! -e {tmp_path}/repaired ]] || exec {tmp_path}/repaired; exit 1")
+
+    def starts(checksum):
+        command = [f"{tmp_path}/install-shim", HERE, f"s3://{bucket}/{key}", checksum, f"{tmp_path}/bin"]
+        files = ROOT / "terraform/modules/eks/files"
+        settings = {"install_shim": (files / "install-shim").read_text(), "command": command, "handler": "spin-v2"}
+        (tmp_path / "settings.json").write_text(json.dumps(settings))
+        said = subprocess.run(["terraform", "console"], cwd=tmp_path, capture_output=True, text=True, check=True,
+                              input=f'jsonencode(templatefile("{files}/user-data.tftpl", jsondecode(file("settings.json"))))')
+        parts = message_from_string(json.loads(json.loads(said.stdout))).get_payload()
+        assert [part.get_content_type() for part in parts] == ["text/cloud-config", "application/node.eks.aws"]
+        config = json.loads(parts[0].get_payload())
+        for file in config["write_files"]:
+            with open(file["path"], "w", opener=lambda name, flags: os.open(name, flags, int(file["permissions"], 8))) as written:
+                written.write(file["content"])
+        (tmp_path / "bin").mkdir()
+        environment = {"PATH": path, "AWS_ENDPOINT_URL": aws.url, "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated", "AWS_MAX_ATTEMPTS": "1"}
+        [run] = config["runcmd"]
+        return subprocess.run(run, capture_output=True, text=True, env=environment)
+
+    return SimpleNamespace(starts=starts, bucket=bucket, key=key, path=path, shim=tmp_path / "bin" / SHIM)
+
+
+@pytest.fixture
+def mirror(aws, fake, tmp_path):
+    """Mirrors the shim where its release has this, and this is its checksum."""
+    for folder in ("scripts", "terraform"):
+        (tmp_path / folder).mkdir()
+    shutil.copy(ROOT / "scripts/mirror-shim", tmp_path / "scripts")
+
+    def mirror(released, checksum):
+        (tmp_path / "released").write_bytes(released)
+        (tmp_path / "terraform/shim.auto.tfvars.json").write_text(json.dumps({"shim": {"version": "1.2.3", "sha256": checksum}}))
+        # The address is the last argument, the file that of --output.
+        path = fake("curl", f'while [[ $1 != --output ]]; do shift; done; cp {tmp_path}/released "$2"')
+        return subprocess.run([tmp_path / "scripts/mirror-shim", HERE], capture_output=True, text=True, env={
+            "PATH": path, "AWS_ENDPOINT_URL": aws.url, "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated"})
+
+    return mirror
+
+
+def test_a_node_installs_the_shim_that_was_mirrored(node, mirror, tmp_path):
+    checksum = hashlib.sha256(archive()).hexdigest()
+    mirrored = mirror(archive(), checksum)
+    assert mirrored.returncode == 0, mirrored.stderr
+    assert "/v1.2.3/containerd-shim-spin-v2-linux-x86_64.tar.gz" in (tmp_path / "asked").read_text()
+    done = node.starts(checksum)
+    assert done.returncode == 0, done.stderr
+    assert node.shim.read_bytes() == b"the shim" and node.shim.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("there, words", [(archive(b"another"), "has not the checksum"), (b"no archive", "has not the checksum"), (None, "can't be read")], ids=["another", "garbage", "nothing"])
+def test_a_node_waits_until_the_shim_is_the_right_one(node, aws, tmp_path, there, words):
+    s3, checksum = aws.client("s3"), hashlib.sha256(archive()).hexdigest()
+    if there:
+        s3.put_object(Bucket=node.bucket, Key=node.key, Body=there)
+    # It waits, and the first time that it does nobody repairs it.
+    (tmp_path / "right").write_bytes(archive())
+    (tmp_path / "repaired").write_text(f"#!/bin/bash\n[[ ! -e {node.shim} ]] && aws s3 cp --quiet {tmp_path}/right s3://{node.bucket}/{node.key}\n")
+    (tmp_path / "repaired").chmod(0o755)
+    done = node.starts(checksum)
+    assert done.returncode == 0 and words in done.stderr and "scripts/mirror-shim repairs it" in done.stderr, done.stderr
+    assert (tmp_path / "asked").read_text().count("sleep 10") == 1
+    assert node.shim.read_bytes() == b"the shim"
+
+
+def test_an_archive_without_the_shim_is_refused(node, aws):
+    empty = io.BytesIO()
+    tarfile.open(fileobj=empty, mode="w:gz").close()
+    packed = empty.getvalue()
+    aws.client("s3").put_object(Bucket=node.bucket, Key=node.key, Body=packed)
+    done = node.starts(hashlib.sha256(packed).hexdigest())
+    assert done.returncode != 0 and f"has no {SHIM}" in done.stderr and not node.shim.exists()
+
+
+@pytest.mark.parametrize("checksum, words", [("", "there is no checksum of the shim 1.2.3 yet"), ("0" * 64, "has another checksum than terraform/shim.auto.tfvars.json")])
+def test_nothing_is_mirrored_but_what_was_agreed_on(node, mirror, aws, checksum, words):
+    refused = mirror(archive(), checksum)
+    assert refused.returncode == 1 and words in refused.stderr
+    assert "Contents" not in aws.client("s3").list_objects_v2(Bucket=node.bucket)
+
+
 @pytest.mark.parametrize("name, arguments, words", [
     ("smoke", [], "usage: smoke URL"),
     ("smoke", ["https://dob.example.com/hello"], "is not a URL without a path"),
@@ -552,6 +667,7 @@ def test_a_restore_is_compared_with_the_moment(script, aws):
     ("confirm", ["words"], "usage: confirm EXPECTED TYPED"),
     ("rotate-password", [], "set AWS_REGION"),
     ("publish", ["image"], "usage: publish REGISTRY/NAME:TAG FILE"),
+    ("mirror-shim", [], "usage: mirror-shim REGION"),
     ("with-cluster", ["eu-west-1"], "usage: with-cluster REGION COMMAND"),
     ("roll-pods", ["dob_api_a", "now"], "usage: roll-pods [OLD-ROLE]"),
     ("check-environments", ["primary"], "usage: check-environments"),

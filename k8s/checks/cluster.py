@@ -11,16 +11,18 @@ from rendering import find, of_kind, render
 
 @dataclass
 class Cluster:
-    """What is applied, and the figures of drain.yaml, which are not."""
+    """What is applied, and what is not: the figures of drain.yaml, and the descheduler's policy."""
 
     resources: list[dict]
     figures: dict[str, int]
+    descheduler: dict
 
     @classmethod
     def of(cls, overlay: Path) -> "Cluster":
         manifests = overlay.parents[1]
         figures = yaml.safe_load((manifests / "base/drain.yaml").read_text())["data"]
-        return cls(render(manifests / "foundation") + render(overlay), {name: int(figure) for name, figure in figures.items()})
+        descheduler = yaml.safe_load((manifests / "controllers/descheduler.yaml").read_text())
+        return cls(render(manifests / "foundation") + render(overlay), {name: int(figure) for name, figure in figures.items()}, descheduler)
 
     @property
     def apps(self) -> list[dict]:

@@ -1,7 +1,7 @@
 """kubectl for test_rollout.py. Usage: imitated_kubectl.py KUBECTL FOLDER ARGUMENT...
 
 Renders with the real one. For all else it writes down what it is asked, and keeps of each SpinApp what a cluster would: its spec, and
-the annotation that says what served. What goes wrong is in FOLDER/trouble.json."""
+the annotation that says what served; and of everything which the rollouts have applied. What goes wrong is in FOLDER/trouble.json."""
 
 import json
 import os
@@ -25,12 +25,19 @@ def asked(folder: Path, arguments: list[str]) -> None:
 
 
 def answer(words: str, arguments: list[str], trouble: dict, apps: dict, folder: Path) -> None:
+    inventory = folder / "inventory"
+    if "dob-rollout-inventory" in arguments:
+        print(inventory.read_text() if inventory.exists() else "")
+        return
     app = apps["dob-api-schema" if re.search("dob-api-schema|step=schema", words) else "dob-api"]
     if "--dry-run=server" in arguments:
         if trouble.get("refused") in arguments:
             sys.exit(trouble["words"])
     elif "--filename=-" in arguments:
         resource = json.load(sys.stdin)
+        if resource["kind"] == "ConfigMap":
+            inventory.write_text(resource["data"]["applied"])
+            return
         (folder / "put_back").write_text(json.dumps(resource))
         apps[resource["metadata"]["name"]][SPEC] = resource[SPEC]
     elif "--selector=dob-api/step=" in words:
@@ -48,6 +55,9 @@ def answer(words: str, arguments: list[str], trouble: dict, apps: dict, folder: 
         print(json.dumps(app[SPEC]) if SPEC in app else "")
     elif "status" in arguments:
         sys.exit(app[SPEC]["image"] in trouble.get("broken", {}).get(arguments[3].partition("/")[2], ()))
+    elif arguments[-1] == "--output=name":
+        [asked] = [argument for argument in arguments if "/" in argument]
+        print("" if asked in trouble.get("gone", ()) else asked.lower())
     elif "pods" in arguments:
         print(trouble.get("leaving", ""))
     elif "--for=delete" in arguments:

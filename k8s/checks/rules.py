@@ -20,6 +20,8 @@ TRUST_STORE = "ca-certificates.crt"
 ZONE = "topology.kubernetes.io/zone"
 # Seconds: the most that the load balancer's controller waits before it tries again to register a pod.
 BACK_OFF = 1000
+# Seconds: what the kubelet waits before it starts a container the second time again; and in which a pod is known to restart in vain.
+FIRST_BACK_OFF, RESTARTS_IN_VAIN = 10, 30
 # Seconds in which a pod that hangs must be out of the load balancer.
 OUT_WITHIN = 15
 # Where Spin itself says that it runs, also while all instances are taken.
@@ -276,6 +278,24 @@ def drain(cluster: Cluster) -> Iterator[str]:
     ))
 
 
+def evictions(cluster: Cluster) -> Iterator[str]:
+    """The descheduler evicts pods of the API that restart in vain, and no pod of a version that a rollout still waits for."""
+    plugins = {plugin["name"]: plugin["args"] for profile in cluster.descheduler["profiles"] for plugin in profile["pluginConfig"]}
+    for name, settings in plugins.items():
+        if name != "DefaultEvictor" and settings.get("namespaces") != {"include": ["dob-api"]}:
+            yield f"descheduler.yaml: {name} must be for the namespace dob-api alone."
+    restarts = plugins["RemovePodsHavingTooManyRestarts"]
+    if restarts.get("states") != ["CrashLoopBackOff"]:
+        yield "descheduler.yaml: only pods that restart in vain, in the state CrashLoopBackOff, must be evicted for their restarts."
+    # The first restart comes at once, and the kubelet waits twice as long before each further one.
+    restarted_in = FIRST_BACK_OFF * (2 ** (restarts["podRestartThreshold"] - 1) - 1)
+    if restarted_in > RESTARTS_IN_VAIN:
+        yield f"descheduler.yaml: the restart that podRestartThreshold counts to comes after {restarted_in} s, and a node must be whole in two minutes: {RESTARTS_IN_VAIN} s is the most."
+    age, deadline = int(plugins["DefaultEvictor"]["minPodAge"].removesuffix("m")) * 60, cluster.figures["serving_progress_deadline_seconds"]
+    if age <= deadline:
+        yield f"descheduler.yaml: minPodAge ({age} s) must be longer than serving_progress_deadline ({deadline}): a new pod counts as progress, and a bad version would never be put back."
+
+
 SERVING, DRAIN, DEPLOYMENTS = ("Mutating", "dob-api-serving-pods"), ("Validating", "dob-api-drain"), ("Mutating", "dob-api-deployments")
 # Which variable of which policy is which figure.
 FIGURES = [
@@ -364,6 +384,6 @@ def ports(cluster: Cluster) -> Iterator[str]:
 
 
 ALL = (
-    variables, tls, hosts, namespaces, confinement, ways_out, secrets, images, probes, health_check, resources, replicas, spread, drain, selectors,
-    readiness_gate, bindings, expressions, ports,
+    variables, tls, hosts, namespaces, confinement, ways_out, secrets, images, probes, health_check, resources, replicas, spread, drain, evictions,
+    selectors, readiness_gate, bindings, expressions, ports,
 )

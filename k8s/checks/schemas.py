@@ -16,7 +16,6 @@ KUBERNETES = RELEASE["default"][0]["kubernetes"]
 # Other people's kinds, by what serves them.
 CUSTOM = {
     "core.spinkube.dev/v1alpha1": ("SpinApp", "SpinAppExecutor"),
-    "runtime.spinkube.dev/v1alpha1": ("Shim",),
     "external-secrets.io/v1": ("ExternalSecret", "SecretStore"),
     "elbv2.k8s.aws/v1beta1": ("TargetGroupBinding",),
 }

@@ -23,6 +23,8 @@ from rendering import OVERLAYS, ROOT, find, of_kind
 from rules import APP, PORT
 
 NAMESPACE = "observability"
+# A chart's, in a namespace of its own.
+KSM = "kube-state-metrics"
 # Seconds in which a program on this machine starts, and a message comes.
 PATIENCE = 60
 
@@ -104,7 +106,7 @@ def test_alertmanager_takes_its_configuration(cluster, tmp_path):
 def test_the_nodes_are_the_regions_own_and_nothing_else_is_reached(cluster, tmp_path):
     region = find(cluster.resources, "TargetGroupBinding", "dob-api")["spec"]["targetGroupARN"].split(":")[3]
     nodes = targets(cluster, tmp_path, "nodes.json")
-    assert {target["labels"]["region"] for target in nodes + targets(cluster, tmp_path, "collectors.json")} == {region}
+    assert {target["labels"]["region"] for target in nodes + targets(cluster, tmp_path, "collectors.json") + targets(cluster, tmp_path, "kubernetes.json")} == {region}
     assert [(node["labels"]["node"], node["labels"]["role"]) for node in nodes] == [
         (f"dob-{region}-a", "data"), (f"dob-{region}-b", "data"), (f"dob-{region}-c", "witness")
     ]
@@ -134,6 +136,17 @@ def test_every_pod_is_known_by_its_name(cluster, tmp_path, workload, place):
     assert {(entry["port"], entry.get("protocol")) for entry in service["spec"]["ports"]} <= opened
 
 
+def test_the_alerts_on_pods_read_what_the_chart_gives(cluster, tmp_path):
+    [chart] = [release for release in yaml.safe_load((ROOT / "k8s/controllers/helmfile.yaml").read_text())["releases"] if release["name"] == KSM]
+    [target] = [target for entry in targets(cluster, tmp_path, "kubernetes.json") for target in entry["targets"]]
+    assert target == f"{chart['name']}.{chart['namespace']}.svc.cluster.local:8080"
+    [values] = chart["values"]
+    rules = (ROOT / "observability/rules/pods.yml").read_text()
+    assert set(values["metricAllowlist"]) == set(re.findall(r"\bkube_\w+", rules))
+    assert {name.split("_")[1] + "s" for name in values["metricAllowlist"]} == set(values["collectors"])
+    assert values["namespaces"] == [find(cluster.resources, "SpinAppExecutor", "spin")["metadata"]["namespace"]]
+
+
 def test_spans_are_sent_where_the_collector_takes_them(cluster):
     endpoint = find(cluster.resources, "SpinAppExecutor", "spin")["spec"]["deploymentConfig"]["otel"]["exporter_otlp_traces_endpoint"]
     assert endpoint == f"http://otel-collector.{NAMESPACE}.svc.cluster.local:4318/v1/traces"
@@ -143,20 +156,24 @@ def test_spans_are_sent_where_the_collector_takes_them(cluster):
 
 
 def test_pods_speak_to_whom_they_must_and_to_nobody_else(cluster):
-    stranger = {"name": "stranger", "namespace": "default", "labels": {}, "ports": {("TCP", 80)}}
-    pods = [stranger, *map(pod_of_app, cluster.apps), *map(pod, of_kind(cluster.resources, "StatefulSet"))]
+    others = [
+        {"name": "stranger", "namespace": "default", "labels": {}, "ports": {("TCP", 80)}},
+        {"name": KSM, "namespace": KSM, "labels": {"app.kubernetes.io/name": KSM}, "ports": {("TCP", 8080)}},
+    ]
+    pods = [*others, *map(pod_of_app, cluster.apps), *map(pod, of_kind(cluster.resources, "StatefulSet"))]
     policies = of_kind(cluster.resources, "NetworkPolicy")
     spoken = {
         (source["name"], target["name"], *port)
         for source, target in product(pods, pods)
         for port in target["ports"]
-        if source is not stranger or target is not stranger
+        if source not in others or target not in others
         if lets(policies, "Egress", source, target, port) and lets(policies, "Ingress", target, source, port)
     }
     assert spoken == {
         ("dob-api", "otel-collector", "TCP", 4318),
         ("dob-api-schema", "otel-collector", "TCP", 4318),
         ("prometheus", "otel-collector", "TCP", 8889),
+        ("prometheus", KSM, "TCP", 8080),
         ("prometheus", "alertmanager", "TCP", 9093),
         ("alertmanager", "alertmanager", "TCP", 9094),
         ("alertmanager", "alertmanager", "UDP", 9094),

@@ -149,6 +149,17 @@ def test_a_binding_without_its_policy(manifests):
     refused(manifests, "There must be one ValidatingAdmissionPolicy dob-api-confined, and there are 0.")
 
 
+@pytest.mark.parametrize("old, new, sentence", [
+    ("minPodAge: 25m", "minPodAge: 20m", "minPodAge (1200 s) must be longer than serving_progress_deadline (1200)"),
+    ("podRestartThreshold: 2", "podRestartThreshold: 4", "comes after 70 s"),
+    ("states: [CrashLoopBackOff]", "states: [Running]", "only pods that restart in vain"),
+    ("namespaces:\n            include: [dob-api]", "namespaces:\n            exclude: [dob-api]", "RemovePodsHavingTooManyRestarts must be for the namespace dob-api alone"),
+])
+def test_evictions_that_do_harm(manifests, old, new, sentence):
+    manifests.replace("controllers/descheduler.yaml", old, new)
+    refused(manifests, sentence)
+
+
 @pytest.mark.parametrize("path, timeout, sentence", [
     ("/readyz", 3, "The target group asks /readyz: it must ask /healthz."),
     ("/healthz", 5, "The target group's timeout (5) must be less than its interval (5)"),

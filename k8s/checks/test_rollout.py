@@ -10,7 +10,7 @@ import sys
 import yaml
 
 from conftest import Copy
-from rendering import ROOT, of_kind
+from rendering import ROOT, of_kind, render
 
 CONFLICT = """error: Apply failed with 1 conflict: conflict with "kubectl-edit" using autoscaling/v2: .spec.maxReplicas
 Please review the fields above--they currently have other managers. Here
@@ -78,7 +78,7 @@ def test_secrets_come_before_the_schema_and_the_schema_before_the_pods_that_serv
 
 def test_nothing_is_forced_on_other_managers_of_a_field(released):
     applied = [call for call in Run(released).calls if call.startswith("apply") and "dry-run" not in call]
-    assert len(applied) == 3
+    assert len(applied) == 4
     assert all("--server-side --field-manager=dob-rollout" in call and "force" not in call for call in applied)
 
 
@@ -144,7 +144,7 @@ def test_a_version_that_does_not_get_ready_is_put_back(released):
     assert run.put_back["spec"]["image"] == digest("a")
     assert (run.put_back["kind"], run.put_back["metadata"]["name"]) == ("SpinApp", "dob-api")
     assert run.put_back["metadata"]["labels"] == {"dob-api/step": "api"}
-    put_back = run.at("apply --server-side --field-manager=dob-rollout --filename=-")
+    put_back = run.calls.index("apply --server-side --field-manager=dob-rollout --filename=-", run.at("step=api FILE"))
     assert put_back < run.at(f"rendered}}={run.put_back['spec']['deploymentAnnotations']['rendered']}")
     assert "rollout status deployment/dob-api" in run.calls[-1]
     assert not any("annotate" in call and "spinapp/dob-api " in call for call in run.calls), "what does not serve is no version to go back to"
@@ -179,6 +179,45 @@ def test_a_first_version_that_does_not_get_ready_has_nothing_to_go_back_to(relea
         run = Run(released, broken={"dob-api": [digest("a")]})
         assert run.status == 1 and "there is no earlier version" in run.words
         assert run.put_back is None
+
+
+def left(run: Run) -> list[str]:
+    """The commands that would take away what left the manifests."""
+    assert run.status == 0, run.words
+    return [line for line in run.words.splitlines() if line.startswith("kubectl delete")]
+
+
+def test_what_left_the_manifests_is_named_until_somebody_deletes_it(released):
+    assert not left(Run(released))
+    released.replace("base/kustomization.yaml", "  - disruption.yaml\n", "")
+    released.replace("observability/kustomization.yaml", "  - storage.yaml\n", "")
+    budget, storage = "PodDisruptionBudget.policy/dob-api", "StorageClass.storage.k8s.io/gp3"
+    commands = [f"kubectl delete {storage}", f"kubectl delete --namespace=dob-api {budget}"]
+    # Killed or not, and however often: what was applied once is not forgotten.
+    assert Run(released, killed_at="step=schema FILE").status == -9
+    for _ in range(2):
+        assert left(Run(released)) == commands
+    assert left(Run(released, gone=[storage])) == commands[1:]
+    assert not left(Run(released, gone=[budget]))
+    # And nothing is asked about what somebody has deleted.
+    assert not any(budget in call for call in Run(released).calls)
+
+
+def test_what_came_back_into_the_manifests_is_not_left(released):
+    released.replace("base/kustomization.yaml", "  - disruption.yaml\n", "")
+    assert not left(Run(released)), "what no rollout has applied is nobody's"
+    released.replace("base/kustomization.yaml", "  - network.yaml\n", "  - network.yaml\n  - disruption.yaml\n")
+    assert not left(Run(released))
+
+
+def test_everything_that_is_applied_is_remembered(released):
+    Run(released)
+    remembered = set((released.directory.parent / "inventory").read_text().splitlines())
+    rendered = render(released.overlay)
+    assert remembered == {
+        "{} {}{}/{}".format(r["metadata"].get("namespace", "-"), r["kind"], "".join(f".{group}" for group in r["apiVersion"].split("/")[:-1]), r["metadata"]["name"])
+        for r in rendered
+    } and len(remembered) == len(rendered)
 
 
 def test_an_image_that_was_never_released_is_refused(manifests):

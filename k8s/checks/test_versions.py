@@ -1,6 +1,9 @@
 """What runs on this machine is what runs on EKS: one version of Kubernetes, and one of the operator, wherever they are named."""
 
+import json
+import os
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -10,6 +13,10 @@ from rendering import ROOT
 from schemas import KUBERNETES
 
 PARTS = ROOT / "host-tests/cluster/parts"
+HELMFILE = ROOT / "k8s/controllers/helmfile.yaml"
+CHARTS = yaml.safe_load(HELMFILE.read_text())["releases"]
+# Nobody here knows their images' digests: add them from their registries.
+NO_DIGEST = {"aws-load-balancer-controller", "descheduler", "external-secrets", "spin-operator"}
 
 
 def part(name: str, module: str) -> str:
@@ -33,8 +40,59 @@ def test_documents_name_that_version(document):
 
 
 def test_the_cluster_has_the_operator_that_is_installed():
-    charts = yaml.safe_load((ROOT / "k8s/controllers/helmfile.yaml").read_text())["releases"]
-    [operator] = [chart for chart in charts if chart["name"] == "spin-operator"]
+    [operator] = [chart for chart in CHARTS if chart["name"] == "spin-operator"]
     assert part("spin-operator", "github.com/spinkube/spin-operator") == operator["version"]
-    [definitions] = [argument for hook in operator["hooks"] for argument in hook["args"] if argument.startswith("https:")]
-    assert f"/download/v{operator['version']}/" in definitions
+
+
+def test_documents_name_the_shim_that_nodes_get():
+    version = json.loads((ROOT / "terraform/shim.auto.tfvars.json").read_text())["shim"]["version"]
+    for document in ("README.md", "docs/decisions.md"):
+        named = re.findall(r"\bshim (\d+\.\d+\.\d+)", (ROOT / document).read_text())
+        assert named and set(named) == {version}, document
+
+
+def digests(value) -> list[str]:
+    """All digests in a chart's values."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [digest for item in value for digest in digests(item)]
+    return re.findall(r"sha256:[0-9a-f]{64}$", str(value))
+
+
+def test_charts_run_images_by_digest_but_for_those_that_are_named():
+    assert {chart["name"] for chart in CHARTS if not digests(chart["values"])} == NO_DIGEST
+    assert [len(digests(chart["values"])) for chart in CHARTS if chart["name"] == "cert-manager"] == [4]
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Applies definitions with programs that only write down what they are asked, and where."""
+    for name, says in {"go": '{"Dir": "/module"}', "helm": "", "kubectl": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\necho \"$PWD: {name} $*\" >>{tmp_path}/asked\necho '{says}'\n")
+        (tmp_path / name).chmod(0o755)
+
+    def asked(name: str) -> list[str]:
+        [chart] = [chart for chart in CHARTS if chart["name"] == name]
+        [hook] = chart["hooks"]
+        assert hook["events"] == ["presync"]
+        subprocess.run([HELMFILE.parent / hook["command"], *hook["args"]], check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+        # Those of a pipe write in either order.
+        return sorted((tmp_path / "asked").read_text().splitlines())
+
+    return asked
+
+
+def test_the_operators_definitions_are_those_that_the_cluster_has(asked):
+    assert asked("spin-operator") == [
+        f"{PARTS}/spin-operator: go mod download -json github.com/spinkube/spin-operator",
+        f"{PARTS}/spin-operator: kubectl apply --server-side --filename=/module/config/crd/bases",
+    ]
+
+
+def test_a_chart_brings_its_own_definitions_with_each_version(asked):
+    [chart] = [chart for chart in CHARTS if chart["name"] == "aws-load-balancer-controller"]
+    assert asked(chart["name"]) == [
+        f"{ROOT}: helm show crds {chart['chart']} --version {chart['version']}",
+        f"{ROOT}: kubectl apply --server-side --filename=-",
+    ]

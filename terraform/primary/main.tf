@@ -30,4 +30,5 @@ module "region" {
   api_allowed_cidrs  = var.api_allowed_cidrs
   admin_arns         = var.admin_arns
   alarm_topics       = var.alarm_topics
+  shim               = var.shim
 }

@@ -48,7 +48,7 @@ class Emulator:
         for root, region in REGIONS.items():
             self.client("s3", region).create_bucket(Bucket=f"state-{root}", CreateBucketConfiguration={"LocationConstraint": region})
         for side in SIDES:
-            self.client("ssm", REGIONS[side]).put_parameter(Name="/emulated/image", Value="ami-0123456789abcdef1", Type="String")
+            self.client("ssm", REGIONS[side]).put_parameter(Name="/emulated/image", Value="1.36.3-20260901", Type="String")
 
     @staticmethod
     def client(service, region=REGIONS["primary"]):
@@ -109,15 +109,16 @@ def side_by_side(action, names):
 def setUpModule():
     global tree, emulator, roots, plans
     tree = Path(tempfile.mkdtemp(prefix="dob-emulator-")) / "terraform"
-    shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars"))
-    for folder in ("base", "aws"):
+    shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars*"))
+    for folder in ("base", "foundation"):
         shutil.copytree(TERRAFORM.parent / "k8s" / folder, tree.parent / "k8s" / folder)
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
+    shim = {"version": "1.2.3", "sha256": "0" * 64}
     variables = {
         "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}},
-        "primary": {"size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
-        "recovery": {"size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
+        "primary": {"shim": shim, "size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
+        "recovery": {"shim": shim, "size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
     }
     roots = side_by_side(lambda name: Root(name, **variables[name]), REGIONS)
     side_by_side(lambda name: roots[name].plan(), REGIONS)
@@ -237,6 +238,7 @@ class Plans(unittest.TestCase):
         for sentence, variables in {
             "Both sides are in one region": {"regions": {**regions, "recovery": {"region": "eu-west-1", "cidr": "10.21.0.0/16"}}},
             "CIDR blocks of the two sides overlap": {"regions": {**regions, "recovery": {"region": "eu-central-1", "cidr": "10.20.128.0/16"}}},
+            "There is no checksum of the shim 1.2.3 yet": {"shim": {"version": "1.2.3", "sha256": ""}},
             "never the whole Internet": {"ssh": {"from": "0.0.0.0/0", "public_key": "ssh-ed25519 AAAA"}},
         }.items():
             with self.subTest(sentence):

@@ -1,14 +1,19 @@
-# Ubuntu, because there the runtime-class-manager can install the Spin shim.
+# EKS' own image: nothing on it updates itself, containerd is held at its version, and Session Manager's agent is there.
 data "aws_ssm_parameter" "image" {
-  name = "/aws/service/canonical/ubuntu/eks/${var.release.ubuntu}/${var.release.kubernetes}/stable/current/amd64/hvm/ebs-gp3/ami-id"
+  name = "/aws/service/eks/optimized-ami/${var.release.kubernetes}/amazon-linux-2023/x86_64/standard/recommended/release_version"
 }
 
 locals {
-  # Where k8s/aws/shim.yaml has Spin installed. Said to the kubelet, too: with an image of one's own EKS passes nothing on to it.
-  labels      = { spin = "true" }
-  node_labels = join(",", [for name, value in local.labels : "${name}=${value}"])
-  # The runtime-class-manager leaves a node alone that has a shim: a newer one takes new nodes, which this tag's change makes.
-  shim = one(yamldecode(file("${path.module}/../../../k8s/aws/shim.yaml")).spec.fetchStrategy.platforms).location
+  shim = {
+    object  = "containerd-shim-spin-v2-linux-x86_64-v${var.shim.version}.tar.gz"
+    handler = yamldecode(file("${path.module}/../../../k8s/foundation/runtime-class.yaml")).handler
+  }
+  # EKS puts what makes a node join the cluster behind this. nodeadm-run, which starts containerd and the kubelet, waits for cloud-init's end.
+  user_data = templatefile("${path.module}/files/user-data.tftpl", {
+    install_shim = file("${path.module}/files/install-shim")
+    command      = ["/usr/local/sbin/install-shim", local.region, "s3://${aws_s3_bucket.nodes.bucket}/${local.shim.object}", var.shim.sha256, "/usr/local/bin"]
+    handler      = local.shim.handler
+  })
 }
 
 # A newer image waits until a person asks for it (terraform apply -replace=…eks.terraform_data.image) or Kubernetes' version changes; then it
@@ -40,7 +45,7 @@ resource "aws_iam_role_policy_attachment" "node" {
 }
 
 # What the agent of Session Manager asks, for sessions only: AWS's own policy reads every parameter, too. AWS takes no narrower resource.
-resource "aws_iam_role_policy" "node" {
+resource "aws_iam_role_policy" "session_manager" {
   name = "session-manager"
   role = aws_iam_role.node.id
   policy = jsonencode({
@@ -57,19 +62,20 @@ resource "aws_iam_role_policy" "node" {
   })
 }
 
+resource "aws_iam_role_policy" "shim" {
+  name = "shim"
+  role = aws_iam_role.node.id
+  policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "s3:GetObject", Resource = "${aws_s3_bucket.nodes.arn}/${local.shim.object}" }]
+  })
+}
+
 resource "aws_launch_template" "node" {
   name                   = "${var.name}-eks-node"
-  image_id               = terraform_data.image.output
   instance_type          = var.node_instance_type
   update_default_version = true
-  user_data = base64encode(join("\n", [
-    "#!/bin/bash",
-    "set -e",
-    "/etc/eks/bootstrap.sh '${aws_eks_cluster.this.name}' --apiserver-endpoint '${aws_eks_cluster.this.endpoint}' --b64-cluster-ca '${aws_eks_cluster.this.certificate_authority[0].data}' --kubelet-extra-args '--node-labels=${local.node_labels}'",
-    # The way to the Kubernetes API is a tunnel through a node, by this agent: not every image of Canonical's has it.
-    "until snap list amazon-ssm-agent || snap install --classic amazon-ssm-agent; do sleep 10; done",
-    "",
-  ]))
+  user_data              = base64encode(local.user_data)
 
   # Pods can't be the node: one hop ends before them.
   metadata_options {
@@ -79,7 +85,7 @@ resource "aws_launch_template" "node" {
   }
 
   block_device_mappings {
-    device_name = "/dev/sda1"
+    device_name = "/dev/xvda"
     ebs {
       volume_type           = "gp3"
       volume_size           = 30
@@ -96,7 +102,7 @@ resource "aws_launch_template" "node" {
     for_each = ["instance", "volume"]
     content {
       resource_type = tag_specifications.value
-      tags          = merge(data.aws_default_tags.this.tags, { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes", Shim = local.shim })
+      tags          = merge(data.aws_default_tags.this.tags, { Name = "${var.name}-eks-node", Role = "${var.name}-kubernetes" })
     }
   }
 }
@@ -107,7 +113,9 @@ resource "aws_eks_node_group" "this" {
   node_role_arn          = aws_iam_role.node.arn
   subnet_ids             = var.subnet_ids
 
-  labels = local.labels
+  ami_type        = "AL2023_x86_64_STANDARD"
+  version         = aws_eks_cluster.this.version
+  release_version = terraform_data.image.output
 
   launch_template {
     id      = aws_launch_template.node.id
@@ -131,5 +139,5 @@ resource "aws_eks_node_group" "this" {
   }
 
   # Without the CNI no node gets ready.
-  depends_on = [aws_iam_role_policy.node, aws_iam_role_policy_attachment.node, aws_eks_addon.before_nodes]
+  depends_on = [aws_iam_role_policy.session_manager, aws_iam_role_policy.shim, aws_iam_role_policy_attachment.node, aws_eks_addon.before_nodes]
 }

@@ -17,10 +17,9 @@ variable "release" {
     Kubernetes version and the add-ons' versions that go with it: EKS's own defaults for 1.36 in September 2026, which is in
     standard support until August 2027. Add-ons: aws eks describe-addon-versions --kubernetes-version 1.36.
   EOT
-  type        = object({ kubernetes = string, ubuntu = string, addons = map(string) })
+  type        = object({ kubernetes = string, addons = map(string) })
   default = {
     kubernetes = "1.36"
-    ubuntu     = "24.04"
     addons = {
       aws-ebs-csi-driver     = "v1.66.0-eksbuild.1"
       coredns                = "v1.14.3-eksbuild.23"
@@ -34,6 +33,23 @@ variable "release" {
     condition     = startswith(var.release.addons["kube-proxy"], "v${var.release.kubernetes}.")
     error_message = "kube-proxy's version must be of the Kubernetes version."
   }
+}
+
+variable "shim" {
+  description = "SpinKube's shim, which runs the pods: its version, and the SHA-256 of containerd-shim-spin-v2-linux-x86_64.tar.gz in its release."
+  type        = object({ version = string, sha256 = string })
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.shim.sha256))
+    error_message = <<-EOT
+      There is no checksum of the shim ${var.shim.version} yet: take that of containerd-shim-spin-v2-linux-x86_64.tar.gz from the release's page,
+      https://github.com/spinframework/containerd-shim-spin/releases/tag/v${var.shim.version}, into terraform/shim.auto.tfvars.json.
+    EOT
+  }
+}
+
+variable "bucket" {
+  description = "Name of the bucket that nodes read the shim from; scripts/mirror-shim puts it there."
+  type        = string
 }
 
 variable "node_instance_type" {

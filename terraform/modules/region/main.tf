@@ -103,6 +103,8 @@ module "eks" {
 
   name               = local.service
   subnet_ids         = values(module.network.subnet_ids.private)
+  shim               = var.shim
+  bucket             = "${local.service}-nodes-${data.aws_caller_identity.current.account_id}-${local.here.region}"
   node_instance_type = local.size.node_instance_type
   node_count         = local.size.node_count
   api_allowed_cidrs  = var.api_allowed_cidrs

@@ -68,3 +68,8 @@ variable "alarm_topics" {
   type        = list(string)
   default     = []
 }
+
+variable "shim" {
+  description = "SpinKube's shim, which runs the pods: its version, and the SHA-256 of containerd-shim-spin-v2-linux-x86_64.tar.gz in its release. It is in terraform/shim.auto.tfvars.json."
+  type        = object({ version = string, sha256 = string })
+}

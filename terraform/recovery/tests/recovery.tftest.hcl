@@ -8,6 +8,7 @@ mock_provider "aws" {
 
 variables {
   domain = "example.com"
+  shim   = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
 }
 
 run "the_region" {

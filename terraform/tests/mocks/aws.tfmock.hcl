@@ -63,7 +63,7 @@ mock_resource "aws_lb_target_group" {
 }
 
 mock_data "aws_ssm_parameter" {
-  defaults = { insecure_value = "ami-0123456789abcdef1" }
+  defaults = { insecure_value = "1.36.3-20260901" }
 }
 
 mock_resource "aws_eks_cluster" {

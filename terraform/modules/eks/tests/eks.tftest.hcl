@@ -4,6 +4,8 @@ mock_provider "aws" {
 
 variables {
   name               = "dob"
+  shim               = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
+  bucket             = "dob-nodes-123456789012-eu-west-1"
   subnet_ids         = ["subnet-a", "subnet-b", "subnet-c"]
   node_instance_type = "m7i.large"
   node_count         = { min = 3, desired = 3, max = 6 }
@@ -64,40 +66,34 @@ run "the_nodes" {
     error_message = "An update takes pods away that could not leave in time."
   }
   assert {
-    condition     = data.aws_ssm_parameter.image.name == "/aws/service/canonical/ubuntu/eks/24.04/1.36/stable/current/amd64/hvm/ebs-gp3/ami-id"
-    error_message = "The image is not Canonical's for this Kubernetes version."
+    condition = (data.aws_ssm_parameter.image.name == "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended/release_version" &&
+      aws_eks_node_group.this.ami_type == "AL2023_x86_64_STANDARD" && aws_launch_template.node.image_id == null
+    )
+    error_message = "The image is not EKS' own for this Kubernetes version."
   }
   assert {
-    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "/etc/eks/bootstrap.sh 'dob'")
-    error_message = "Nodes do not join the cluster."
+    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "s3://dob-nodes-123456789012-eu-west-1/containerd-shim-spin-v2-linux-x86_64-v1.2.3.tar.gz") && strcontains(base64decode(aws_launch_template.node.user_data), var.shim.sha256)
+    error_message = "Nodes install another shim than the one whose checksum is known."
   }
   assert {
-    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "--node-labels=spin=true'") && aws_eks_node_group.this.labels == tomap({ spin = "true" })
-    error_message = "Spin is not installed on the nodes."
-  }
-  assert {
-    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "snap install --classic amazon-ssm-agent")
-    error_message = "There is no way to the Kubernetes API through a node."
+    condition     = strcontains(base64decode(aws_launch_template.node.user_data), "containerd.runtimes.spin-v2.options]\\nSystemdCgroup = true")
+    error_message = "containerd has no runtime for the pods, or their CPU is not counted."
   }
   assert {
     condition = alltrue([for made in aws_launch_template.node.tag_specifications :
-      made.tags == tomap({ Service = "dob", Name = "dob-eks-node", Role = "dob-kubernetes", Shim = local.shim })
+      made.tags == tomap({ Service = "dob", Name = "dob-eks-node", Role = "dob-kubernetes" })
     ]) && length(aws_launch_template.node.tag_specifications) == 2
     error_message = "Nodes or their disks lack the provider's tags."
-  }
-  assert {
-    condition     = can(regex("^https://github.com/spinframework/containerd-shim-spin/releases/download/v[0-9.]+/", aws_launch_template.node.tag_specifications[0].tags.Shim))
-    error_message = "A newer Spin never reaches nodes that have one."
   }
 }
 
 run "a_newer_image" {
   override_data {
     target = data.aws_ssm_parameter.image
-    values = { insecure_value = "ami-0123456789abcdef2" }
+    values = { insecure_value = "1.36.9-20261101" }
   }
   assert {
-    condition     = aws_launch_template.node.image_id == "ami-0123456789abcdef1"
+    condition     = aws_eks_node_group.this.release_version == "1.36.3-20260901"
     error_message = "A new image replaces the nodes without anybody asking for it."
   }
 }
@@ -118,10 +114,16 @@ run "least_privilege" {
     error_message = "Nodes have another policy of AWS's than those of a node."
   }
   assert {
-    condition = toset(flatten(jsondecode(aws_iam_role_policy.node.policy).Statement[*].Action)) == toset([
+    condition = toset(flatten(jsondecode(aws_iam_role_policy.session_manager.policy).Statement[*].Action)) == toset([
       "ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
     ])
     error_message = "There is no tunnel through a node, or a node may ask Systems Manager for more than that."
+  }
+  assert {
+    condition = jsondecode(aws_iam_role_policy.shim.policy).Statement == [{
+      Effect = "Allow", Action = "s3:GetObject", Resource = "${aws_s3_bucket.nodes.arn}/containerd-shim-spin-v2-linux-x86_64-v1.2.3.tar.gz"
+    }]
+    error_message = "Nodes read something else than the one archive."
   }
   assert {
     condition     = jsondecode(aws_iam_role.pod["external-secrets"].assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "external-secrets"
@@ -210,6 +212,14 @@ run "a_topic_elsewhere" {
   expect_failures = [var.alarm_topics]
 }
 
+run "a_shim_without_a_checksum" {
+  command = plan
+  variables {
+    shim = { version = "1.2.3", sha256 = "" }
+  }
+  expect_failures = [var.shim]
+}
+
 run "too_few_nodes" {
   command = plan
   variables {
@@ -229,7 +239,7 @@ run "two_zones" {
 run "an_add_on_of_another_version" {
   command = plan
   variables {
-    release = { kubernetes = "1.36", ubuntu = "24.04", addons = { aws-ebs-csi-driver = "v1.66.0-eksbuild.1", coredns = "v1.14.3-eksbuild.23", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.35.3-eksbuild.29", metrics-server = "v0.9.0-eksbuild.11", vpc-cni = "v1.22.4-eksbuild.3" } }
+    release = { kubernetes = "1.36", addons = { aws-ebs-csi-driver = "v1.66.0-eksbuild.1", coredns = "v1.14.3-eksbuild.23", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.35.3-eksbuild.29", metrics-server = "v0.9.0-eksbuild.11", vpc-cni = "v1.22.4-eksbuild.3" } }
   }
   expect_failures = [var.release]
 }
