@@ -44,6 +44,11 @@ def test_the_cluster_has_the_operator_that_is_installed():
     assert part("spin-operator", "github.com/spinkube/spin-operator") == operator["version"]
 
 
+def test_the_descheduler_is_made_for_that_version():
+    [descheduler] = [chart for chart in CHARTS if chart["name"] == "descheduler"]
+    assert descheduler["version"].split(".")[:2] == ["0", KUBERNETES.partition(".")[2]]
+
+
 def test_documents_name_the_shim_that_nodes_get():
     version = json.loads((ROOT / "terraform/shim.auto.tfvars.json").read_text())["shim"]["version"]
     for document in ("README.md", "docs/decisions.md"):
