@@ -34,7 +34,7 @@ mod registry;
 mod shim;
 
 pub use addresses::{API_SERVER, WAY_IN, make_network};
-pub use checkout::Checkout;
+pub use checkout::{AS_DEPLOYER, Checkout};
 pub use database::{Access, Database};
 pub use node::Node;
 pub use parts::Parts;

@@ -114,7 +114,7 @@ impl Node {
         let containerd = self.start_containerd(pid).await?;
         let proxy = ["--config", &self.file("kube-proxy.yaml"), "--hostname-override", self.name];
         let proxy = self.daemon(pid, "kube-proxy", &proxy)?;
-        let labels = format!("topology.kubernetes.io/zone={},spin=true", self.zone);
+        let labels = format!("topology.kubernetes.io/zone={}", self.zone);
         let address = self.address.to_string();
         let kubelet = self.daemon(
             pid,
