@@ -190,7 +190,7 @@ def probes(cluster: Cluster) -> Iterator[str]:
                 yield f"SpinApp {name}: its {probe} probe must ask {path}."
     yield from missing(cluster.policy("Mutating", "dob-api-serving-pods"), (
         '/spec/containers/0/startupProbe", value: Object.spec.containers.startupProbe{httpGet: Object.spec.containers.startupProbe.httpGet{path: "/readyz"',
-        '/spec/containers/0/livenessProbe/terminationGracePeriodSeconds", value: 5}',
+        '/spec/containers/0/livenessProbe/terminationGracePeriodSeconds", value: 1}',
     ))
 
 
