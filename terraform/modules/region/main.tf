@@ -9,6 +9,19 @@ data "aws_region" "current" {
   }
 }
 
+data "aws_availability_zones" "here" {
+  state = "available"
+  lifecycle {
+    postcondition {
+      condition     = length(setsubtract(local.here.zones, self.names)) == 0
+      error_message = <<-EOT
+        This account has no zone ${join(", ", setsubtract(local.here.zones, self.names))}, only ${join(", ", self.names)}: name three of them in
+        regions.${var.side}.zones, in every root alike.
+      EOT
+    }
+  }
+}
+
 data "aws_route53_zone" "this" {
   name         = var.domain
   private_zone = false
@@ -127,4 +140,12 @@ module "edge" {
   drain     = module.topology.drain
 
   alarm_topics = var.alarm_topics
+}
+
+# What releases are copied to; the recovery region's, where they are pushed, is the global root's.
+module "registry" {
+  source = "../registry"
+  count  = var.side == "primary" ? 1 : 0
+
+  name = module.topology.registry
 }

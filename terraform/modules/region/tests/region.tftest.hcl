@@ -47,6 +47,33 @@ run "primary" {
   }
 }
 
+run "zones_of_an_account" {
+  command = plan
+  variables {
+    regions = {
+      primary  = { region = "eu-west-1", cidr = "10.20.0.0/16", zones = ["c", "a", "b"] }
+      recovery = { region = "eu-central-1", cidr = "10.21.0.0/16" }
+    }
+  }
+  assert {
+    condition = { for name in ["database_host_a", "database_node_a", "load_balancer_cidr_a"] : name => output.kubernetes.overlay[name] } == {
+      database_host_a = "10.20.68.11", database_node_a = "dob-eu-west-1-a", load_balancer_cidr_a = "10.20.64.0/24"
+    }
+    error_message = "What Kubernetes is told of the first zone depends on the zone's letter."
+  }
+}
+
+run "a_zone_that_the_account_lacks" {
+  command = plan
+  variables {
+    regions = {
+      primary  = { region = "eu-west-1", cidr = "10.20.0.0/16", zones = ["a", "b", "d"] }
+      recovery = { region = "eu-central-1", cidr = "10.21.0.0/16" }
+    }
+  }
+  expect_failures = [data.aws_availability_zones.here]
+}
+
 run "sizes" {
   command = plan
   assert {
