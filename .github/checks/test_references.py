@@ -169,7 +169,18 @@ def test_no_job_outlasts_its_credentials_and_no_role_refuses_them():
             for given in (step["with"] for step in job.get("steps", []) if "configure-aws-credentials" in step.get("uses", "")):
                 seconds = given.get("role-duration-seconds", 3600)
                 assert job["timeout-minutes"] * 60 <= seconds, f"{path.name}: {name} outlasts its credentials"
-                assert seconds <= 3600 * ROLES.get(given["role-to-assume"].split("role/dob-")[1], {"hours": 1})["hours"], f"AWS refuses {path.name}: {name}"
+                role = given["role-to-assume"].split("role/dob-")[1]
+                roles = {role.replace("${{ inputs.root }}", root) for root in ("global", "primary", "recovery")}
+                assert seconds <= 3600 * min(ROLES[each]["hours"] for each in roles), f"AWS refuses {path.name}: {name}"
+
+
+def test_a_state_that_an_apply_could_not_write_is_kept():
+    job = load("infrastructure-root.yml")["jobs"]["apply"]
+    [apply] = [index for index, step in enumerate(job["steps"]) if "infrastructure apply" in step.get("run", "")]
+    [kept] = [step for step in job["steps"][apply + 1:] if "errored.tfstate" in step.get("with", {}).get("path", "")]
+    assert kept["if"] == "always()" and kept["with"]["path"] == "terraform/${{ inputs.root }}/errored.tfstate"
+    # As long as Terraform's slowest change: nodes of a new version, each drained for up to a quarter of an hour.
+    assert job["timeout-minutes"] >= 180
 
 
 def test_a_restore_drill_takes_away_only_the_node_that_it_made():
