@@ -76,6 +76,7 @@ module "backups" {
 
   bucket               = local.buckets[local.here.region]
   key_name             = local.key_names.backups
+  lock_mode            = local.size.backups_lock_mode
   database_role_prefix = "${local.service}-database-"
 }
 

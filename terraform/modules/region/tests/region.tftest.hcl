@@ -77,6 +77,10 @@ run "a_zone_that_the_account_lacks" {
 run "sizes" {
   command = plan
   assert {
+    condition     = { for size, values in local.sizes : size => values.backups_lock_mode } == { standard = "COMPLIANCE", small = "COMPLIANCE", demonstration = "GOVERNANCE" }
+    error_message = "An administrator can erase backups, or can't take a demonstration away."
+  }
+  assert {
     condition     = [for size in ["standard", "small"] : local.sizes[size].node_instance_type] == ["m7i.large", "t3.medium"] && alltrue([for size in local.sizes : size.node_count.desired == 3])
     error_message = "There are other Kubernetes nodes than docs/cost.md counts."
   }
