@@ -30,7 +30,7 @@ FUZZ := fuzz/Cargo.toml
 
 MODULES := terraform/modules
 ROOTS := terraform/global terraform/primary terraform/recovery
-# A check alone: make checks ONLY=terraform. Workflows are part of `make test`.
+# A check alone: make checks ONLY=terraform. Workflows are part of `make test`; the collector takes Go, and three minutes to build.
 CHECKS := emulator terraform k8s operations observability documents
 ONLY := $(CHECKS)
 # Set up once: the programs in Python, and the provider of Terraform for all folders.
@@ -57,7 +57,7 @@ test: packages-test $(PYTHON) component check-workflows ## Check the API (contra
 	$(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
 
 checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check all the rest: infrastructure, manifests, operations, alerts, documents; one: make checks ONLY=k8s
-	$(if $(filter-out $(CHECKS) workflows,$(ONLY)),$(error There is no check '$(ONLY)': name some of $(CHECKS) workflows))
+	$(if $(filter-out $(CHECKS) workflows collector,$(ONLY)),$(error There is no check '$(ONLY)': name some of $(CHECKS) workflows collector))
 	@scripts/parts $(addprefix check-,$(ONLY))
 
 drill: packages-lab $(PYTHON) terraform-is-there component ## Break the nodes of two regions under load and measure; one drill: make drill D=leader-crash, all: D=all (root)
@@ -114,7 +114,7 @@ clean: ## Remove what was built; the data of `make run` in .dob stays
 	rm -rf .venv .terraform-providers
 
 # The parts of `make checks` and `make test`, which call them when what they need is there.
-.PHONY: $(CHECKS:%=check-%) check-workflows
+.PHONY: $(CHECKS:%=check-%) check-workflows check-collector
 check-%: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Providers come from Terraform's registry, or from a mirror of it below /opt where a machine has one.
@@ -148,6 +148,16 @@ check-operations:
 
 check-observability:
 	observability/check
+	@echo "The collector was not run: make checks ONLY=collector builds it, and counts requests with it."
+
+# The collector and Prometheus run with the configuration, and are given spans.
+check-collector: go-is-there target/otel-collector
+	@command -v prometheus >/dev/null || scripts/install-packages prometheus
+	pytest --quiet -p no:cacheprovider observability/tests/test_collector.py
+
+target/otel-collector: scripts/build-collector $(wildcard host-tests/cluster/parts/otel-collector/*)
+	@mkdir -p $(@D)
+	scripts/build-collector $@
 
 check-documents:
 	docs/check

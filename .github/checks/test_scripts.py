@@ -601,7 +601,8 @@ def mirror(aws, fake, tmp_path):
     """Mirrors the shim where its release has this, and this is its checksum."""
     for folder in ("scripts", "terraform"):
         (tmp_path / folder).mkdir()
-    shutil.copy(ROOT / "scripts/mirror-shim", tmp_path / "scripts")
+    for script in ("mirror-shim", "fetch-shim"):
+        shutil.copy(ROOT / "scripts" / script, tmp_path / "scripts")
 
     def mirror(released, checksum):
         (tmp_path / "released").write_bytes(released)
@@ -667,6 +668,7 @@ def test_nothing_is_mirrored_but_what_was_agreed_on(node, mirror, aws, checksum,
     ("confirm", ["words"], "usage: confirm EXPECTED TYPED"),
     ("rotate-password", [], "set AWS_REGION"),
     ("publish", ["image"], "usage: publish REGISTRY/NAME:TAG FILE"),
+    ("fetch-shim", [], "usage: fetch-shim FILE"),
     ("mirror-shim", [], "usage: mirror-shim REGION"),
     ("with-cluster", ["eu-west-1"], "usage: with-cluster REGION COMMAND"),
     ("roll-pods", ["dob_api_a", "now"], "usage: roll-pods [OLD-ROLE]"),

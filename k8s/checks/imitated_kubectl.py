@@ -46,6 +46,8 @@ def answer(words: str, arguments: list[str], trouble: dict, apps: dict, folder: 
         image, mark = (re.search(pattern, text)[1] for pattern in (r"image: .*/dob-api@(\S+)", r"rendered: (\S+)"))
         app[SPEC] = {"image": image, "deploymentAnnotations": {"rendered": mark}}
     elif "annotate" in arguments:
+        if trouble.get("operator_gone"):
+            sys.exit("failed calling webhook")
         app[SERVED] = arguments[-1].partition("=")[2]
     elif arguments[-1].endswith(".rendered}"):
         print(app[SPEC]["deploymentAnnotations"]["rendered"])

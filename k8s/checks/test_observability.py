@@ -155,6 +155,19 @@ def test_spans_are_sent_where_the_collector_takes_them(cluster):
     assert [int(part["endpoint"].rpartition(":")[2]) for part in listens] == [port["containerPort"] for port in container(cluster, "otel-collector")["ports"]]
 
 
+def test_pods_that_serve_report_every_request(cluster):
+    """Spin would leave out what a client's traceparent does not sample."""
+    assert cluster.policy("Mutating", "dob-api-serving-pods").says('env: [Object.spec.containers.env{name: "OTEL_TRACES_SAMPLER", value: "always_on"}]')
+
+
+def test_the_schema_pod_does_not_speak_for_those_that_serve(cluster):
+    """The collector counts nothing that the schema pod is asked, and something that each of the others is."""
+    left_out = set(re.findall(r'attributes\["url\.path"\] == "([^"]+)"', (ROOT / "observability/collector.yaml").read_text()))
+    asked = {app["metadata"]["name"]: {probe["httpGet"]["path"] for probe in app["spec"]["checks"].values()} for app in cluster.apps}
+    assert asked.pop("dob-api-schema") == left_out
+    assert all(paths - left_out for paths in asked.values())
+
+
 def test_pods_speak_to_whom_they_must_and_to_nobody_else(cluster):
     others = [
         {"name": "stranger", "namespace": "default", "labels": {}, "ports": {("TCP", 80)}},

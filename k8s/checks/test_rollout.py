@@ -137,6 +137,13 @@ def test_old_pods_that_do_not_end_take_no_good_version_back(released):
     assert run.put_back is None and run.at("annotate", "spinapp/dob-api-schema")
 
 
+def test_a_version_that_served_is_named_where_the_operator_takes_no_note_of_it(released):
+    run = Run(released, operator_gone=True)
+    assert run.status == 1 and "dob-api-schema is rolled out, but that can't be noted" in run.words
+    assert run.put_back is None
+    assert Run(released).status == 0
+
+
 def test_a_version_that_does_not_get_ready_is_put_back(released):
     assert Run(released).status == 0
     run = Run(released, "b", broken={"dob-api": [digest("b")]})

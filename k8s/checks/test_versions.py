@@ -39,9 +39,15 @@ def test_documents_name_that_version(document):
     assert named and set(named) == {KUBERNETES}
 
 
-def test_the_cluster_has_the_operator_that_is_installed():
-    [operator] = [chart for chart in CHARTS if chart["name"] == "spin-operator"]
-    assert part("spin-operator", "github.com/spinkube/spin-operator") == operator["version"]
+@pytest.mark.parametrize("name, module", [("spin-operator", "github.com/spinkube/spin-operator"), ("descheduler", "sigs.k8s.io/descheduler")])
+def test_the_cluster_has_what_is_installed(name, module):
+    [chart] = [chart for chart in CHARTS if chart["name"] == name]
+    assert part(name, module) == chart["version"]
+
+
+def test_the_descheduler_is_made_for_that_version():
+    [descheduler] = [chart for chart in CHARTS if chart["name"] == "descheduler"]
+    assert descheduler["version"].split(".")[:2] == ["0", KUBERNETES.partition(".")[2]]
 
 
 def test_documents_name_the_shim_that_nodes_get():

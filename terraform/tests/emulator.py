@@ -175,6 +175,9 @@ class Plans(unittest.TestCase):
         values = dict(resource.get("values") or {})
         if values.get("user_data_base64"):
             values["user_data_base64"] = gzip.decompress(base64.b64decode(values["user_data_base64"])).decode()
+        # Of a launch template, which packs nothing.
+        if values.get("user_data"):
+            values["user_data"] = base64.b64decode(values["user_data"]).decode()
         return values
 
     @classmethod

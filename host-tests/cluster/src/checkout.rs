@@ -34,9 +34,13 @@ const HASTENED: [(&str, u32); 6] = [
 const FOUNDATION: &str = "k8s/foundation";
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
+/// kubectl's words for whom the deploy workflow's role is: the name is anybody's, the group has the rights that `k8s/foundation` gives.
+pub const AS_DEPLOYER: [&str; 2] = ["--as=deployer", "--as-group=dob-deployers"];
+
 /// A copy of `k8s` and `scripts` to roll out from.
 pub struct Checkout {
     directory: PathBuf,
+    /// Who rolls out: an administrator the first time, who makes what belongs to no namespace, and then who deploys.
     kubeconfig: PathBuf,
     path: String,
     digest: String,
@@ -114,10 +118,23 @@ impl Checkout {
     }
 
     /// Runs `scripts/rollout`; an error has what it said.
-    pub async fn roll_out(&self) -> Result<()> {
+    pub async fn roll_out(&mut self) -> Result<()> {
         let output = self.rollout().await?;
         if !output.status.success() {
             bail!("scripts/rollout failed: {}{}", text(&output.stdout), text(&output.stderr));
+        }
+        self.become_deployer()
+    }
+
+    /// All further rollouts have the rights of who deploys, and no others.
+    fn become_deployer(&mut self) -> Result<()> {
+        let own = self.directory.join("deployer.conf");
+        if self.kubeconfig != own {
+            let [name, group] = AS_DEPLOYER.map(|flag| flag.split_once('=').map_or(flag, |(_, value)| value));
+            let administrator = fs::read_to_string(&self.kubeconfig)?;
+            let user = format!("  user:\n    as: {name}\n    as-groups: [{group}]\n");
+            fs::write(&own, administrator.replace("  user:\n", &user))?;
+            self.kubeconfig = own;
         }
         Ok(())
     }

@@ -10,7 +10,9 @@
 //! shim                 the runtime of the pods
 //! control_plane        etcd, API server, controller manager, scheduler
 //! registry             images: the component's, and those of single programs
-//! node                 one machine: containerd, kubelet, kube-proxy
+//! configuration        files of containerd, kubelet and kube-proxy
+//! node                 one machine that runs these
+//! processes            what runs in its pods
 //! operator             the real spin-operator
 //! addons               metrics, network policies, names, the descheduler
 //! database             a PostgreSQL with TLS and an authority of its own
@@ -20,20 +22,23 @@
 mod addons;
 mod addresses;
 mod checkout;
+mod configuration;
 mod control_plane;
 mod daemon;
 mod database;
 mod node;
 mod operator;
 mod parts;
+mod processes;
 mod registry;
 mod shim;
 
 pub use addresses::{API_SERVER, WAY_IN, make_network};
-pub use checkout::Checkout;
+pub use checkout::{AS_DEPLOYER, Checkout};
 pub use database::{Access, Database};
-pub use node::{Node, Process};
+pub use node::Node;
 pub use parts::Parts;
+pub use processes::Process;
 pub use registry::{Fault, Registry, image};
 pub use shim::shim;
 

@@ -1,7 +1,8 @@
 //! One machine of the cluster: containerd, kubelet and kube-proxy in namespaces of their own.
 
 use crate::NODES;
-use crate::addresses::{self, BRIDGE, DNS, HERE, PODS, REGISTRY};
+use crate::addresses::{self, BRIDGE, HERE, REGISTRY};
+use crate::configuration;
 use crate::control_plane::{ControlPlane, PATIENCE};
 use crate::daemon::Daemon;
 use crate::parts::Parts;
@@ -10,10 +11,9 @@ use dob_support::{cmd, eventually, read};
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind::NotFound;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -29,8 +29,6 @@ const FOLDERS: [(&str, &str); 4] = [
     ("cni", "/etc/cni/net.d"),
     ("addresses", "/var/lib/cni"),
 ];
-/// The user of the API's pods.
-const POD_USER: u32 = 65532;
 /// The same of what a node loses with its power.
 const IN_MEMORY: [(&str, &str); 2] = [("run", "/run/containerd"), ("netns", "/run/netns")];
 /// Whatever else a node writes to these stays in its own view of the machine.
@@ -50,12 +48,6 @@ pub struct Node {
     /// The kubeconfig of what keeps network policies, where the cluster has that.
     network_policies: Option<PathBuf>,
     running: Mutex<Option<Running>>,
-}
-
-/// A process in a pod.
-pub struct Process {
-    id: String,
-    node: &'static str,
 }
 
 struct Running {
@@ -122,7 +114,7 @@ impl Node {
         let containerd = self.start_containerd(pid).await?;
         let proxy = ["--config", &self.file("kube-proxy.yaml"), "--hostname-override", self.name];
         let proxy = self.daemon(pid, "kube-proxy", &proxy)?;
-        let labels = format!("topology.kubernetes.io/zone={},spin=true", self.zone);
+        let labels = format!("topology.kubernetes.io/zone={}", self.zone);
         let address = self.address.to_string();
         let kubelet = self.daemon(
             pid,
@@ -229,65 +221,6 @@ impl Node {
 
     fn init(&self) -> Result<Pid> {
         self.with_running(|running| child_of(&running.init))
-    }
-
-    /// The process that serves in a pod of this address, in the node's own numbers.
-    pub fn process_of(&self, pod: IpAddr) -> Result<Process> {
-        let script = format!(
-            "for status in $(grep --files-with-matches '^Uid:.{POD_USER}' /proc/[0-9]*/status); do
-                 process=${{status#/proc/}}; process=${{process%/status}}
-                 # The sandbox of the pod.
-                 [ \"$(readlink /proc/$process/exe)\" != /busybox ] || continue
-                 ! nsenter --target $process --net ip -oneline address | grep --quiet 'inet {pod}/' || echo $process
-             done"
-        );
-        let found = self.run(&["sh", "-c", &script])?;
-        let id = found.lines().next().with_context(|| format!("nothing serves as {pod} on {}", self.name))?;
-        Ok(Process { id: id.to_owned(), node: self.name })
-    }
-
-    /// Sends a signal to a process of the node.
-    pub fn signal(&self, process: &Process, signal: &str) -> Result<()> {
-        ensure!(process.node == self.name, "{} is another node's", process.id);
-        self.run(&["kill", &format!("-{signal}"), &process.id]).map(drop)
-    }
-
-    /// The process that has started another one, which of Spin's is its shim.
-    pub fn parent_of(&self, process: &Process) -> Result<Process> {
-        let mut status = self.status_of(process)?;
-        let id = status.remove("PPid").context("the kernel says no parent")?;
-        Ok(Process { id, node: self.name })
-    }
-
-    /// Processes of Spin whose shim is gone, so that nobody ends them any more.
-    pub fn orphans(&self) -> Result<usize> {
-        let script = format!(
-            "grep --files-with-matches '^PPid:.1$' $(grep --files-with-matches '^Uid:.{POD_USER}' /proc/[0-9]*/status) /dev/null || true"
-        );
-        Ok(self.run(&["sh", "-c", &script])?.lines().count())
-    }
-
-    /// Whether a pod of this address gets a connection to somewhere.
-    pub fn connects(&self, pod: IpAddr, to: SocketAddr) -> Result<bool> {
-        let script = format!(
-            "for network in /run/netns/*; do
-                 nsenter --net=$network ip -oneline address | grep --quiet 'inet {pod}/' || continue
-                 nsenter --net=$network timeout 3 bash -c 'exec 3<>/dev/tcp/{}/{}' && echo yes || echo no
-                 exit
-             done
-             echo 'no pod has this address' >&2
-             exit 1",
-            to.ip(),
-            to.port()
-        );
-        Ok(self.run(&["sh", "-c", &script])? == "yes")
-    }
-
-    /// What the kernel says of a process: the fields of its status.
-    pub fn status_of(&self, process: &Process) -> Result<BTreeMap<String, String>> {
-        let status = self.run(&["cat", &format!("/proc/{}/status", process.id)])?;
-        let fields = status.lines().filter_map(|line| line.split_once(':'));
-        Ok(fields.map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect())
     }
 
     /// Waits until Kubernetes counts on it, and network policies are in force where the cluster has them.
@@ -402,10 +335,10 @@ exec 3<&-
         fs::create_dir_all(&hosts)?;
         plane.kubeconfig_of_node(self.name, &self.directory)?;
         let files = [
-            ("cni/10-pods.conflist", pod_network(&addresses::pods_of(self.number))),
-            ("containerd.toml", containerd(&self.directory)),
-            ("kubelet.yaml", kubelet(&group, &plane.certificate("ca.crt"))),
-            ("kube-proxy.yaml", kube_proxy(&proxy)),
+            ("cni/10-pods.conflist", configuration::pod_network(&addresses::pods_of(self.number))),
+            ("containerd.toml", configuration::containerd(&self.directory)),
+            ("kubelet.yaml", configuration::kubelet(&group, &plane.certificate("ca.crt"))),
+            ("kube-proxy.yaml", configuration::kube_proxy(&proxy)),
         ];
         for (name, content) in files {
             fs::write(self.directory.join(name), content)?;
@@ -436,84 +369,4 @@ async fn until_alone(name: &str, init: &Daemon) -> Result<Pid> {
         Ok(first)
     })
     .await
-}
-
-fn pod_network(pods: &str) -> String {
-    serde_json::json!({
-        "cniVersion": "1.0.0",
-        "name": "pods",
-        "plugins": [{
-            "type": "bridge",
-            "bridge": "cni0",
-            "isGateway": true,
-            "hairpinMode": true,
-            "ipam": {
-                "type": "host-local",
-                "ranges": [[{ "subnet": pods }]],
-                "routes": [{ "dst": "0.0.0.0/0" }],
-            },
-        }],
-    })
-    .to_string()
-}
-
-fn containerd(directory: &Path) -> String {
-    // Where the machine lacks CAP_SYS_RESOURCE, runc fails without the restriction.
-    format!(
-        "version = 3
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = '{pause}'
-[plugins.'io.containerd.cri.v1.images'.registry]
-config_path = '{registries}'
-[plugins.'io.containerd.cri.v1.runtime']
-restrict_oom_score_adj = true
-[plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dirs = ['/usr/lib/cni']
-conf_dir = '/etc/cni/net.d'
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.spin-v2]
-runtime_type = 'io.containerd.spin.v2'
-",
-        pause = crate::registry::image("busybox"),
-        registries = directory.join("registries").display(),
-    )
-}
-
-fn kubelet(group: &Path, authority: &Path) -> String {
-    format!(
-        "apiVersion: kubelet.config.k8s.io/v1beta1
-kind: KubeletConfiguration
-authentication:
-  anonymous: {{ enabled: false }}
-  webhook: {{ enabled: true }}
-  x509: {{ clientCAFile: {authority} }}
-authorization: {{ mode: Webhook }}
-cgroupDriver: cgroupfs
-failCgroupV1: false
-cgroupRoot: {group}
-containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
-clusterDNS: [{DNS}]
-clusterDomain: cluster.local
-resolvConf: /dev/null
-failSwapOn: false
-# The root device is nobody's business here.
-localStorageCapacityIsolation: false
-evictionHard: {{ memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1% }}
-",
-        authority = authority.display(),
-        group = group.display(),
-    )
-}
-
-fn kube_proxy(kubeconfig: &Path) -> String {
-    // The limits of connections are the machine's, not a network namespace's.
-    format!(
-        "apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: nftables
-clientConnection: {{ kubeconfig: {} }}
-clusterCIDR: {PODS}
-conntrack: {{ maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s }}
-",
-        kubeconfig.display(),
-    )
 }

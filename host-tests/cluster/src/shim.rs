@@ -9,7 +9,8 @@ const VARIABLE: &str = "SHIM";
 
 /// The runtime of the pods: the one in SHIM, or the stand-in that was built with this program.
 pub fn shim() -> Result<PathBuf> {
-    let shim = match std::env::var_os(VARIABLE) {
+    // Empty it is as good as unset.
+    let shim = match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path).canonicalize().context("SHIM names no file")?,
         None => std::env::current_exe()?.with_file_name(NAME),
     };

@@ -297,9 +297,8 @@ impl OnCluster {
         .await
     }
 
-    /// Waits until there is a pod that there was not.
-    pub async fn until_new_pod(&self) -> Result<()> {
-        let before = self.cluster.restarts().await?;
+    /// Waits until there is a pod that is none of these.
+    pub async fn until_new_pod(&self, before: &BTreeMap<String, i32>) -> Result<()> {
         eventually("a new pod is made", PATIENCE, async || {
             let pods = self.cluster.restarts().await?;
             ensure!(pods.keys().any(|pod| !before.contains_key(pod)), "there are {pods:?}");

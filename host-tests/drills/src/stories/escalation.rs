@@ -3,10 +3,9 @@
 use crate::cluster::OnCluster;
 use crate::held::Outcome;
 use anyhow::{Context, Result, ensure};
+use dob_cluster::AS_DEPLOYER;
 use std::time::{Duration, Instant};
 
-/// Whom the deploy workflow's role is, in Kubernetes.
-const DEPLOYER: [&str; 2] = ["--as=deployer", "--as-group=dob-deployers"];
 /// A pod that takes its node.
 const PRIVILEGED: &str = r#"{"spec": {"hostPID": true, "containers": [{"name": "taken", "image": "busybox",
 "securityContext": {"privileged": true}}]}}"#;
@@ -41,7 +40,7 @@ const REFUSED: [&[&str]; 10] = [
 pub async fn tried(it: &OnCluster) -> Result<Outcome> {
     it.ready().await?;
     for command in REFUSED {
-        let error = it.cluster.kubectl(&[&DEPLOYER[..], command].concat()).err();
+        let error = it.cluster.kubectl(&[&AS_DEPLOYER[..], command].concat()).err();
         let error = error.with_context(|| format!("deployers may {}", command.join(" ")))?.to_string();
         ensure!(error.contains("orbidden"), "{} was refused for another reason: {error}", command.join(" "));
     }
@@ -57,7 +56,7 @@ pub async fn tried(it: &OnCluster) -> Result<Outcome> {
 /// Deployers may change the policy for Deployments, because it carries the figures of `drain.yaml`.
 async fn policy_for_deployments_changes_nothing_else(it: &OnCluster) -> Result<()> {
     let patch = ["patch", "mutatingadmissionpolicy", "dob-api-deployments", "--type=merge", "--patch", HIJACK];
-    it.cluster.kubectl(&[&DEPLOYER[..], &patch].concat()).context("deployers may change it")?;
+    it.cluster.kubectl(&[&AS_DEPLOYER[..], &patch].concat()).context("deployers may change it")?;
     let judged = bindings_stay(it).await;
     it.take_back().await?;
     judged

@@ -2,7 +2,7 @@
 
 use crate::cluster::{OnCluster, ROLLED_OUT_WITHIN};
 use crate::held::Outcome;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use dob_cluster::Node;
 use std::time::{Duration, Instant};
 
@@ -100,7 +100,7 @@ async fn restart_containerd(it: &OnCluster, node: &Node) -> Result<Duration> {
     Ok(took)
 }
 
-/// The shim of a pod is killed.
+/// The shim of a pod is killed. Its Spin is nobody's then, and goes with its pod, as the runbook has it.
 pub async fn shim_killed(it: &OnCluster) -> Result<Outcome> {
     it.ready().await?;
     let traffic = it.traffic().await;
@@ -112,7 +112,13 @@ pub async fn shim_killed(it: &OnCluster) -> Result<Outcome> {
     traffic.mark("out of the way in");
     it.until_whole().await?;
     traffic.mark("three pods serve");
-    let outcome = it.judge(traffic).await?;
+    let pods = it.cluster.restarts().await?;
+    let (restarted, _) = pods.iter().find(|(_, restarts)| **restarts > 0).context("no pod was started again")?;
+    it.kubectl(&["delete", "pod", restarted, "--wait=false"])?;
+    traffic.mark("the pod deleted");
+    it.until_new_pod(&pods).await?;
+    it.until_whole().await?;
     it.until_no_orphans().await?;
-    Ok(outcome)
+    traffic.mark("nothing left behind");
+    it.judge(traffic).await
 }
