@@ -62,6 +62,15 @@ run "the_nodes" {
     error_message = "Nodes are not in three zones, or replaced together."
   }
   assert {
+    condition     = aws_eks_node_group.this.node_repair_config[0].enabled
+    error_message = "A node that does not get ready stays until a person notices."
+  }
+  assert {
+    # What a node's address of DNS follows from, EKS fills in where nodes run its own image; a guess here would win.
+    condition     = !strcontains(base64decode(aws_launch_template.node.user_data), "clusterDNS") && length(aws_eks_cluster.this.kubernetes_network_config) == 0
+    error_message = "Nodes are told an address of DNS that nobody compares with the cluster's."
+  }
+  assert {
     condition     = aws_eks_node_group.this.force_update_version == false
     error_message = "An update takes pods away that could not leave in time."
   }
