@@ -55,6 +55,13 @@ def test_one_action_has_one_version():
     assert len(versions) > 5 and not {name: found for name, found in versions.items() if len(found) > 1}
 
 
+def test_signatures_need_no_tag():
+    """From 3 on cosign attaches them to the digest. Before, it wrote a tag, and a second signature another one over it, which the registry refuses."""
+    releases = [step["with"]["cosign-release"] for path in FILES for job in load(path.name)["jobs"].values()
+                for step in job.get("steps", []) if "cosign-installer" in step.get("uses", "")]
+    assert len(releases) == 2 and len(set(releases)) == 1 and int(releases[0].removeprefix("v").split(".")[0]) >= 3
+
+
 def environments():
     for path in FILES:
         for job in load(path.name)["jobs"].values():
