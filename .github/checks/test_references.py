@@ -62,6 +62,33 @@ def test_signatures_need_no_tag():
     assert len(releases) == 2 and len(set(releases)) == 1 and int(releases[0].removeprefix("v").split(".")[0]) >= 3
 
 
+def test_the_workflows_terraform_is_one_that_every_root_takes():
+    [version] = [step["with"]["terraform_version"] for step in yaml.safe_load((ROOT / ".github/actions/toolchain/action.yml").read_text())["runs"]["steps"]
+                 if "setup-terraform" in step.get("uses", "")]
+    for file in (ROOT / "terraform").rglob("versions.tf"):
+        [wanted] = re.findall(r'required_version = "~> 1.(\d+)"', file.read_text())
+        major, minor, _ = map(int, version.split("."))
+        assert major == 1 and minor >= int(wanted), f"{file} refuses Terraform {version}"
+
+
+# What the AWS provider's next major version no longer has, of the kinds of resources that are used here.
+GONE_IN_6 = {
+    "aws_eip": {"vpc"}, "aws_eks_addon": {"resolve_conflicts"}, "aws_flow_log": {"log_group_name"}, "aws_instance": {"cpu_core_count", "cpu_threads_per_core"},
+    "aws_launch_template": {"elastic_gpu_specifications", "elastic_inference_accelerator"}, "aws_s3_bucket": {"region"},
+}
+
+
+def test_the_next_major_version_of_the_provider_removes_no_argument_that_is_used():
+    seen, used = set(), []
+    for file in (ROOT / "terraform").rglob("*.tf"):
+        if ".terraform" in file.parts:
+            continue
+        for kind, body in ((kind, body) for block in hcl(file.relative_to(ROOT / "terraform")).get("resource", []) for kind, named in block.items() for body in named.values()):
+            seen.add(kind)
+            used += [f"{file}: {kind}.{argument}" for argument in GONE_IN_6.get(kind, set()) & set(body)]
+    assert set(GONE_IN_6) <= seen and not used
+
+
 def environments():
     for path in FILES:
         for job in load(path.name)["jobs"].values():

@@ -19,7 +19,7 @@ locals {
       Sid    = "Describe"
       Effect = "Allow"
       Action = concat(
-        ["acm:DescribeCertificate", "acm:ListTagsForCertificate", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource", "ec2:Describe*"],
+        ["acm:DescribeCertificate", "acm:ListTagsForCertificate", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource", "ec2:Describe*", "ec2:GetInstanceUefiData"],
         ["ecr:DescribeRegistry", "ecr:DescribeRepositories", "ecr:ListTagsForResource", "eks:Describe*", "eks:List*", "elasticloadbalancing:Describe*"],
         [for kind in ["InstanceProfile", "OpenIDConnectProvider", "Role", "RolePolicy"] : "iam:Get${kind}"],
         ["iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:ListRolePolicies"],
@@ -211,14 +211,14 @@ locals {
       Condition = { StringEquals = { "ec2:CreateAction" = ["CreateNetworkInterface", "CreateVolume", "RunInstances"] } }
     },
     {
-      # Terraform names the root volume once it is there: only what has no name yet.
+      # Terraform names the root volume once it is there: only what has no name yet, and is no pod's.
       Sid      = "NameItsRootVolume"
       Effect   = "Allow"
       Action   = "ec2:CreateTags"
       Resource = "arn:aws:ec2:${local.home}:${local.account}:volume/*"
       Condition = {
         StringEquals = { "aws:RequestTag/Name" = local.restore_node }
-        Null         = { "aws:ResourceTag/Name" = "true" }
+        Null         = { "aws:ResourceTag/Name" = "true", "aws:ResourceTag/ebs.csi.aws.com/cluster" = "true" }
       }
     },
     {
