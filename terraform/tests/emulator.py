@@ -134,6 +134,7 @@ def setUpModule():
         shutil.copytree(TERRAFORM.parent / "k8s" / folder, tree.parent / "k8s" / folder)
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
+    log = rights.Log()
     shim = {"version": "1.2.3", "sha256": "0" * 64}
     variables = {
         "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}},

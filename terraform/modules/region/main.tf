@@ -3,8 +3,8 @@ data "aws_caller_identity" "current" {}
 data "aws_region" "current" {
   lifecycle {
     postcondition {
-      condition     = self.name == local.here.region
-      error_message = "The provider works in ${self.name}, but the plan puts the ${var.side} side in ${local.here.region}."
+      condition     = self.id == local.here.region
+      error_message = "The provider works in ${self.id}, but the plan puts the ${var.side} side in ${local.here.region}."
     }
   }
 }
