@@ -338,12 +338,12 @@ def publish(fake, tmp_path):
     component.parent.mkdir(parents=True)
     component.write_bytes(b"component")
 
-    def publish(layer=None, said="Pushed with digest sha256:" + "1" * 64, cosign="v3.1.3"):
+    def publish(layer=None, said="Pushed with digest sha256:" + "1" * 64):
         manifest = json.dumps({"layers": [{"digest": layer}]})
         images = [{"imageId": {"imageDigest": "sha256:" + "2" * 64}, "imageManifest": manifest}] if layer else []
         (tmp_path / "images").write_text(json.dumps({"images": images}))
         fake("aws", f"[[ $* != *batch-get-image* ]] || cat {tmp_path}/images")
-        fake("cosign", f"[[ $1 != version ]] || echo '{json.dumps({'gitVersion': cosign})}'")
+        fake("cosign", "true")
         path = fake("spin", f"[[ $2 != push ]] || echo '{said}'")
         done = subprocess.run([tmp_path / "scripts/publish", "1.dkr.ecr/dob-api:v1.2.3", tmp_path / "digest"], capture_output=True, text=True,
                               env={"PATH": path})
@@ -363,12 +363,6 @@ def test_what_is_pushed_already_is_signed_and_nothing_else_is(publish):
     done, asked = publish(layer="sha256:" + hashlib.sha256(b"component").hexdigest())
     assert done.returncode == 0, done.stderr
     assert "push" not in asked and "cosign sign --yes 1.dkr.ecr/dob-api@sha256:" + "2" * 64 in asked
-
-
-@pytest.mark.parametrize("version", ["v2.6.1", "devel", ""])
-def test_no_signature_gets_a_tag_that_can_not_be_moved(publish, version):
-    done, asked = publish(cosign=version)
-    assert done.returncode == 1 and "install 3 or newer" in done.stderr and "push" not in asked
 
 
 @pytest.mark.parametrize("case, words", [
