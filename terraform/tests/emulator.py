@@ -249,7 +249,7 @@ class Plans(unittest.TestCase):
         for side in SIDES:
             self.assertEqual(len(of_type("aws_eks_addon", plans[side])), 6)
             self.assertEqual({(role["namespace"], role["service_account"]) for role in of_type("aws_eks_pod_identity_association", plans[side]).values()},
-                             {("kube-system", "aws-load-balancer-controller"), ("external-secrets", "external-secrets"), ("observability", "alertmanager")})
+                             {("kube-system", "aws-load-balancer-controller"), ("external-secrets", "external-secrets"), ("logs", "shipper"), ("observability", "alertmanager")})
 
     def test_no_region_is_asked_about_the_other(self):
         for side in SIDES:
