@@ -55,6 +55,40 @@ def test_one_action_has_one_version():
     assert len(versions) > 5 and not {name: found for name, found in versions.items() if len(found) > 1}
 
 
+def test_signatures_need_no_tag():
+    """From 3 on cosign attaches them to the digest. Before, it wrote a tag, and a second signature another one over it, which the registry refuses."""
+    releases = [step["with"]["cosign-release"] for path in FILES for job in load(path.name)["jobs"].values()
+                for step in job.get("steps", []) if "cosign-installer" in step.get("uses", "")]
+    assert len(releases) == 2 and len(set(releases)) == 1 and int(releases[0].removeprefix("v").split(".")[0]) >= 3
+
+
+def test_the_workflows_terraform_is_one_that_every_root_takes():
+    [version] = [step["with"]["terraform_version"] for step in yaml.safe_load((ROOT / ".github/actions/toolchain/action.yml").read_text())["runs"]["steps"]
+                 if "setup-terraform" in step.get("uses", "")]
+    for file in (ROOT / "terraform").rglob("versions.tf"):
+        [wanted] = re.findall(r'required_version = "~> 1.(\d+)"', file.read_text())
+        major, minor, _ = map(int, version.split("."))
+        assert major == 1 and minor >= int(wanted), f"{file} refuses Terraform {version}"
+
+
+# What the AWS provider's next major version no longer has, of the kinds of resources that are used here.
+GONE_IN_6 = {
+    "aws_eip": {"vpc"}, "aws_eks_addon": {"resolve_conflicts"}, "aws_flow_log": {"log_group_name"}, "aws_instance": {"cpu_core_count", "cpu_threads_per_core"},
+    "aws_launch_template": {"elastic_gpu_specifications", "elastic_inference_accelerator"}, "aws_s3_bucket": {"region"},
+}
+
+
+def test_the_next_major_version_of_the_provider_removes_no_argument_that_is_used():
+    seen, used = set(), []
+    for file in (ROOT / "terraform").rglob("*.tf"):
+        if ".terraform" in file.parts:
+            continue
+        for kind, body in ((kind, body) for block in hcl(file.relative_to(ROOT / "terraform")).get("resource", []) for kind, named in block.items() for body in named.values()):
+            seen.add(kind)
+            used += [f"{file}: {kind}.{argument}" for argument in GONE_IN_6.get(kind, set()) & set(body)]
+    assert set(GONE_IN_6) <= seen and not used
+
+
 def environments():
     for path in FILES:
         for job in load(path.name)["jobs"].values():
@@ -169,7 +203,18 @@ def test_no_job_outlasts_its_credentials_and_no_role_refuses_them():
             for given in (step["with"] for step in job.get("steps", []) if "configure-aws-credentials" in step.get("uses", "")):
                 seconds = given.get("role-duration-seconds", 3600)
                 assert job["timeout-minutes"] * 60 <= seconds, f"{path.name}: {name} outlasts its credentials"
-                assert seconds <= 3600 * ROLES.get(given["role-to-assume"].split("role/dob-")[1], {"hours": 1})["hours"], f"AWS refuses {path.name}: {name}"
+                role = given["role-to-assume"].split("role/dob-")[1]
+                roles = {role.replace("${{ inputs.root }}", root) for root in ("global", "primary", "recovery")}
+                assert seconds <= 3600 * min(ROLES[each]["hours"] for each in roles), f"AWS refuses {path.name}: {name}"
+
+
+def test_a_state_that_an_apply_could_not_write_is_kept():
+    job = load("infrastructure-root.yml")["jobs"]["apply"]
+    [apply] = [index for index, step in enumerate(job["steps"]) if "infrastructure apply" in step.get("run", "")]
+    [kept] = [step for step in job["steps"][apply + 1:] if "errored.tfstate" in step.get("with", {}).get("path", "")]
+    assert kept["if"] == "always()" and kept["with"]["path"] == "terraform/${{ inputs.root }}/errored.tfstate"
+    # As long as Terraform's slowest change: nodes of a new version, each drained for up to a quarter of an hour.
+    assert job["timeout-minutes"] >= 180
 
 
 def test_a_restore_drill_takes_away_only_the_node_that_it_made():

@@ -673,7 +673,51 @@ def test_nothing_is_mirrored_but_what_was_agreed_on(node, mirror, aws, checksum,
     ("with-cluster", ["eu-west-1"], "usage: with-cluster REGION COMMAND"),
     ("roll-pods", ["dob_api_a", "now"], "usage: roll-pods [OLD-ROLE]"),
     ("check-environments", ["primary"], "usage: check-environments"),
+    ("check-account", ["eu-west-1"], "usage: check-account global|primary|recovery"),
 ])
 def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, words):
     refused = script(name, *arguments)
     assert refused.code == 1 and words in refused.err.splitlines()[-1]
+
+
+@pytest.fixture
+def account(script, fake, tmp_path, aws):
+    """Runs check-account where Terraform plans these resources, with quotas by code; all else is the emulator's."""
+
+    def account(root, planned, quota="50"):
+        changes = [{"address": f"{kind}.x", "mode": "managed", "type": kind, "change": {"actions": ["create"], "after": after}} for kind, after in planned]
+        (tmp_path / "plan").write_text(json.dumps({"resource_changes": changes}))
+        fake("terraform", f"cat {tmp_path}/plan")
+        path = fake("aws", f'[[ $1 != service-quotas ]] || {{ echo {quota}; exit; }}\nPATH=${{PATH#*:}} exec aws "$@"')
+        return script("check-account", root, aws=aws, PATH=path, AWS_REGION=HERE, AWS_DEFAULT_REGION=HERE)
+
+    return account
+
+
+REGION = [("aws_vpc", {}), ("aws_launch_template", {"instance_type": "m7i.large"}), ("aws_eks_node_group", {"scaling_config": [{"max_size": 6}]}),
+          ("aws_instance", {"instance_type": "t3.small"}), *[("aws_eip", {}), ("aws_nat_gateway", {})] * 3]
+
+
+def test_an_account_with_room_is_well(account):
+    done = account("primary", REGION)
+    assert done.code == 0, done.err
+    # Six nodes and a machine of two processors each; the emulator has a VPC of its own.
+    assert f"{HERE}: processors of virtual machines: 14 to be made, 0 there, 50 allowed" in done.out
+    assert f"{HERE}: VPCs: 1 to be made, 1 there" in done.out and f"{HERE}: NAT gateways in a zone: 1 to be made" in done.out
+
+
+def test_every_quota_that_is_too_small_is_named_with_what_to_ask_for(account, aws):
+    aws.node("west-a", HERE, "data")
+    done = account("primary", REGION, quota="2.0")
+    assert done.code == 1
+    assert "no room for 14 more processors" in done.err and "--quota-code L-0263D0A3 --desired-value 3" in done.err and "VPCs" not in done.err
+
+
+def test_what_an_account_has_one_of_is_not_made_again(account, aws):
+    planned = [("aws_iam_openid_connect_provider", {}), ("aws_ecr_replication_configuration", {})]
+    assert account("global", planned).code == 0
+    aws.client("iam").create_open_id_connect_provider(Url="https://token.actions.githubusercontent.com", ClientIDList=["sts.amazonaws.com"], ThumbprintList=["0" * 40])
+    aws.client("ecr").put_replication_configuration(replicationConfiguration={"rules": [{"destinations": [{"region": "us-east-1", "registryId": "123456789012"}]}]})
+    done = account("global", planned)
+    assert done.code == 1 and "identity_provider = false" in done.err and "replication = false" in done.err
+    assert account("global", []).code == 0

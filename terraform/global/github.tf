@@ -1,26 +1,45 @@
 # Workflows get short-lived credentials by their own identity; there is no long-lived key. Each role is for one environment (or event) of
 # one repository, so GitHub's approvals guard it.
 resource "aws_iam_openid_connect_provider" "github" {
-  url            = "https://token.actions.githubusercontent.com"
-  client_id_list = ["sts.amazonaws.com"]
+  count = var.singletons.identity_provider ? 1 : 0
+
+  url            = "https://${local.github}"
+  client_id_list = [local.audience]
+}
+
+# An account has one for GitHub, whoever made it.
+data "aws_iam_openid_connect_provider" "github" {
+  count = var.singletons.identity_provider ? 0 : 1
+
+  arn = "arn:aws:iam::${local.account}:oidc-provider/${local.github}"
+  lifecycle {
+    postcondition {
+      condition     = contains(self.client_id_list, local.audience)
+      error_message = "The account's identity provider for GitHub does not take the audience ${local.audience}: add it, or no workflow gets credentials."
+    }
+  }
 }
 
 locals {
+  github   = "token.actions.githubusercontent.com"
+  audience = "sts.amazonaws.com"
+  provider = concat(aws_iam_openid_connect_provider.github[*].arn, data.aws_iam_openid_connect_provider.github[*].arn)[0]
+
   # GitHub names a repository that was made or renamed since July 2026 with its IDs, which no later owner of the name gets.
   repository = var.github_ids == null ? var.github_repository : format("%s@%d/%s@%d",
     split("/", var.github_repository)[0], var.github_ids.owner, split("/", var.github_repository)[1], var.github_ids.repository,
   )
 
-  # A credential lasts an hour, for workflows that take longer two.
+  # Hours that a credential lasts: longer than its jobs. An apply may make a cluster's nodes anew, one after the other.
   roles = {
-    plan            = { subjects = ["pull_request", "ref:refs/heads/main"], hours = 1, managed = "ReadOnlyAccess", policy = [local.no_secrets, local.no_backups] }
-    apply-global    = { subjects = ["environment:global"], hours = 1, managed = "PowerUserAccess", policy = local.apply.global }
-    apply-primary   = { subjects = ["environment:primary"], hours = 1, managed = "PowerUserAccess", policy = local.apply.primary }
-    apply-recovery  = { subjects = ["environment:recovery"], hours = 1, managed = "PowerUserAccess", policy = local.apply.recovery }
+    plan            = { subjects = ["pull_request", "ref:refs/heads/main"], hours = 1, managed = null, policy = local.plan }
+    apply-global    = { subjects = ["environment:global"], hours = 4, managed = "PowerUserAccess", policy = local.apply.global }
+    apply-primary   = { subjects = ["environment:primary"], hours = 4, managed = "PowerUserAccess", policy = local.apply.primary }
+    apply-recovery  = { subjects = ["environment:recovery"], hours = 4, managed = "PowerUserAccess", policy = local.apply.recovery }
     release         = { subjects = ["environment:release"], hours = 1, managed = null, policy = local.release }
     deploy          = { subjects = ["environment:deploy-primary", "environment:deploy-recovery"], hours = 2, managed = null, policy = local.deploy }
     operations      = { subjects = ["environment:operations", "environment:backup"], hours = 1, managed = null, policy = local.operations }
-    restore-drill   = { subjects = ["environment:restore-drill"], hours = 2, managed = "ReadOnlyAccess", policy = local.restore_drill }
+    restore-drill   = { subjects = ["environment:restore-drill"], hours = 2, managed = null, policy = local.restore_drill }
     rotate-password = { subjects = ["environment:rotate-password"], hours = 1, managed = null, policy = local.rotate_password }
   }
 }
@@ -34,11 +53,11 @@ resource "aws_iam_role" "github" {
     Version = "2012-10-17"
     Statement = [{
       Effect    = "Allow"
-      Principal = { Federated = aws_iam_openid_connect_provider.github.arn }
+      Principal = { Federated = local.provider }
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
-        "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-        "token.actions.githubusercontent.com:sub" = [for subject in each.value.subjects : "repo:${local.repository}:${subject}"]
+        "${local.github}:aud" = local.audience
+        "${local.github}:sub" = [for subject in each.value.subjects : "repo:${local.repository}:${subject}"]
       } }
     }]
   })

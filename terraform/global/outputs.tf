@@ -6,8 +6,8 @@ output "hostname" {
 output "registry" {
   description = "Where a release is pushed, and where each side pulls from."
   value = {
-    push = aws_ecr_repository.api.repository_url
-    pull = { for side, place in local.sides : side => replace(aws_ecr_repository.api.repository_url, local.home, place.region) }
+    push = module.registry.url
+    pull = { for side, place in local.sides : side => replace(module.registry.url, local.home, place.region) }
   }
 }
 

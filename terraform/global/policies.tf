@@ -13,6 +13,51 @@ locals {
     Resource = "arn:aws:s3:::${local.service}-backups-*/*"
   }
 
+  # What a plan asks: what things are and how they are set, never what is in them. Own ones where AWS takes a name.
+  describe = [
+    {
+      Sid    = "Describe"
+      Effect = "Allow"
+      Action = concat(
+        ["acm:DescribeCertificate", "acm:ListTagsForCertificate", "cloudwatch:DescribeAlarms", "cloudwatch:ListTagsForResource", "ec2:Describe*", "ec2:GetInstanceUefiData"],
+        ["ecr:DescribeRegistry", "ecr:DescribeRepositories", "ecr:ListTagsForResource", "eks:Describe*", "eks:List*", "elasticloadbalancing:Describe*"],
+        [for kind in ["InstanceProfile", "OpenIDConnectProvider", "Role", "RolePolicy"] : "iam:Get${kind}"],
+        ["iam:ListAttachedRolePolicies", "iam:ListInstanceProfilesForRole", "iam:ListRolePolicies"],
+        ["kms:DescribeKey", "kms:GetKeyPolicy", "kms:GetKeyRotationStatus", "kms:ListAliases", "kms:ListResourceTags"],
+        ["logs:DescribeLogGroups", "logs:ListTagsForResource"],
+        ["route53:GetChange", "route53:GetHealthCheck", "route53:GetHostedZone", "route53:List*"],
+        ["ssm:DescribeDocument*", "ssm:ListTagsForResource"],
+      )
+      Resource = "*"
+    },
+    {
+      # User data is part of what a plan compares; another service's may hold a secret.
+      Sid       = "OthersUserData"
+      Effect    = "Deny"
+      Action    = "ec2:DescribeInstanceAttribute"
+      Resource  = "*"
+      Condition = { StringNotEquals = { "aws:ResourceTag/Service" = local.service } }
+    },
+    {
+      Sid      = "DescribeSecrets"
+      Effect   = "Allow"
+      Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetResourcePolicy"]
+      Resource = "arn:aws:secretsmanager:*:${local.account}:secret:${local.service}/*"
+    },
+    {
+      Sid      = "DescribeBuckets"
+      Effect   = "Allow"
+      Action   = ["s3:GetAccelerateConfiguration", "s3:GetBucket*", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket"]
+      Resource = [for kind in ["backups", "nodes"] : "arn:aws:s3:::${local.service}-${kind}-*"]
+    },
+    # AWS's own parameters: images.
+    { Sid = "Images", Effect = "Allow", Action = "ssm:GetParameter", Resource = "arn:aws:ssm:*::parameter/aws/service/*" },
+    { Sid = "OperationDocument", Effect = "Allow", Action = "ssm:GetDocument", Resource = "arn:aws:ssm:*:${local.account}:document/${local.service}-operation" },
+    { Sid = "ReadStates", Effect = "Allow", Action = "s3:GetObject", Resource = values(local.state_objects) },
+    { Sid = "FindStates", Effect = "Allow", Action = "s3:ListBucket", Resource = [for bucket in var.state_buckets : "arn:aws:s3:::${bucket}"] },
+  ]
+  plan = concat(local.describe, [local.no_secrets, local.no_backups])
+
   region_of_root = { global = local.home, primary = local.sides.primary.region, recovery = local.sides.recovery.region }
   state_objects  = { for root, bucket in var.state_buckets : root => "arn:aws:s3:::${bucket}/*" }
 
@@ -75,14 +120,14 @@ locals {
       Sid      = "Push"
       Effect   = "Allow"
       Action   = concat(local.registry_pull, ["ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"])
-      Resource = aws_ecr_repository.api.arn
+      Resource = module.registry.arn
     },
   ]
 
   # The Kubernetes API has no public address: the way to it is a tunnel through a node.
   deploy = [
     local.registry_login,
-    { Sid = "Pull", Effect = "Allow", Action = local.registry_pull, Resource = [for side in values(local.sides) : "arn:aws:ecr:${side.region}:${local.account}:repository/${aws_ecr_repository.api.name}"] },
+    { Sid = "Pull", Effect = "Allow", Action = local.registry_pull, Resource = [for side in values(local.sides) : "arn:aws:ecr:${side.region}:${local.account}:repository/${module.registry.name}"] },
     { Sid = "Clusters", Effect = "Allow", Action = "eks:DescribeCluster", Resource = [for side in values(local.sides) : "arn:aws:eks:${side.region}:${local.account}:cluster/${local.service}"] },
     { Sid = "FindNodes", Effect = "Allow", Action = "ec2:DescribeInstances", Resource = "*" },
     {
@@ -149,7 +194,7 @@ locals {
 
   # Makes the one node of a point-in-time restore and takes it away again; besides, it reads as a plan does. Its role is there already.
   restore_node = one([for name, node in local.sides.recovery.nodes : name if node.role == "restore"])
-  restore_drill = concat(local.operations, [
+  restore_drill = concat(local.operations, local.describe, [
     {
       Sid    = "Make"
       Effect = "Allow"
@@ -166,11 +211,22 @@ locals {
       Condition = { StringEquals = { "ec2:CreateAction" = ["CreateNetworkInterface", "CreateVolume", "RunInstances"] } }
     },
     {
+      # Terraform names the root volume once it is there: only what has no name yet, and is no pod's.
+      Sid      = "NameItsRootVolume"
+      Effect   = "Allow"
+      Action   = "ec2:CreateTags"
+      Resource = "arn:aws:ec2:${local.home}:${local.account}:volume/*"
+      Condition = {
+        StringEquals = { "aws:RequestTag/Name" = local.restore_node }
+        Null         = { "aws:ResourceTag/Name" = "true", "aws:ResourceTag/ebs.csi.aws.com/cluster" = "true" }
+      }
+    },
+    {
       Sid    = "AttachAndTakeAway"
       Effect = "Allow"
       Action = [
         "ec2:AttachVolume", "ec2:DeleteNetworkInterface", "ec2:DeleteVolume", "ec2:DetachNetworkInterface", "ec2:DetachVolume",
-        "ec2:StopInstances", "ec2:TerminateInstances",
+        "ec2:MonitorInstances", "ec2:StopInstances", "ec2:TerminateInstances",
       ]
       Resource  = "arn:aws:ec2:${local.home}:${local.account}:*"
       Condition = { StringEquals = { "aws:ResourceTag/Name" = [local.restore_node, "${local.restore_node}-data"] } }

@@ -4,8 +4,8 @@ variable "domain" {
 }
 
 variable "regions" {
-  description = "The two sides' AWS regions and CIDR blocks, the same in every root; null is the plan in modules/topology."
-  type        = map(object({ region = string, cidr = string }))
+  description = "The two sides' AWS regions, CIDR blocks and letters of three zones, the same in every root; null is the plan in modules/topology."
+  type        = map(object({ region = string, cidr = string, zones = optional(list(string), ["a", "b", "c"]) }))
   default     = null
 }
 
@@ -40,6 +40,15 @@ variable "github_ids" {
 variable "state_buckets" {
   description = "Bucket of each root's state, by root (global, primary, recovery): the roles' access to states is limited to them."
   type        = object({ global = string, primary = string, recovery = string })
+}
+
+variable "singletons" {
+  description = <<-EOT
+    What an account has one of, and this root makes: GitHub's identity provider, and the registry's replication to other regions. false
+    where the account has it already: the provider is then used, and the replication must copy this repository to the primary region.
+  EOT
+  type        = object({ identity_provider = optional(bool, true), replication = optional(bool, true) })
+  default     = {}
 }
 
 variable "alarm_topics" {

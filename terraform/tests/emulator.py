@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +32,25 @@ os.environ.update(
     MOTO_ACM_VALIDATION_WAIT="1", MOTO_IAM_LOAD_MANAGED_POLICIES="true", MOTO_AMIS_PATH=str(HERE / "emulator" / "images.json"))
 
 import boto3  # noqa: E402
+from moto.core.responses import ActionResult  # noqa: E402
 from moto.ec2.models.instances import Instance  # noqa: E402
+from moto.ec2.responses.instances import InstanceResponse  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
+
+sys.path.append(str(TERRAFORM.parent / ".github" / "checks"))
+import rights  # noqa: E402
+import workflows  # noqa: E402
+
+
+def monitor_instances(request):
+    """What moto leaves out: detailed monitoring."""
+    monitored = [request.ec2_backend.get_instance(each) for each in request._get_param("InstanceIds", [])]
+    for instance in monitored:
+        instance.monitoring_state = "enabled"
+    return ActionResult({"InstanceMonitorings": [{"InstanceId": each.id, "Monitoring": {"State": "enabled"}} for each in monitored]})
+
+
+InstanceResponse.monitor_instances = monitor_instances
 
 
 class Emulator:
@@ -67,16 +85,18 @@ class Root:
             f"bucket=state-{name}", f"region={REGIONS[name]}", "use_path_style=true", "skip_credentials_validation=true",
             "skip_requesting_account_id=true", "skip_metadata_api_check=true")))
 
-    def run(self, command, *options, fails=False):
-        done = subprocess.run(["terraform", command, "-no-color", *options], cwd=self.folder, text=True,
+    def run(self, command, *options, fails=False, role="plan"):
+        done = subprocess.run(["terraform", command, "-no-color", *options], cwd=self.folder, text=True, env={**os.environ, "AWS_ACCESS_KEY_ID": role},
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if (done.returncode != 0) != fails:
             raise AssertionError(f"terraform {command} of {self.name}: exit code {done.returncode}\n{done.stdout[-6000:]}")
         return done.stdout
 
-    def plan(self, *options, fails=False, **variables):
+    def plan(self, *options, fails=False, role="plan", **variables):
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in {**self.variables, **variables}.items()}
-        return self.run("plan", "-input=false", "-out=plan", *(f"-var={name}={value}" for name, value in values.items()), *options, fails=fails)
+        # As scripts/infrastructure does: who only reads takes no lock.
+        return self.run("plan", "-input=false", f"-lock={json.dumps(role != 'plan')}", "-out=plan", *(f"-var={name}={value}" for name, value in values.items()), *options,
+                        fails=fails, role=role)
 
     def planned(self, plan="plan"):
         """The planned resources by address."""
@@ -84,7 +104,7 @@ class Root:
 
     def apply(self, *options, **variables):
         self.plan(*options, **variables)
-        self.run("apply", "-input=false", "plan")
+        self.run("apply", "-input=false", "plan", role=variables.get("role", f"apply-{self.name}"))
 
     def network(self):
         return json.loads(self.run("output", "-json", "region"))["network"]
@@ -107,13 +127,14 @@ def side_by_side(action, names):
 
 
 def setUpModule():
-    global tree, emulator, roots, plans
+    global tree, emulator, log, roots, plans
     tree = Path(tempfile.mkdtemp(prefix="dob-emulator-")) / "terraform"
     shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars*"))
     for folder in ("base", "foundation"):
         shutil.copytree(TERRAFORM.parent / "k8s" / folder, tree.parent / "k8s" / folder)
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
+    log = rights.Log()
     shim = {"version": "1.2.3", "sha256": "0" * 64}
     variables = {
         "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}},
@@ -139,6 +160,7 @@ class Plans(unittest.TestCase):
         differences = {
             'module.region.module.network.aws_vpc_peering_connection.requested[0]': "primary requests the peering",
             'module.region.module.network.aws_vpc_peering_connection_accepter.accepted[0]': "recovery accepts it",
+            'module.region.module.registry[0].aws_ecr_repository.this': "primary has a copy of what is pushed to the global root's",
             **{f'module.region.module.secrets.aws_secretsmanager_secret.this["{name}"]': "primary makes the secrets, recovery has their copies"
                for name in ("api", "certificate_authority", "passwords")},
         }
@@ -227,14 +249,14 @@ class Plans(unittest.TestCase):
         for side in SIDES:
             self.assertEqual(len(of_type("aws_eks_addon", plans[side])), 6)
             self.assertEqual({(role["namespace"], role["service_account"]) for role in of_type("aws_eks_pod_identity_association", plans[side]).values()},
-                             {("kube-system", "aws-load-balancer-controller"), ("external-secrets", "external-secrets"), ("observability", "alertmanager")})
+                             {("kube-system", "aws-load-balancer-controller"), ("external-secrets", "external-secrets"), ("logs", "shipper"), ("observability", "alertmanager")})
 
     def test_no_region_is_asked_about_the_other(self):
         for side in SIDES:
             state = json.loads(roots[side].run("show", "-json", "plan"))
             data = {resource["type"] for resource in resources(state.get("prior_state", {}).get("values", {}).get("root_module", {})) if resource["mode"] == "data"}
             # The default tags are the provider's own: it asks nobody.
-            self.assertEqual(data, {"aws_ami", "aws_caller_identity", "aws_default_tags", "aws_ec2_instance_type", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
+            self.assertEqual(data, {"aws_ami", "aws_availability_zones", "aws_caller_identity", "aws_default_tags", "aws_ec2_instance_type", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
 
     def test_bad_input_is_refused_with_a_sentence(self):
         regions = {"primary": {"region": "eu-west-1", "cidr": "10.20.0.0/16"}, "recovery": {"region": "eu-central-1", "cidr": "10.21.0.0/16"}}
@@ -242,6 +264,7 @@ class Plans(unittest.TestCase):
             "Both sides are in one region": {"regions": {**regions, "recovery": {"region": "eu-west-1", "cidr": "10.21.0.0/16"}}},
             "CIDR blocks of the two sides overlap": {"regions": {**regions, "recovery": {"region": "eu-central-1", "cidr": "10.20.128.0/16"}}},
             "There is no checksum of the shim 1.2.3 yet": {"shim": {"version": "1.2.3", "sha256": ""}},
+            "has no zone eu-west-1d": {"regions": {**regions, "primary": {**regions["primary"], "zones": ["a", "b", "d"]}}},
             "never the whole Internet": {"ssh": {"from": "0.0.0.0/0", "public_key": "ssh-ed25519 AAAA"}},
         }.items():
             with self.subTest(sentence):
@@ -309,11 +332,123 @@ class Region(unittest.TestCase):
         self.assertEqual(fill(), [f"{name}: has a value, left as it is" for name in names])
         self.assertEqual({name: value(name) for name in names}, values)
 
+    def test_what_a_copy_s_key_is_called_is_no_drift(self):
+        # moto answers with another name for it than it was given, as AWS may.
+        [copy] = emulator.client("secretsmanager").describe_secret(SecretId="dob/api")["ReplicationStatus"]
+        self.assertNotEqual(copy["KmsKeyId"], "alias/dob-secrets")
+        self.assertIn("No changes.", roots["primary"].plan("-target=module.region.module.secrets"))
+
     def test_no_state_holds_a_secret(self):
         for root in REGIONS:
             state = emulator.client("s3", REGIONS[root]).get_object(Bucket=f"state-{root}", Key="terraform.tfstate")["Body"].read().decode()
             self.assertNotIn("aws_secretsmanager_secret_version", state)
             self.assertNotIn("PRIVATE KEY", state)
+
+
+# Reads what is in something, not what it is.
+DATA = (
+    "athena:GetQueryResults", "codecommit:GitPull", "dynamodb:GetItem", "dynamodb:Scan", "ec2:GetConsoleOutput", "ec2:GetPasswordData", "ecr:BatchGetImage",
+    "ecr:GetDownloadUrlForLayer", "kinesis:GetRecords", "kms:Decrypt", "lambda:GetFunction", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:StartQuery",
+    "s3:GetObject", "s3:GetObjectVersion", "secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue", "sqs:ReceiveMessage", "ssm:GetCommandInvocation",
+    "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParametersByPath",
+)
+# What programs that speak for a role need, besides the calls of AWS's client.
+PROGRAMS = {
+    "cosign sign": ("ecr:BatchGetImage", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage"),
+    "cosign verify": ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
+    "spin registry push": ("ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage"),
+    "aws ssm start-session": ("ssm:StartSession", "ssmmessages:OpenDataChannel"),
+    "aws ecr get-login-password": ("ecr:GetAuthorizationToken",),
+    "aws eks update-kubeconfig": ("eks:DescribeCluster",),
+}
+
+
+class Rights(unittest.TestCase):
+    """What each workflow's role may do, against what its workflow asks of AWS: of the emulator, or by the commands of its scripts."""
+
+    maxDiff = None
+
+    @classmethod
+    def setUpClass(cls):
+        iam = emulator.client("iam")
+        cls.policies = {}
+        for role in workflow_roles():
+            names = iam.list_role_policies(RoleName=f"dob-{role}")["PolicyNames"]
+            documents = [iam.get_role_policy(RoleName=f"dob-{role}", PolicyName=name)["PolicyDocument"] for name in names]
+            for attached in iam.list_attached_role_policies(RoleName=f"dob-{role}")["AttachedPolicies"]:
+                version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
+                documents.append(iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"])
+            cls.policies[role] = [statement for document in documents for statement in document["Statement"]]
+        # A plan of what is there asks more than one of what is not; and the restore drill makes its node and takes it away.
+        side_by_side(lambda name: roots[name].plan(), REGIONS)
+        for there in (True, False):
+            roots["recovery"].apply("-target=module.region.module.database.aws_route53_record.node", "-target=module.region.module.database.aws_volume_attachment.data",
+                                    "-target=module.region.module.database.aws_cloudwatch_metric_alarm.recover", role="restore-drill", restore_node=there)
+
+    def refused(self, questions):
+        return sorted({str(each) for each in questions if each.role in self.policies and not rights.allowed(self.policies[each.role], each)})
+
+    def test_terraform_is_refused_nothing(self):
+        asked = {role: {each.action for each in log.questions if each.role == role} for role in self.policies}
+        for role, action in {"plan": "iam:GetRolePolicy", "apply-global": "iam:CreateRole", "apply-primary": "secretsmanager:CreateSecret",
+                             "apply-recovery": "ec2:RunInstances", "restore-drill": "ec2:MonitorInstances"}.items():
+            self.assertIn(action, asked[role])
+        self.assertEqual(self.refused(log.questions), [])
+
+    def test_scripts_are_refused_nothing(self):
+        questions = {rights.question(role, action) for role, command in commands() for action in actions(command)}
+        self.assertLessEqual({("operations", "ssm:SendCommand"), ("rotate-password", "secretsmanager:PutSecretValue"), ("deploy", "ecr:DescribeImages"),
+                              ("release", "ecr:PutImage")}, {(each.role, each.action) for each in questions})
+        self.assertEqual(self.refused(questions), [])
+
+    def test_a_plan_reads_no_data(self):
+        read = {action for action in DATA if rights.allowed(self.policies["plan"], rights.question("plan", action, "arn:aws:of:somebody:else"))}
+        self.assertEqual(read, set())
+        for bucket, code in {"state-global": True, "dob-backups-123456789012-eu-west-1": False, "others": False}.items():
+            asked = rights.question("plan", "s3:GetObject", f"arn:aws:s3:::{bucket}/terraform.tfstate")
+            self.assertEqual(rights.allowed(self.policies["plan"], asked), code, bucket)
+        for service, code in {"dob": True, "other": False}.items():
+            asked = rights.question("plan", "ec2:DescribeInstanceAttribute", **{"aws:ResourceTag/Service": service})
+            self.assertEqual(rights.allowed(self.policies["plan"], asked), code, service)
+
+    def test_the_restore_drill_takes_no_other_node(self):
+        for name, code in {"dob-eu-central-1-r": True, "dob-eu-central-1-a": False}.items():
+            for action in ("ec2:MonitorInstances", "ec2:TerminateInstances"):
+                asked = rights.question("restore-drill", action, "arn:aws:ec2:eu-central-1:123456789012:instance/i-1", **{"aws:ResourceTag/Name": name})
+                self.assertEqual(rights.allowed(self.policies["restore-drill"], asked), code, (action, name))
+        renamed = rights.question("restore-drill", "ec2:CreateTags", "arn:aws:ec2:eu-central-1:123456789012:volume/vol-1",
+                                  **{"ec2:CreateAction": None, "aws:RequestTag/Name": "dob-eu-central-1-r", "aws:ResourceTag/Name": "dob-eu-central-1-a-data"})
+        self.assertFalse(rights.allowed(self.policies["restore-drill"], renamed))
+
+    def test_no_role_has_more_policy_than_aws_takes(self):
+        for role in self.policies:
+            document = emulator.client("iam").get_role_policy(RoleName=f"dob-{role}", PolicyName=role)["PolicyDocument"]
+            self.assertLessEqual(len(json.dumps(document, separators=(",", ":"))), 10240, role)
+
+
+def workflow_roles():
+    return set(workflows.hcl("global/github.tf")["locals"][0]["roles"][0])
+
+
+def commands():
+    """Each role with what its jobs run, scripts and what they call included."""
+    def whole(command):
+        return "\n".join([command, *(whole(workflows.code(name)) for name in workflows.scripts(command))])
+
+    for path in workflows.FILES:
+        for job in workflows.load(path.name)["jobs"].values():
+            roles = re.findall(r"role/dob-([a-z-]+)['\"}\n]", json.dumps(job))
+            for role in set(roles) & workflow_roles():
+                yield role, "\n".join(whole(step["run"]) for step in job["steps"] if "run" in step)
+
+
+def actions(command):
+    for words, asked in PROGRAMS.items():
+        if re.search(rf"\b{words}\b", command):
+            yield from asked
+    for service, operation in re.findall(r"\baws ([a-z0-9-]+) ([a-z-]+)", command):
+        if f"aws {service} {operation}" not in PROGRAMS:
+            yield f"{service}:{''.join(word.title() for word in operation.split('-'))}"
 
 
 def terminate(instance, terminate=Instance.terminate):
@@ -330,8 +465,6 @@ class TearDown(unittest.TestCase):
 
     def test_what_was_made_goes_but_for_the_data(self):
         [commands] = re.findall(r"## Tearing down\n.*?```sh\n(.*?)```", (TERRAFORM / "README.md").read_text(), re.S)
-        # moto copies no images.
-        emulator.client("ecr", REGIONS["primary"]).create_repository(repositoryName="dob-api")
         for name, root in roots.items():
             (root.folder / "terraform.tfvars.json").write_text(json.dumps(root.variables))
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tree.parent, text=True, check=False,

@@ -11,7 +11,21 @@ resource "aws_s3_bucket" "this" {
   # checkov:skip=CKV_AWS_144: pgBackRest itself writes every backup and all WAL into a bucket of each region.
   # checkov:skip=CKV_AWS_18: each object has a data key of its own, so CloudTrail shows every read as a use of the KMS key.
   # checkov:skip=CKV2_AWS_62: nothing waits for new objects; whether backups are fresh is asked of pgBackRest (dob-status).
-  bucket = var.bucket
+  bucket              = var.bucket
+  object_lock_enabled = true
+}
+
+# Whoever they are, until then nobody deletes a version: not even the account's own administrator.
+resource "aws_s3_bucket_object_lock_configuration" "this" {
+  bucket = aws_s3_bucket.this.id
+  rule {
+    default_retention {
+      mode = var.lock_mode
+      # What is deleted is kept for as long anyway, so this keeps nothing longer.
+      days = var.deleted_days
+    }
+  }
+  depends_on = [aws_s3_bucket_versioning.this]
 }
 
 resource "aws_s3_bucket_versioning" "this" {

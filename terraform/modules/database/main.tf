@@ -17,7 +17,7 @@ data "aws_ec2_instance_type" "this" {
 }
 
 locals {
-  region = data.aws_region.current.name
+  region = data.aws_region.current.id
   nodes  = { for name, node in var.nodes : name => node if node.role != "restore" || var.restore_node }
   # A restore node's role is there without the node: who makes the node need not be able to make roles.
   roles = toset(values(var.nodes)[*].role)

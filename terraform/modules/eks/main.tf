@@ -3,7 +3,7 @@ data "aws_caller_identity" "current" {}
 data "aws_region" "current" {}
 
 locals {
-  region  = data.aws_region.current.name
+  region  = data.aws_region.current.id
   account = data.aws_caller_identity.current.account_id
 }
 

@@ -131,6 +131,10 @@ resource "aws_eks_node_group" "this" {
   update_config {
     max_unavailable = 1
   }
+  # A node that stays unready is drained and replaced without a person.
+  node_repair_config {
+    enabled = true
+  }
   # A node that EKS can't drain in 15 minutes fails the update: better than taking its pods away.
   force_update_version = false
 

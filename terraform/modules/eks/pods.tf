@@ -8,6 +8,8 @@ locals {
       # Registers pods in one target group; it makes no load balancers and opens no security groups.
       aws-load-balancer-controller = { namespace = "kube-system", service_account = "aws-load-balancer-controller" }
       external-secrets             = { namespace = "external-secrets", service_account = "external-secrets" }
+      # Ships what pods log: k8s/logs.
+      shipper = { namespace = "logs", service_account = "shipper" }
     },
     length(var.alarm_topics) == 0 ? {} : { alertmanager = { namespace = "observability", service_account = "alertmanager" } },
   )
@@ -34,6 +36,11 @@ locals {
           Resource = "*"
         },
       ]
+      shipper = [{
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.pods.arn}:*"
+      }]
       external-secrets = [
         {
           Effect   = "Allow"
@@ -52,6 +59,13 @@ locals {
       alertmanager = [{ Effect = "Allow", Action = "sns:Publish", Resource = var.alarm_topics }]
     },
   )
+}
+
+resource "aws_cloudwatch_log_group" "pods" {
+  # k8s/logs/collector.yaml writes to this name.
+  name              = "/dob/${var.name}/pods"
+  kms_key_id        = var.logs.key_arn
+  retention_in_days = var.logs.retention_days
 }
 
 resource "aws_iam_role" "pod" {

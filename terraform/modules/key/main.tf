@@ -4,7 +4,7 @@ data "aws_region" "current" {}
 
 locals {
   account = data.aws_caller_identity.current.account_id
-  region  = data.aws_region.current.name
+  region  = data.aws_region.current.id
 }
 
 resource "aws_kms_key" "this" {

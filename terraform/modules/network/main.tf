@@ -17,7 +17,7 @@ resource "aws_vpc" "this" {
 
 # Amazon's clock, which is beside each machine: security groups let TCP out only.
 resource "aws_vpc_dhcp_options" "this" {
-  domain_name         = "${data.aws_region.current.name}.compute.internal"
+  domain_name         = "${data.aws_region.current.id}.compute.internal"
   domain_name_servers = ["AmazonProvidedDNS"]
   ntp_servers         = ["169.254.169.123"]
   tags                = { Name = var.name }
@@ -82,7 +82,7 @@ resource "aws_cloudwatch_log_group" "flow" {
 }
 
 resource "aws_iam_role" "flow" {
-  name = "${var.name}-flow-logs-${data.aws_region.current.name}"
+  name = "${var.name}-flow-logs-${data.aws_region.current.id}"
   assume_role_policy = jsonencode({
     Version   = "2012-10-17"
     Statement = [{ Effect = "Allow", Principal = { Service = "vpc-flow-logs.amazonaws.com" }, Action = "sts:AssumeRole" }]

@@ -3,8 +3,21 @@ data "aws_caller_identity" "current" {}
 data "aws_region" "current" {
   lifecycle {
     postcondition {
-      condition     = self.name == local.here.region
-      error_message = "The provider works in ${self.name}, but the plan puts the ${var.side} side in ${local.here.region}."
+      condition     = self.id == local.here.region
+      error_message = "The provider works in ${self.id}, but the plan puts the ${var.side} side in ${local.here.region}."
+    }
+  }
+}
+
+data "aws_availability_zones" "here" {
+  state = "available"
+  lifecycle {
+    postcondition {
+      condition     = length(setsubtract(local.here.zones, self.names)) == 0
+      error_message = <<-EOT
+        This account has no zone ${join(", ", setsubtract(local.here.zones, self.names))}, only ${join(", ", self.names)}: name three of them in
+        regions.${var.side}.zones, in every root alike.
+      EOT
     }
   }
 }
@@ -63,6 +76,7 @@ module "backups" {
 
   bucket               = local.buckets[local.here.region]
   key_name             = local.key_names.backups
+  lock_mode            = local.size.backups_lock_mode
   database_role_prefix = "${local.service}-database-"
 }
 
@@ -127,4 +141,12 @@ module "edge" {
   drain     = module.topology.drain
 
   alarm_topics = var.alarm_topics
+}
+
+# What releases are copied to; the recovery region's, where they are pushed, is the global root's.
+module "registry" {
+  source = "../registry"
+  count  = var.side == "primary" ? 1 : 0
+
+  name = module.topology.registry
 }

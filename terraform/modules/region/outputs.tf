@@ -1,5 +1,5 @@
 locals {
-  # All of k8s/overlays/<side>/region.yaml; what there is one of in each zone ends in the zone's letter.
+  # All of k8s/overlays/<side>/region.yaml; what there is one of in each zone ends in a, b or c, as the nodes' names do.
   overlay = merge(
     {
       aws_region       = local.here.region
@@ -7,9 +7,9 @@ locals {
       # As Alertmanager's sns_configs.
       alarm_topics = jsonencode([for topic in var.alarm_topics : { topic_arn = topic, sigv4 = { region = local.here.region } }])
     },
-    { for name, node in local.here.nodes : "database_host_${substr(node.zone, -1, 1)}" => node.address if node.role != "restore" },
-    { for name, node in local.here.nodes : "database_node_${substr(node.zone, -1, 1)}" => name if node.role != "restore" },
-    { for zone, cidr in local.here.subnets.public : "load_balancer_cidr_${substr(zone, -1, 1)}" => cidr },
+    { for name, node in local.here.nodes : "database_host_${substr(name, -1, 1)}" => node.address if node.role != "restore" },
+    { for name, node in local.here.nodes : "database_node_${substr(name, -1, 1)}" => name if node.role != "restore" },
+    { for index, zone in local.here.zones : "load_balancer_cidr_${substr("abc", index, 1)}" => local.here.subnets.public[zone] },
   )
 }
 

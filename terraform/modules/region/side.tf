@@ -29,6 +29,7 @@ locals {
     node_instance_type    = "m7i.large"
     node_count            = { min = 3, desired = 3, max = 6 }
     single_nat_gateway    = false
+    backups_lock_mode     = "COMPLIANCE"
     interface_endpoints   = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
   }
   sizes = {
@@ -42,6 +43,7 @@ locals {
       node_instance_type    = "t3.medium"
       node_count            = { min = 3, desired = 3, max = 4 }
       single_nat_gateway    = true
+      backups_lock_mode     = "GOVERNANCE"
       interface_endpoints   = []
     }
   }

@@ -6,8 +6,8 @@ variable "domain" {
 }
 
 variable "regions" {
-  description = "The two sides' AWS regions and CIDR blocks, the same in every root; null is the plan in modules/topology."
-  type        = map(object({ region = string, cidr = string }))
+  description = "The two sides' AWS regions, CIDR blocks and letters of three zones, the same in every root; null is the plan in modules/topology."
+  type        = map(object({ region = string, cidr = string, zones = optional(list(string), ["a", "b", "c"]) }))
   default     = null
 }
 

@@ -18,4 +18,8 @@ resource "aws_secretsmanager_secret" "this" {
     region     = var.replica_region
     kms_key_id = module.key.alias
   }
+  lifecycle {
+    # By alias, because nobody in this region knows the ID of the other one's key. What AWS calls the key afterwards is no change.
+    ignore_changes = [replica]
+  }
 }

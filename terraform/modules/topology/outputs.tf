@@ -9,8 +9,13 @@ output "hostname" {
 }
 
 output "sides" {
-  description = "By side (primary, recovery): region, CIDR blocks, subnets by zone, host name, database nodes by name."
+  description = "By side (primary, recovery): region, CIDR blocks, zones in the order of the nodes, subnets by zone, host name, database nodes by name."
   value       = local.sides
+}
+
+output "registry" {
+  description = "Name of the repository of the API's images, the same in both regions."
+  value       = "${var.service}-api"
 }
 
 output "ports" {

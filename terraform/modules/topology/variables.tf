@@ -18,8 +18,8 @@ variable "domain" {
 }
 
 variable "regions" {
-  description = "The two sides: AWS region and the VPC's CIDR block, a /16."
-  type        = map(object({ region = string, cidr = string }))
+  description = "The two sides: AWS region, the VPC's CIDR block, a /16, and the letters of three zones that the account has there."
+  type        = map(object({ region = string, cidr = string, zones = optional(list(string), ["a", "b", "c"]) }))
   nullable    = false
   default = {
     primary  = { region = "eu-west-1", cidr = "10.20.0.0/16" }
@@ -32,6 +32,12 @@ variable "regions" {
   validation {
     condition     = alltrue([for side in values(var.regions) : can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", side.region))])
     error_message = "Each side's region must be the name of an AWS region, such as eu-west-1."
+  }
+  validation {
+    condition = alltrue([for side in values(var.regions) :
+      length(side.zones) == 3 && length(distinct(side.zones)) == 3 && alltrue([for letter in side.zones : can(regex("^[a-z]$", letter))])
+    ])
+    error_message = "Each side's zones must be three different letters, such as [\"a\", \"b\", \"d\"]."
   }
   validation {
     condition     = length(distinct(values(var.regions)[*].region)) == length(var.regions)

@@ -2,7 +2,7 @@ mock_provider "aws" {
   source          = "../tests/mocks"
   override_during = plan
   mock_data "aws_region" {
-    defaults = { name = "eu-central-1" }
+    defaults = { id = "eu-central-1" }
   }
 }
 

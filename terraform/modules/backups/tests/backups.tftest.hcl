@@ -36,6 +36,33 @@ run "the_bucket" {
   }
 }
 
+run "nobody_erases_what_is_new" {
+  assert {
+    condition = aws_s3_bucket.this.object_lock_enabled && alltrue([for rule in aws_s3_bucket_object_lock_configuration.this.rule :
+      one(rule.default_retention).mode == "COMPLIANCE" && one(rule.default_retention).days == var.deleted_days
+    ])
+    error_message = "An administrator can erase backups before anybody notices."
+  }
+}
+
+run "a_demonstration_can_be_taken_away" {
+  variables {
+    lock_mode = "GOVERNANCE"
+  }
+  assert {
+    condition     = one(one(aws_s3_bucket_object_lock_configuration.this.rule).default_retention).mode == "GOVERNANCE"
+    error_message = "What was only tried out can't be erased."
+  }
+}
+
+run "no_such_lock" {
+  command = plan
+  variables {
+    lock_mode = "NONE"
+  }
+  expect_failures = [var.lock_mode]
+}
+
 run "the_policy" {
   assert {
     condition = [for statement in jsondecode(aws_s3_bucket_policy.this.policy).Statement : statement.Action

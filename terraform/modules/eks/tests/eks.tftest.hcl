@@ -62,6 +62,15 @@ run "the_nodes" {
     error_message = "Nodes are not in three zones, or replaced together."
   }
   assert {
+    condition     = aws_eks_node_group.this.node_repair_config[0].enabled
+    error_message = "A node that does not get ready stays until a person notices."
+  }
+  assert {
+    # What a node's address of DNS follows from, EKS fills in where nodes run its own image; a guess here would win.
+    condition     = !strcontains(base64decode(aws_launch_template.node.user_data), "clusterDNS") && length(aws_eks_cluster.this.kubernetes_network_config) == 0
+    error_message = "Nodes are told an address of DNS that nobody compares with the cluster's."
+  }
+  assert {
     condition     = aws_eks_node_group.this.force_update_version == false
     error_message = "An update takes pods away that could not leave in time."
   }
@@ -98,6 +107,25 @@ run "a_newer_image" {
   }
 }
 
+run "logs_of_pods" {
+  assert {
+    condition     = aws_cloudwatch_log_group.pods.name == yamldecode(file("../../../k8s/logs/collector.yaml")).exporters.awscloudwatchlogs.log_group_name
+    error_message = "What ships the pods' logs writes to another log group than there is."
+  }
+  assert {
+    condition = [aws_eks_pod_identity_association.this["shipper"].namespace, aws_eks_pod_identity_association.this["shipper"].service_account] == [
+      yamldecode(file("../../../k8s/logs/namespace.yaml")).metadata.name, "shipper",
+    ]
+    error_message = "Other pods than those that ship logs have their rights."
+  }
+  assert {
+    condition = [for statement in jsondecode(aws_iam_role_policy.pod["shipper"].policy).Statement : [statement.Resource, toset(statement.Action)]] == [
+      ["${aws_cloudwatch_log_group.pods.arn}:*", toset(["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"])],
+    ]
+    error_message = "What ships logs can read them, or write to another group."
+  }
+}
+
 run "least_privilege" {
   assert {
     condition = alltrue(flatten([for policy in aws_iam_role_policy.pod : [for statement in jsondecode(policy.policy).Statement :
@@ -130,7 +158,7 @@ run "least_privilege" {
     error_message = "Another service account can take the role."
   }
   assert {
-    condition     = !contains(keys(aws_iam_role.pod), "alertmanager") && keys(aws_eks_pod_identity_association.this) == ["aws-load-balancer-controller", "external-secrets"]
+    condition     = !contains(keys(aws_iam_role.pod), "alertmanager") && keys(aws_eks_pod_identity_association.this) == ["aws-load-balancer-controller", "external-secrets", "shipper"]
     error_message = "Alertmanager has a role without a topic to tell."
   }
   assert {

@@ -8,7 +8,7 @@ mock_provider "aws" {
   source          = "../../tests/mocks"
   override_during = plan
   mock_data "aws_region" {
-    defaults = { name = "eu-central-1" }
+    defaults = { id = "eu-central-1" }
   }
 }
 
@@ -47,8 +47,39 @@ run "primary" {
   }
 }
 
+run "zones_of_an_account" {
+  command = plan
+  variables {
+    regions = {
+      primary  = { region = "eu-west-1", cidr = "10.20.0.0/16", zones = ["c", "a", "b"] }
+      recovery = { region = "eu-central-1", cidr = "10.21.0.0/16" }
+    }
+  }
+  assert {
+    condition = { for name in ["database_host_a", "database_node_a", "load_balancer_cidr_a"] : name => output.kubernetes.overlay[name] } == {
+      database_host_a = "10.20.68.11", database_node_a = "dob-eu-west-1-a", load_balancer_cidr_a = "10.20.64.0/24"
+    }
+    error_message = "What Kubernetes is told of the first zone depends on the zone's letter."
+  }
+}
+
+run "a_zone_that_the_account_lacks" {
+  command = plan
+  variables {
+    regions = {
+      primary  = { region = "eu-west-1", cidr = "10.20.0.0/16", zones = ["a", "b", "d"] }
+      recovery = { region = "eu-central-1", cidr = "10.21.0.0/16" }
+    }
+  }
+  expect_failures = [data.aws_availability_zones.here]
+}
+
 run "sizes" {
   command = plan
+  assert {
+    condition     = { for size, values in local.sizes : size => values.backups_lock_mode } == { standard = "COMPLIANCE", small = "COMPLIANCE", demonstration = "GOVERNANCE" }
+    error_message = "An administrator can erase backups, or can't take a demonstration away."
+  }
   assert {
     condition     = [for size in ["standard", "small"] : local.sizes[size].node_instance_type] == ["m7i.large", "t3.medium"] && alltrue([for size in local.sizes : size.node_count.desired == 3])
     error_message = "There are other Kubernetes nodes than docs/cost.md counts."

@@ -40,6 +40,38 @@ run "no_subnet_overlaps_another" {
   }
 }
 
+run "zones_of_an_account" {
+  command = plan
+  variables {
+    regions = {
+      primary  = { region = "us-east-1", cidr = "10.20.0.0/16", zones = ["f", "b", "d"] }
+      recovery = { region = "eu-central-1", cidr = "10.21.0.0/16" }
+    }
+  }
+  assert {
+    condition = { for name, node in output.sides.primary.nodes : name => [node.zone, node.address] } == {
+      dob-us-east-1-a = ["us-east-1f", "10.20.68.11"], dob-us-east-1-b = ["us-east-1b", "10.20.69.11"]
+      dob-us-east-1-c = ["us-east-1d", "10.20.70.11"], dob-us-east-1-r = ["us-east-1f", "10.20.68.12"]
+    }
+    error_message = "Nodes are not in the zones that were named, in that order."
+  }
+  assert {
+    condition     = toset(keys(output.sides.primary.subnets.public)) == toset(["us-east-1f", "us-east-1b", "us-east-1d"])
+    error_message = "Subnets are in other zones."
+  }
+}
+
+run "one_zone_twice" {
+  command = plan
+  variables {
+    regions = {
+      primary  = { region = "eu-west-1", cidr = "10.20.0.0/16", zones = ["a", "b", "b"] }
+      recovery = { region = "eu-central-1", cidr = "10.21.0.0/16" }
+    }
+  }
+  expect_failures = [var.regions]
+}
+
 run "both_sides_in_one_region" {
   command = plan
   variables {
