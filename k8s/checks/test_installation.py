@@ -35,10 +35,10 @@ def test_what_belongs_to_no_namespace_is_there_before_the_first_rollout(released
 
 def test_the_foundation_is_laid_before_anything_stands_on_it():
     places = [next((word for word in command if word.startswith("k8s/")), "") for command in asked()]
-    in_order = ["k8s/foundation", "k8s/controllers/helmfile.yaml", "k8s/overlays/primary"]
+    in_order = ["k8s/foundation", "k8s/logs", "k8s/controllers/helmfile.yaml", "k8s/overlays/primary"]
     assert [place for place in places if place] == in_order
     applied = [command for command in asked() if "apply" in command]
-    assert len(applied) == 2 and all("--server-side" in command for command in applied)
+    assert len(applied) == 3 and all("--server-side" in command for command in applied)
 
 
 @pytest.mark.parametrize("overlay", ["primary", "recovery"])
