@@ -6,7 +6,7 @@ use crate::control_plane::ControlPlane;
 use crate::daemon::Daemon;
 use crate::parts::Parts;
 use crate::registry::Registry;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use dob_support::project_file;
 use std::fs;
 use std::path::PathBuf;
@@ -18,8 +18,8 @@ const METRICS_PORT: u16 = 4443;
 const DESCHEDULER: &str = "descheduler";
 const DESCHEDULER_POLICY: &str = "k8s/controllers/descheduler.yaml";
 const DESCHEDULER_VALUES: &str = "k8s/controllers/descheduler.yaml.gotmpl";
-/// What of the policy gets shorter where pods come and go faster.
-const MINIMUM_AGE: &str = "minPodAge: 25m";
+/// What of the policy gets shorter where pods come and go faster, in minutes.
+const MINIMUM_AGE: &str = "minPodAge: ";
 
 /// Gives kube-router, which keeps network policies on every node, its rights; gives its kubeconfig.
 pub(crate) fn prepare_network_policies(plane: &ControlPlane) -> Result<PathBuf> {
@@ -71,8 +71,10 @@ fn start_descheduler(plane: &ControlPlane, parts: &Parts, faster_by: u32) -> Res
 
 fn descheduler_policy(faster_by: u32) -> Result<String> {
     let policy = fs::read_to_string(project_file(DESCHEDULER_POLICY))?;
-    ensure!(policy.contains(MINIMUM_AGE), "{DESCHEDULER_POLICY} has no {MINIMUM_AGE}");
-    Ok(policy.replace(MINIMUM_AGE, &format!("minPodAge: {}s", 25 * 60 / faster_by)))
+    let parts = policy.split_once(MINIMUM_AGE).and_then(|(before, rest)| Some((before, rest.split_once("m\n")?)));
+    let (before, (minutes, after)) = parts.with_context(|| format!("{DESCHEDULER_POLICY} has no {MINIMUM_AGE}"))?;
+    let minutes: u32 = minutes.parse().with_context(|| format!("{DESCHEDULER_POLICY}: {MINIMUM_AGE}{minutes}m"))?;
+    Ok(format!("{before}{MINIMUM_AGE}{}s\n{after}", minutes * 60 / faster_by))
 }
 
 fn descheduling_interval() -> Result<String> {

@@ -7,11 +7,8 @@ use wasmtime::{Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocat
 /// Instances that Spin runs at once; past that it answers 500.
 pub const MAX_INSTANCES: u32 = 1000;
 
-/// Memory of an ended instance that is cleared for the next one rather than returned, in bytes, where no variable says it. Source: Spin's
-/// engine.
+/// Memory of an ended instance that is cleared for the next one rather than returned, in bytes. Source: Spin's engine.
 const KEEP_RESIDENT: usize = 2 << 20;
-/// The variable that says it.
-const KEEPS_RESIDENT: &str = "SPIN_WASMTIME_LINEAR_MEMORY_KEEP_RESIDENT";
 
 /// Compiles components ahead of time, for [`crate::App::load_compiled`].
 pub struct Compiler(Engine);
@@ -45,7 +42,7 @@ pub fn engine(cache: Option<Cache>) -> Result<Engine> {
         .total_memories(MAX_INSTANCES)
         .total_tables(2 * MAX_INSTANCES)
         .total_stacks(MAX_INSTANCES)
-        .linear_memory_keep_resident(keep_resident())
+        .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT / 4);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
     // The pool reserves terabytes of addresses; where a system refuses that, Spin allocates on demand, and so do we.
@@ -55,9 +52,4 @@ pub fn engine(cache: Option<Cache>) -> Result<Engine> {
             Engine::new(&config)
         })
         .map_err(anyhow::Error::from)
-}
-
-/// As in Spin, what is no number counts as nothing said.
-fn keep_resident() -> usize {
-    std::env::var(KEEPS_RESIDENT).ok().and_then(|bytes| bytes.parse().ok()).unwrap_or(KEEP_RESIDENT)
 }

@@ -39,25 +39,22 @@ pub async fn without_pre_stop(it: &OnCluster) -> Result<Outcome> {
 /// An image that the registry does not have.
 pub async fn digest_missing(it: &OnCluster) -> Result<Outcome> {
     it.ready().await?;
-    let traffic = it.traffic().await;
-    let started = Instant::now();
-    traffic.mark("a digest that no registry has");
-    let said = it.refused_rollout(MISSING).await?;
-    ensure!(said.contains("was put back"), "scripts/rollout says: {said}");
-    traffic.mark("put back");
-    let took = started.elapsed().as_secs();
-    let outcome = it.judge(traffic).await?;
-    Ok(outcome.with_note(format!("put back after {took} s")))
+    put_back(it, "a digest that no registry has", MISSING).await
 }
 
 /// A version that reaches no database.
 pub async fn never_ready(it: &OnCluster) -> Result<Outcome> {
     it.ready().await?;
     let digest = it.push(Some(Fault::NoDatabase)).await?;
+    put_back(it, "a version that never gets ready", &digest).await
+}
+
+/// Rolls out what must be put back.
+async fn put_back(it: &OnCluster, what: &str, digest: &str) -> Result<Outcome> {
     let traffic = it.traffic().await;
     let started = Instant::now();
-    traffic.mark("a version that never gets ready");
-    let said = it.refused_rollout(&digest).await?;
+    traffic.mark(what);
+    let said = it.refused_rollout(digest).await?;
     ensure!(said.contains("was put back"), "scripts/rollout says: {said}");
     it.until_whole().await?;
     traffic.mark("put back");
