@@ -17,8 +17,13 @@ DATA :=
 HOME_OF_USER := $${HOME:-$$(getent passwd "$$(id -u)" | cut -d : -f 6)}
 COMPONENT := CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$${CARGO_HOME:-$(HOME_OF_USER)/.cargo}=cargo" cargo
 # The component is where spin.toml says, wherever CARGO_TARGET_DIR has the rest.
-COMPONENT_OPTIONS := --profile component --target $(TARGET) --target-dir target --package dob-api-wasi-p2
-WASM := target/$(TARGET)/component/dob_api_wasi_p2.wasm
+COMPONENT_OPTIONS := --profile component --target $(TARGET) --target-dir target
+# The builds for WASI 0.2 and 0.3. Each has a Cargo of its own: built together, they would share the features of what both use.
+BUILDS := wasi-p2 wasi-p3
+# The build that serves: make run WASI=0.3; that for 0.2 where it is empty.
+WASI ?=
+export WASI
+WASMS := $(BUILDS:wasi-%=target/$(TARGET)/component/dob_api_wasi_%.wasm)
 # Clippy is the compiler of the native crates where their code is checked: one build lints and runs. The component has rustc's own.
 CHECKED := RUSTC_WORKSPACE_WRAPPER=clippy-driver
 # All that is tested but the cluster's shim: what that is made of is built by nothing else.
@@ -50,11 +55,13 @@ run: packages-run component ## Serve on 127.0.0.1:3000 with a private PostgreSQL
 test: packages-test $(PYTHON) component check-workflows ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
 	cargo fmt --all --check
 	cargo fmt --check --manifest-path $(FUZZ)
-	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) --package constant --package one-query
+	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) $(addprefix --package ,$(BUILDS:%=dob-api-%) constant one-query)
 	$(CHECKED) cargo test --quiet --no-run $(TESTED) --test faults
-	$(CHECKED) cargo test $(TESTED) -- $(ROOT_ONLY)
+	WASI=0.2 $(CHECKED) cargo test $(TESTED) -- $(ROOT_ONLY)
+	WASI=0.3 $(CHECKED) cargo test --test api -- $(ROOT_ONLY)
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and fill a disk and use the files of another user are left out.")
-	$(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
+	WASI=0.2 $(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
+	WASI=0.3 $(CHECKED) cargo test --test faults -- --test-threads=1 $(ROOT_ONLY)
 
 checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check all the rest: infrastructure, manifests, operations, alerts, documents; one: make checks ONLY=k8s
 	$(if $(filter-out $(CHECKS) workflows collector,$(ONLY)),$(error There is no check '$(ONLY)': name some of $(CHECKS) workflows collector))
@@ -76,20 +83,20 @@ bench: packages-run component ## Measure, and print the README's table
 	cargo run --quiet --release --bin dob-host -- report
 
 # It needs nothing but rustup.
-component: ## Build the component
+component: ## Build the component, for WASI 0.2 and 0.3
 	@command -v rustup >/dev/null || { echo "Rust is missing: install it with rustup, https://rustup.rs."; exit 1; }
 	@rustup target list --installed | grep -qx $(TARGET) || rustup target add $(TARGET)
-	$(COMPONENT) build $(COMPONENT_OPTIONS)
+	$(foreach build,$(BUILDS),$(COMPONENT) build $(COMPONENT_OPTIONS) --package dob-api-$(build) &&) true
 
 reproducible: component ## Build the component of the last commit twice, elsewhere, and compare the bytes with this build
-	@built=$$(sha256sum <$(WASM) | cut -d ' ' -f 1) && again=$$(scripts/reproduce) && \
-		if [ "$$built" = "$$again" ]; then echo "sha256:$$built"; else echo "This build ($$built) is not that of the last commit ($$again): is all committed?"; exit 1; fi
+	@built=$$(sha256sum $(WASMS)) && again=$$(scripts/reproduce) && \
+		if [ "$$built" = "$$again" ]; then echo "$$built"; else printf 'These builds are not those of the last commit: is all committed?\n%s\n%s\n' "$$built" "$$again"; exit 1; fi
 
-# What the component is made of, as CycloneDX: the release adds it.
-target/sbom.cdx.json: Cargo.toml Cargo.lock
+# What a build is made of, as CycloneDX: the release adds it.
+target/sbom-%.cdx.json: Cargo.toml Cargo.lock
 	@command -v cargo-sbom >/dev/null || cargo install --quiet --locked cargo-sbom@0.10.0
 	@mkdir -p $(@D)
-	cargo sbom --cargo-package dob-api-wasi-p2 --output-format cyclone_dx_json_1_6 >$@
+	cargo sbom --cargo-package dob-api-$* --output-format cyclone_dx_json_1_6 >$@
 
 overlays: O := $(notdir $(wildcard k8s/overlays/*))
 overlays: $(PYTHON) kubectl-is-there ## Refuse Kubernetes overlays that can't work; one overlay: make overlays O=primary

@@ -5,7 +5,7 @@ use crate::domain::{DateOfBirth, Username, birthday};
 use crate::host::{BodyError, Host, Request};
 use crate::http::*;
 use crate::log;
-use crate::store::{Failure, Readiness, Store};
+use crate::store::{Failure, Health, Readiness, Store};
 use http::Method;
 use http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 
@@ -14,25 +14,27 @@ const OPENAPI: &str = include_str!("../openapi.json");
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request; HEAD as GET, but without the body whose length the head says.
-pub async fn answer(request: &impl Request, host: &impl Host) -> Answer {
-    let mut answer = answer_with_body(request, host).await;
+/// Answers one request; HEAD as GET, but without the body whose length the head says. What it learns of the database is for the
+/// instance's next requests.
+pub async fn answer(request: &impl Request, host: &impl Host, health: &Health) -> Answer {
+    let mut answer = answer_with_body(request, host, health).await;
     if request.method() == Method::HEAD {
         *answer.body_mut() = "".into();
     }
     answer
 }
 
-async fn answer_with_body(request: &impl Request, host: &impl Host) -> Answer {
+async fn answer_with_body(request: &impl Request, host: &impl Host, health: &Health) -> Answer {
+    let store = || Store::new(host, health);
     let Some(route) = Route::parse(request.path_with_query()) else {
         return Problem::not_found("There is nothing here; see /openapi.json.").into();
     };
     let answered = match (request.method(), route) {
         (&Method::OPTIONS, _) => Ok(options(route)),
-        (&Method::GET | &Method::HEAD, Route::Hello(segment)) => greet(segment, host).await,
-        (&Method::PUT, Route::Hello(segment)) => save(segment, request, host).await,
+        (&Method::GET | &Method::HEAD, Route::Hello(segment)) => greet(segment, host, store()).await,
+        (&Method::PUT, Route::Hello(segment)) => save(segment, request, host, store).await,
         (&Method::GET | &Method::HEAD, Route::Healthz) => Ok(json(&Alive { status: "alive" })),
-        (&Method::GET | &Method::HEAD, Route::Readyz) => report(Store::new(host).readiness().await),
+        (&Method::GET | &Method::HEAD, Route::Readyz) => report(store().readiness().await),
         (&Method::GET | &Method::HEAD, Route::OpenApi) => Ok(json_text(OPENAPI)),
         _ => Err(Problem::method_not_allowed(route.allow()).into()),
     };
@@ -55,20 +57,25 @@ fn options(route: Route) -> Answer {
     answer
 }
 
-async fn greet(segment: &str, host: &impl Host) -> Result<Answer, Refusal> {
+async fn greet<H: Host>(segment: &str, host: &H, store: Store<'_, H>) -> Result<Answer, Refusal> {
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
     let today = host.today();
     let unknown = || Problem::not_found("No date of birth is saved for this username; PUT one first.");
-    let born = Store::new(host).find(&user).await?.ok_or_else(unknown)?;
+    let born = store.find(&user).await?.ok_or_else(unknown)?;
     Ok(json(&Greeting { message: birthday::greeting(&user, born, today) }))
 }
 
-async fn save(segment: &str, request: &impl Request, host: &impl Host) -> Result<Answer, Refusal> {
+async fn save<'a, H: Host + 'a>(
+    segment: &str,
+    request: &impl Request,
+    host: &H,
+    store: impl Fn() -> Store<'a, H>,
+) -> Result<Answer, Refusal> {
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
     let text = date_of_birth_text(&body(request).await?).map_err(Problem::bad_request)?;
     let born = DateOfBirth::parse(&text, host.today()).map_err(Problem::bad_request)?;
     // The store's time counts from here: what the body took is the client's.
-    Store::new(host).save(&user, born).await?;
+    store().save(&user, born).await?;
     Ok(no_content())
 }
 

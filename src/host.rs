@@ -1,4 +1,4 @@
-//! The one interface to the host: everything that the service asks of it. `src/host/wasi_p2` is its adapter.
+//! The one interface to the host: everything that the service asks of it. The folders of `src/host` are its adapters.
 
 #![expect(async_fn_in_trait, reason = "a component has one thread: no future has to be Send")]
 
@@ -16,8 +16,12 @@ pub trait Host {
     /// The value of one of the component's variables; `None` when the host can't resolve it.
     async fn variable(&self, name: &str) -> Option<String>;
 
-    /// Takes a connection from the host's pool for this address.
-    async fn open(&self, address: &str) -> Result<Self::Connection, DatabaseError>;
+    /// A connection to this address.
+    async fn open(&self, address: &str, purpose: Purpose) -> Result<Self::Connection, DatabaseError>;
+
+    /// The result of some work, unless it takes longer than that; then the work is dropped. A host whose calls can't be interrupted
+    /// waits for its end.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T>;
 
     /// Today in UTC.
     fn today(&self) -> NaiveDate {
@@ -42,10 +46,21 @@ pub trait Host {
     }
 }
 
+/// What a connection is opened for, which decides whether others may have it at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Reading: several requests may send statements at once.
+    Reading,
+    /// Saving: nobody else's statement may be before this one, or it could be done after its client was told that it failed.
+    Saving,
+    /// Making the schema: nobody else's statement may come between.
+    Preparing,
+}
+
 /// A connection to PostgreSQL; dropping it gives it back.
 pub trait Connection {
-    /// Runs a query and returns all its rows.
-    async fn query(&self, statement: &str, parameters: &[Parameter]) -> Result<Vec<Vec<Value>>, DatabaseError>;
+    /// Runs a query and returns its first row; `None` where it has none. All of ours have one, and read no further.
+    async fn query(&self, statement: &str, parameters: &[Parameter]) -> Result<Option<Vec<Value>>, DatabaseError>;
 
     /// Runs a statement that has no result.
     async fn execute(&self, statement: &str, parameters: &[Parameter]) -> Result<(), DatabaseError>;
@@ -100,7 +115,7 @@ pub enum Value {
 }
 
 /// Why PostgreSQL gave no result.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum DatabaseError {
     /// There is no connection: refused, not allowed, or not authenticated.
     NoConnection(String),

@@ -5,10 +5,12 @@
 
 mod birthdays;
 mod failure;
+mod health;
 mod routing;
 mod schema;
 mod session;
 
 pub use failure::Failure;
+pub use health::Health;
 pub use routing::Store;
 pub use schema::Readiness;

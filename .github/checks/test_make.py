@@ -27,10 +27,11 @@ def test_the_component_is_where_the_manifest_looks_for_it(fake):
     fake("rustup", "echo wasm32-wasip2")
     path = fake("cargo", 'echo "$@"')
     asked = subprocess.run(["make", "--silent", "component"], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True).stdout
-    manifest = tomllib.loads((ROOT / "spin.toml").read_text())["component"]["dob-api"]
-    for command in (asked, manifest["build"]["command"]):
-        words = command.split()
-        assert manifest["source"].startswith(f"{words[words.index('--target-dir') + 1]}/"), command
+    for name, command in zip(("spin.toml", "spin-wasi-0.3.toml"), asked.strip().splitlines(), strict=True):
+        manifest = tomllib.loads((ROOT / name).read_text())["component"]["dob-api"]
+        for words in (command.split(), manifest["build"]["command"].split()):
+            package = words[words.index("--package") + 1].replace("-", "_")
+            assert manifest["source"] == f"{words[words.index('--target-dir') + 1]}/wasm32-wasip2/component/{package}.wasm", words
 
 
 @pytest.fixture

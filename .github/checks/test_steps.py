@@ -90,8 +90,8 @@ def test_an_approval_changes_nothing(run):
     assert run("rotate-password", "Approved").code == 0 and set(run.folder.iterdir()) - set(before) == {run.folder / name for name in ("step.sh", "output", "summary")}
 
 
-def test_a_tag_is_the_version_in_both_manifests(run):
-    for manifest in ("Cargo.toml", "spin.toml"):
+def test_a_tag_is_the_version_in_all_manifests(run):
+    for manifest in ("Cargo.toml", "spin.toml", "spin-wasi-0.3.toml"):
         shutil.copy(ROOT / manifest, run.folder)
     version = tomllib.loads((ROOT / "spin.toml").read_text())["application"]["version"]
     assert run("release", "The tag is the version", GITHUB_REF_NAME=f"v{version}").code == 0
@@ -103,16 +103,19 @@ def test_a_tag_is_the_version_in_both_manifests(run):
 
 
 def test_what_is_released_has_checksums(run):
-    component = run.folder / "target/wasm32-wasip2/component/dob_api_wasi_p2.wasm"
-    component.parent.mkdir(parents=True)
-    component.write_bytes(b"component")
+    folder = run.folder / "target/wasm32-wasip2/component"
+    folder.mkdir(parents=True)
+    for build in ("p2", "p3"):
+        (folder / f"dob_api_wasi_{build}.wasm").write_bytes(b"component")
     assert run("release", "Gather").code != 0, "without its bill of materials"
     shutil.rmtree(run.folder / "release")
-    (run.folder / "target/sbom.cdx.json").write_text("{}")
+    for build in ("p2", "p3"):
+        (run.folder / f"target/sbom-wasi-{build}.cdx.json").write_text("{}")
     gathered = run("release", "Gather")
     assert gathered.code == 0, gathered.said
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=run.folder / "release", check=True)
-    assert "dob_api_wasi_p2.wasm" in gathered.summary and "sbom.cdx.json" in gathered.summary
+    for build in ("p2", "p3"):
+        assert f"dob_api_wasi_{build}.wasm" in gathered.summary and f"sbom-wasi-{build}.cdx.json" in gathered.summary
 
 
 @pytest.mark.parametrize("tag, code", [("v1.20.3", 0), ("main", 1), ("v1", 1), ("v1.2.3-rc1", 1), ("v1.2.3;true", 1)])

@@ -2,7 +2,7 @@
 
 use super::{failure::Failure, routing::Store, session::Session};
 use crate::domain::{DateOfBirth, Username};
-use crate::host::{Connection, Host, Parameter, Value};
+use crate::host::{Connection, Host, Parameter, Purpose, Value};
 
 /// Saves or updates; a date that is stored already is only read, so that nothing is written.
 const SAVE: &str = "\
@@ -22,35 +22,37 @@ impl<H: Host> Store<'_, H> {
         let (year, month, day) = born.year_month_day();
         let user = user.key();
         let parameters = [Parameter::Text(&user), Parameter::Date(year, month as u8, day as u8)];
-        self.on_primary(async |session| session.execute("save", SAVE, &parameters).await).await
+        let saved = self.on_primary(Purpose::Saving, async |session| session.execute("save", SAVE, &parameters).await);
+        self.in_time("save", saved).await
     }
 
-    /// The user's date of birth: from the primary, or from a replica while the primary can't be reached.
+    /// The user's date of birth: from the primary, or from a replica while the primary is out or silent.
     pub async fn find(&self, user: &Username) -> Result<Option<DateOfBirth>, Failure> {
         let user = user.key();
+        let on_replicas = async |likely| self.on_replicas(likely, async |session| find(session, &user).await).await;
+        let (born, _) = self.read(self.find_on_primary(&user), on_replicas).await?;
+        Ok(born)
+    }
+
+    /// From the primary, or from the demoted server that still has its address, where there is no other.
+    async fn find_on_primary(&self, user: &str) -> Result<Found, Failure> {
         let mut from_demoted = None;
-        let found = self.on_primary(async |session| {
-            let (found, in_recovery) = find(session, &user).await?;
-            if in_recovery {
+        let found = self.on_primary(Purpose::Reading, async |session| {
+            let found = find(session, user).await?;
+            if found.1 {
                 from_demoted = Some(found);
                 return Err(Failure::not_primary("find"));
             }
             Ok(found)
         });
-        match (found.await, from_demoted) {
-            (Ok(found), _) => Ok(found),
-            (Err(_), Some(found)) => Ok(found),
-            (Err(failure), None) => {
-                let found =
-                    self.on_replicas(failure.likely_replica(), async |session| find(session, &user).await).await;
-                found.map_or(Err(failure), |(found, _)| Ok(found))
-            }
-        }
+        found.await.or_else(|failure| from_demoted.ok_or(failure))
     }
 }
 
 /// The stored date, if any, and whether the server that said so is a replica.
-async fn find<C: Connection>(session: &Session<C>, user: &str) -> Result<(Option<DateOfBirth>, bool), Failure> {
+type Found = (Option<DateOfBirth>, bool);
+
+async fn find<C: Connection>(session: &Session<C>, user: &str) -> Result<Found, Failure> {
     match session.one_row("find", FIND, &[Parameter::Text(user)]).await?[..] {
         [Value::Null, Value::Boolean(in_recovery)] => Ok((None, in_recovery)),
         [Value::Date(year, month, day), Value::Boolean(in_recovery)] => {

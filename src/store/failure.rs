@@ -86,6 +86,11 @@ impl Failure {
         Self { step, sqlstate: None, message, kind: Kind::NotPrimary }
     }
 
+    /// No answer came in time. It may still: nobody waits for it.
+    pub fn late(step: &'static str) -> Self {
+        Self { step, sqlstate: None, message: "no answer in time".to_owned(), kind: Kind::Refused }
+    }
+
     /// No replica is configured, or none could be tried in time.
     pub fn no_replica() -> Self {
         let message = "no replica to ask".to_owned();

@@ -1,9 +1,16 @@
 //! Which server does the work, and for how long: the primary, or a replica while the primary is away.
 
-use super::{failure::Failure, session::Session};
-use crate::config::{Config, LikelyReplica};
-use crate::host::Host;
+use super::{failure::Failure, health::Health, session::Session};
+use crate::config::{Address, Config, LikelyReplica};
+use crate::host::{Host, Purpose};
+use futures_util::future::{Either, maybe_done, select};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use std::pin::pin;
 use std::time::{Duration, Instant};
+
+/// A client has its answer within 5 s; no wait of the store ends later than this, where the host can end one. Source: the HTTP
+/// contract.
+const ANSWER_BY: Duration = Duration::from_millis(4700);
 
 /// A fresh attempt at the primary starts no later than this: the host's pool may have to try both hosts anew, for 1 s each,
 /// and a client gets its answer within 5 s. Not earlier either: a half-open connection is given up after about 2.4 s, and all
@@ -17,35 +24,82 @@ const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3950);
 /// The same for a replica that seems to have just answered: it should need no second.
 const ASK_REPLICA_UNTIL: Duration = Duration::from_millis(4500);
 
+/// How long a replica is asked alone; then the next one is asked as well.
+const NEXT_REPLICA_AFTER: Duration = Duration::from_millis(50);
+
 /// The birthdays, for the length of one request.
 pub struct Store<'a, H> {
     pub(super) host: &'a H,
     pub(super) config: Config<'a, H>,
+    health: &'a Health,
     opened: Instant,
 }
 
 impl<'a, H: Host> Store<'a, H> {
     /// A store whose time limits count from now.
-    pub fn new(host: &'a H) -> Self {
-        Self { host, config: Config::new(host), opened: host.clock() }
+    pub fn new(host: &'a H, health: &'a Health) -> Self {
+        Self { host, config: Config::new(host), health, opened: host.clock() }
     }
 
-    /// Runs `work` on the primary; again where the pooled connection turned out dead or its server demoted.
+    /// Runs `work` on the primary; again where the kept or pooled connection turned out dead or its server demoted.
     pub(super) async fn on_primary<T>(
         &self,
+        purpose: Purpose,
         mut work: impl AsyncFnMut(&Session<H::Connection>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let address = self.config.primary().await?;
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let session = Session::open(self.host, &address).await?;
+            let session = Session::open(self.host, &address, purpose).await?;
             match work(&session).await {
                 Err(failure) if attempts < failure.attempts() && self.elapsed() < RETRY_UNTIL => {
                     session.discard().await;
                 }
-                result => return result,
+                Ok(done) => {
+                    self.health.primary_answers();
+                    return Ok(done);
+                }
+                failed => return failed,
             }
+        }
+    }
+
+    /// Reads from the primary; from a replica where the primary is out, or silent for longer than the contract says.
+    pub(super) async fn read<T>(
+        &self,
+        primary: impl Future<Output = Result<T, Failure>>,
+        replicas: impl AsyncFn(Option<LikelyReplica>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut primary = pin!(primary);
+        let Some(patience) = self.health.patience(self.host.clock()) else {
+            return match self.in_time("find", replicas(None)).await {
+                Ok(found) => Ok(found),
+                Err(_) => self.in_time("find", primary).await,
+            };
+        };
+        let mut answer = self.host.within(patience.alone, primary.as_mut()).await;
+        let likely = answer.as_ref().and_then(|answer| answer.as_ref().err()?.likely_replica());
+        let mut replica = pin!(maybe_done(replicas(likely)));
+        if answer.is_none() {
+            let silent = pin!(self.host.within(patience.beside_replica, primary.as_mut()));
+            answer = match select(silent, replica.as_mut()).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(((), silent)) => silent.await,
+            };
+        }
+        if let Some(Ok(found)) = answer {
+            return Ok(found);
+        }
+        self.health.primary_is_out(self.host.clock());
+        let replica = self.in_time("find", async {
+            replica.as_mut().await;
+            replica.take_output().unwrap_or_else(|| Err(Failure::no_replica()))
+        });
+        match (replica.await, answer) {
+            (Ok(found), _) => Ok(found),
+            (Err(_), Some(failed)) => failed,
+            (Err(_), None) => self.in_time("find", primary).await,
         }
     }
 
@@ -55,27 +109,63 @@ impl<'a, H: Host> Store<'a, H> {
         likely: Option<LikelyReplica>,
         work: impl AsyncFn(&Session<H::Connection>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut last = Failure::no_replica();
+        let addresses = self.config.replicas(likely).await?;
+        let first = if likely.is_some() { 0 } else { self.health.first_replica() };
         let mut until = if likely == Some(LikelyReplica::LastHost) { ASK_REPLICA_UNTIL } else { TRY_REPLICA_UNTIL };
-        for address in self.config.replicas(likely).await? {
+        let mut asked = FuturesUnordered::new();
+        let mut last = Failure::no_replica();
+        for place in (0..addresses.len()).map(|turn| (first + turn) % addresses.len()) {
             if self.elapsed() > until {
                 break;
             }
             until = TRY_REPLICA_UNTIL;
-            let answered = match Session::open(self.host, &address).await {
-                Ok(session) => work(&session).await,
-                Err(failure) => Err(failure),
-            };
-            match answered {
-                Ok(done) => return Ok(done),
-                Err(failure) => last = failure,
+            asked.push(self.on_replica(place, &addresses[place], &work));
+            match self.host.within(NEXT_REPLICA_AFTER, first_success(&mut asked)).await {
+                Some(Ok(done)) => return Ok(done),
+                Some(Err(failure)) => last = failure,
+                None => {}
             }
         }
-        Err(last)
+        if asked.is_empty() { Err(last) } else { first_success(&mut asked).await }
+    }
+
+    async fn on_replica<T>(
+        &self,
+        place: usize,
+        address: &Address,
+        work: &impl AsyncFn(&Session<H::Connection>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let done = work(&Session::open(self.host, address, Purpose::Reading).await?).await?;
+        self.health.replica_answers(place);
+        Ok(done)
+    }
+
+    /// Some work that is done before the answer is due, or dropped.
+    pub(super) async fn in_time<T>(
+        &self,
+        step: &'static str,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let left = ANSWER_BY.saturating_sub(self.elapsed());
+        self.host.within(left, work).await.unwrap_or_else(|| Err(Failure::late(step)))
     }
 
     /// How long the request has had this store.
     pub(super) fn elapsed(&self) -> Duration {
         self.host.clock().duration_since(self.opened)
     }
+}
+
+/// The first success, or the last failure once all have failed; the others go on when this is asked again.
+async fn first_success<T>(
+    asked: &mut FuturesUnordered<impl Future<Output = Result<T, Failure>>>,
+) -> Result<T, Failure> {
+    let mut last = Failure::no_replica();
+    while let Some(result) = asked.next().await {
+        match result {
+            Ok(done) => return Ok(done),
+            Err(failure) => last = failure,
+        }
+    }
+    Err(last)
 }

@@ -5,7 +5,7 @@
 
 use super::{failure::Failure, routing::Store, session::Session};
 use crate::config::{Database, Role};
-use crate::host::{Connection, Host, Parameter, Value};
+use crate::host::{Connection, Host, Parameter, Purpose, Value};
 use std::time::Duration;
 
 /// The advisory lock that lets one pod at a time change roles or the schema (any constant will do).
@@ -97,6 +97,9 @@ const GRANTS: &str = concat!(
 /// Preparing starts no later than this, so that its connections and the check that follows end within 5 s.
 const PREPARE_UNTIL: Duration = Duration::from_millis(1500);
 
+/// How long the primary may take in all, where the host can end a wait: a replica needs some time, too.
+const PRIMARY_WITHIN: Duration = Duration::from_millis(4000);
+
 /// What a probe found.
 pub struct Readiness {
     /// The primary takes reads and writes, or why not.
@@ -115,19 +118,24 @@ impl Readiness {
 impl<H: Host> Store<'_, H> {
     /// Checks primary and replica; with administrator credentials makes what is missing on the primary first.
     pub async fn readiness(&self) -> Readiness {
-        let mut primary = self.on_primary(check_primary).await;
-        if let Err(failure) = &primary
-            && self.elapsed() < PREPARE_UNTIL
-        {
-            match self.prepare(failure.is_of_open()).await {
-                Ok(true) => primary = self.on_primary(check_primary).await,
-                Ok(false) => {}
-                Err(failure) => primary = Err(failure),
-            }
-        }
+        let primary = self.host.within(PRIMARY_WITHIN, self.primary_readiness()).await;
         let replicas = self.config.replicas(None).await.unwrap_or_default();
-        let replica = if replicas.is_empty() { None } else { Some(self.on_replicas(None, check).await.map(drop)) };
-        Readiness { primary, replica }
+        let replica = match replicas[..] {
+            [] => None,
+            _ => Some(self.in_time("check", self.on_replicas(None, check)).await.map(drop)),
+        };
+        Readiness { primary: primary.unwrap_or_else(|| Err(Failure::late("check"))), replica }
+    }
+
+    async fn primary_readiness(&self) -> Result<(), Failure> {
+        match self.on_primary(Purpose::Reading, check_primary).await {
+            Err(failure) if self.elapsed() < PREPARE_UNTIL => match self.prepare(failure.is_of_open()).await {
+                Ok(true) => self.on_primary(Purpose::Reading, check_primary).await,
+                Ok(false) => Err(failure),
+                Err(failure) => Err(failure),
+            },
+            checked => checked,
+        }
     }
 
     /// Creates database, role (unless it can log in already), schema and grants; `false` without administrator credentials.
@@ -150,12 +158,13 @@ impl<H: Host> Store<'_, H> {
     /// another one of the server says, which is asked for nothing else.
     async fn open_or_create(&self, database: &Database, admin: &Role) -> Result<Session<H::Connection>, Failure> {
         let own = database.administered(admin, &database.name);
-        match Session::open(self.host, &own).await {
+        match Session::open(self.host, &own, Purpose::Preparing).await {
             Err(failure) if self.elapsed() < PREPARE_UNTIL => {
-                let maintenance = Session::open(self.host, &database.administered(admin, MAINTENANCE)).await;
+                let maintenance =
+                    Session::open(self.host, &database.administered(admin, MAINTENANCE), Purpose::Preparing).await;
                 create_database(maintenance.map_err(|other| Failure::neither_opens(failure, &other))?, &database.name)
                     .await?;
-                Session::open(self.host, &own).await
+                Session::open(self.host, &own, Purpose::Preparing).await
             }
             opened => opened,
         }

@@ -2,15 +2,16 @@
 
 use super::failure::Failure;
 use crate::config::Address;
-use crate::host::{Connection, Host, Parameter, Value};
+use crate::host::{Connection, Host, Parameter, Purpose, Value};
 
 /// A connection that goes back to the host when it is dropped.
 pub struct Session<C>(C);
 
 impl<C: Connection> Session<C> {
-    /// Takes a connection from the host's pool for this address.
-    pub async fn open(host: &impl Host<Connection = C>, address: &Address) -> Result<Self, Failure> {
-        host.open(address.expose()).await.map(Self).map_err(|error| Failure::from_host("open", error))
+    /// Takes a connection to this address.
+    pub async fn open(host: &impl Host<Connection = C>, address: &Address, purpose: Purpose) -> Result<Self, Failure> {
+        let opened = host.open(address.expose(), purpose).await;
+        opened.map(Self).map_err(|error| Failure::from_host("open", error))
     }
 
     /// Runs a statement that has no result. `step` names it in the log.
@@ -30,9 +31,8 @@ impl<C: Connection> Session<C> {
         query: &str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Value>, Failure> {
-        let rows = self.0.query(query, parameters).await.map_err(|error| Failure::from_host(step, error))?;
-        let [row]: [Vec<Value>; 1] = rows.try_into().map_err(|_| Failure::unexpected(step))?;
-        Ok(row)
+        let row = self.0.query(query, parameters).await.map_err(|error| Failure::from_host(step, error))?;
+        row.ok_or_else(|| Failure::unexpected(step))
     }
 
     /// Ends the server's side, so that the pool does not hand this connection out again.

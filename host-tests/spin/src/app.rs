@@ -1,21 +1,23 @@
-//! The loaded application: compiled once, instantiated for every request.
+//! The loaded application: compiled once, instantiated for every request, or for a number of them.
 
 use crate::allow_list::AllowList;
-use crate::bindings::{fermyon::spin::variables, spin::postgres::postgres};
+use crate::bindings::{fermyon, spin};
 use crate::engine::{MAX_INSTANCES, engine};
 use crate::faults::Faults;
-use crate::instance::{Clock, Instance, Shared};
+use crate::instance::{Clock, Instance, Shared, store};
 use crate::manifest::Manifest;
 use crate::postgres::{HasPostgres, Postgres};
+use crate::reuse::Reused;
 use crate::variables::{HasVariables, Variables};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Cache, CacheConfig, Engine, Store};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre, http::types};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 /// Most that is kept of what the component writes to stderr when a test asks for it, in bytes.
@@ -42,7 +44,18 @@ impl Options {
 }
 
 /// A compiled application with everything its instances share.
-pub struct App {
+pub struct App(pub(crate) Handler);
+
+/// How requests come to instances, which the component's export decides.
+pub(crate) enum Handler {
+    /// WASI 0.2: one request an instance.
+    Single(Arc<Single>),
+    /// WASI 0.3: many.
+    Reused(Reused),
+}
+
+/// Instances for one request each.
+pub(crate) struct Single {
     component: ProxyPre<Instance>,
     shared: Arc<Shared>,
     instances: Semaphore,
@@ -89,26 +102,34 @@ impl App {
         link(&mut linker).map_err(anyhow::Error::from).context("linking the host's interfaces")?;
         let component = linker
             .instantiate_pre(&component()?)
-            .and_then(ProxyPre::new)
             .map_err(anyhow::Error::from)
             .with_context(|| format!("{} asks for what this host does not have", manifest.source.display()))?;
         let allow_list = AllowList::new(&manifest.allowed_outbound_hosts, &variables);
         let shared = Shared {
-            postgres: Postgres::new(allow_list, options.faults),
+            postgres: Arc::new(Postgres::new(allow_list, options.faults)),
             variables,
             clock: options.clock,
             stderr: options.stderr,
         };
-        let instances = Semaphore::new(MAX_INSTANCES as usize);
-        Ok(Arc::new(Self { component, shared: Arc::new(shared), instances }))
+        let handler = Handler::of(component, Arc::new(shared)).map_err(anyhow::Error::from);
+        Ok(Arc::new(Self(handler.with_context(|| format!("{} serves no HTTP", manifest.source.display()))?)))
     }
+}
 
+impl Handler {
+    fn of(component: InstancePre<Instance>, shared: Arc<Shared>) -> wasmtime::Result<Self> {
+        if let Ok(service) = ServicePre::new(component.clone()) {
+            return Ok(Self::Reused(Reused::new(service, shared)));
+        }
+        let instances = Semaphore::new(MAX_INSTANCES as usize);
+        Ok(Self::Single(Arc::new(Single { component: ProxyPre::new(component)?, shared, instances })))
+    }
+}
+
+impl Single {
     /// The store of a new instance.
     pub(crate) fn store(&self) -> Store<Instance> {
-        let mut store = Store::new(self.component.engine(), Instance::new(&self.shared));
-        // Spin interrupts nothing either: the epoch never ends.
-        store.set_epoch_deadline(u64::MAX / 2);
-        store
+        store(self.component.engine(), &self.shared)
     }
 
     /// Starts an instance in its store, if one may run besides those that do; the permit is given back when it has ended.
@@ -120,7 +141,10 @@ impl App {
 
 fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi::p3::add_to_linker(linker)?;
     types::add_to_linker::<_, WasiHttp>(linker, &Default::default(), Instance::http)?;
-    postgres::add_to_linker::<_, HasPostgres>(linker, Instance::postgres)?;
-    variables::add_to_linker::<_, HasVariables>(linker, Instance::variables)
+    wasmtime_wasi_http::p3::bindings::http::types::add_to_linker::<_, WasiHttp>(linker, Instance::http)?;
+    spin::postgres::postgres::add_to_linker::<_, HasPostgres>(linker, Instance::postgres)?;
+    fermyon::spin::variables::add_to_linker::<_, HasVariables>(linker, Instance::variables)?;
+    spin::variables::variables::add_to_linker::<_, HasVariables>(linker, Instance::variables)
 }

@@ -1,4 +1,4 @@
-//! The state of one instance, which lives as long as its request.
+//! The state of one instance.
 
 use crate::postgres::{Postgres, PostgresView};
 use crate::variables::Variables;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
@@ -13,7 +14,7 @@ use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpC
 /// What all instances of an application share.
 pub struct Shared {
     /// Outbound PostgreSQL.
-    pub postgres: Postgres,
+    pub postgres: Arc<Postgres>,
     /// The configuration.
     pub variables: Variables,
     /// The clock that the component sees.
@@ -35,9 +36,16 @@ pub struct Instance {
 #[derive(Clone, Default)]
 pub struct Clock(Arc<AtomicI64>);
 
+/// The store of a new instance. Spin interrupts nothing, and neither does this: its epoch never ends.
+pub fn store(engine: &Engine, shared: &Arc<Shared>) -> Store<Instance> {
+    let mut store = Store::new(engine, Instance::new(shared));
+    store.set_epoch_deadline(u64::MAX / 2);
+    store
+}
+
 impl Instance {
     /// The state of a new instance.
-    pub fn new(shared: &Arc<Shared>) -> Self {
+    fn new(shared: &Arc<Shared>) -> Self {
         let mut wasi = WasiCtx::builder();
         wasi.wall_clock(shared.clock.clone()).inherit_stdout();
         match &shared.stderr {

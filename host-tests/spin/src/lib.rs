@@ -1,7 +1,8 @@
-//! The imitation of Spin 3.6 and 4.0: serves an application with one HTTP component as Spin does, faults included.
+//! The imitation of Spin 3.6, 4.0 and 4.1: serves an application with one HTTP component as Spin does, faults included.
 //!
-//! A new instance for every request, 1000 at most; PostgreSQL through 64 untimed connections per address; variables
-//! and the outbound allow-list from `spin.toml`. Each file knows only those above it:
+//! At most 1000 instances at once: a new one for every request to a WASI 0.2 component; for WASI 0.3, as of Spin 4.1, one that serves
+//! 128 requests, 16 of them at once. PostgreSQL through 64 untimed connections per address; variables and the outbound allow-list
+//! from `spin.toml`. Each file knows only those above it:
 //!
 //! ```text
 //! bindings, manifest, faults, values, engine
@@ -9,7 +10,8 @@
 //! variables            the component's templates over the application's values
 //! allow_list           which servers may be dialled
 //! postgres             one pool per address
-//! instance             what one request has
+//! instance             what one instance has
+//! reuse                instances that serve more than one request
 //! app                  the compiled component
 //! outgoing             a body that is late leaves after its head
 //! server               HTTP in front of it
@@ -25,6 +27,7 @@ mod locked;
 mod manifest;
 mod outgoing;
 mod postgres;
+mod reuse;
 mod server;
 mod values;
 mod variables;
@@ -34,7 +37,7 @@ pub use bindings::spin::postgres::postgres::Error as PgError;
 pub use engine::Compiler;
 pub use faults::{Call, Calls, Faults};
 pub use instance::Clock;
-pub use manifest::Manifest;
+pub use manifest::{Build, Manifest};
 pub use native_tls::Error as TlsError;
 pub use postgres::connect;
 pub use server::{Server, listener};

@@ -42,10 +42,43 @@ struct Component {
     allowed_outbound_hosts: Vec<String>,
 }
 
+/// The builds of this project's component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Build {
+    /// For every Spin.
+    Wasi02,
+    /// For Spin 4.1 and newer.
+    Wasi03,
+}
+
+impl Build {
+    /// The one that SpinKube's shim runs.
+    pub const DEFAULT: Self = Self::Wasi02;
+
+    /// The one that the environment's `WASI` asks for.
+    pub fn chosen() -> Result<Self> {
+        match std::env::var("WASI").as_deref() {
+            Err(_) | Ok("") => Ok(Self::DEFAULT),
+            Ok("0.2") => Ok(Self::Wasi02),
+            Ok("0.3") => Ok(Self::Wasi03),
+            Ok(other) => bail!("WASI is {other:?}: set it to 0.2 or 0.3, or leave it unset"),
+        }
+    }
+
+    /// Its manifest.
+    pub fn manifest(self) -> PathBuf {
+        let name = match self {
+            Self::Wasi02 => "spin.toml",
+            Self::Wasi03 => "spin-wasi-0.3.toml",
+        };
+        Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).join(name)
+    }
+}
+
 impl Manifest {
-    /// This project's own.
+    /// This project's own, of the build that was chosen.
     pub fn of_project() -> Result<Self> {
-        Self::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../spin.toml")))
+        Self::read(&Build::chosen()?.manifest())
     }
 
     /// Reads a manifest; the component's path is relative to it.

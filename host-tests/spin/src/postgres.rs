@@ -1,24 +1,30 @@
-//! `spin:postgres/postgres@4.0.0` on the libraries that Spin uses, without any limit that Spin does not set.
+//! `spin:postgres/postgres` on the libraries that Spin uses, without any limit that Spin does not set.
 
 use crate::allow_list::AllowList;
 use crate::bindings::spin::postgres::postgres::{
-    DbError, Error, Host, HostConnection, ParameterValue, QueryError, RowSet,
+    Column, DbError, DbValue, Error, Host, HostConnection, HostConnectionWithStore, ParameterValue, QueryError, RowSet,
 };
 use crate::faults::{Call, Faults};
 use crate::values;
 use anyhow::Context;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use futures_util::TryStreamExt;
 use moka::sync::Cache;
 use native_tls::TlsConnector;
 use postgres_native_tls::MakeTlsConnector;
+use std::pin::pin;
+use std::sync::Arc;
 use tokio_postgres::config::{Config, Host as PgHost, SslMode};
-use tokio_postgres::{NoTls, types::ToSql};
-use wasmtime::component::{HasData, Resource, ResourceTable};
+use tokio_postgres::{NoTls, Row, RowStream, types::ToSql};
+use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTable, StreamReader};
 
 /// Connections per address.
 const POOL_SIZE: usize = 64;
 /// Addresses whose pools are kept.
 const MAX_POOLS: u64 = 16;
+
+/// A connection of the pool. Calls that are on their way hold it, too, so that it goes back when the last has ended.
+pub type Connection = Arc<Object>;
 
 /// What all instances share: the pools, and what decides who may be dialled.
 pub struct Postgres {
@@ -30,7 +36,7 @@ pub struct Postgres {
 /// One instance's view of it, with the table that holds its connections.
 pub struct PostgresView<'a> {
     /// Shared by all instances.
-    pub shared: &'a Postgres,
+    pub shared: &'a Arc<Postgres>,
     /// The instance's own.
     pub table: &'a mut ResourceTable,
 }
@@ -111,67 +117,150 @@ impl Postgres {
         }
         Ok(())
     }
+
+    async fn open(&self, address: &str) -> Result<Connection, Error> {
+        self.faults.saw(Call::Open, "", None);
+        self.faults.planted(Call::Open)?;
+        self.check_allowed(address)?;
+        let opened = self.pools.connection(address).await;
+        opened.map(Arc::new).map_err(|error| Error::ConnectionFailed(format!("{error:?}")))
+    }
+
+    async fn execute(&self, connection: &Object, statement: &str, parameters: &[ParameterValue]) -> Result<u64, Error> {
+        self.faults.planted(Call::Execute)?;
+        let parameters = to_sql(parameters).map_err(Error::ValueConversionFailed)?;
+        let touched = connection.execute(statement, &borrowed(&parameters)).await;
+        self.faults.saw(Call::Execute, statement, None);
+        touched.map_err(query_failed)
+    }
+
+    /// The rows up to an error; the outer error comes before there can be any.
+    async fn query(
+        &self,
+        connection: &Object,
+        statement: &str,
+        parameters: &[ParameterValue],
+    ) -> Result<(Vec<Row>, Result<(), Error>), Error> {
+        self.faults.planted(Call::Query)?;
+        let parameters = to_sql(parameters).map_err(Error::BadParameter)?;
+        let stream = connection.query_raw(statement, borrowed(&parameters)).await;
+        let mut rows = Vec::new();
+        let ended = match stream {
+            Ok(stream) => Ok(collected(stream, &mut rows).await),
+            Err(error) => Err(error),
+        };
+        self.faults.saw(Call::Query, statement, matches!(ended, Ok(Ok(()))).then_some(rows.len()));
+        let ended = ended.map_err(query_failed)?;
+        Ok((rows, ended.map_err(query_failed)))
+    }
 }
 
 impl PostgresView<'_> {
-    fn connection(&self, connection: &Resource<Object>) -> Result<&Object, Error> {
-        self.table.get(connection).map_err(|_| Error::ConnectionFailed("no connection found".to_owned()))
+    fn connection(&self, connection: &Resource<Connection>) -> Result<Connection, Error> {
+        self.table.get(connection).cloned().map_err(|_| Error::ConnectionFailed("no connection found".to_owned()))
+    }
+
+    fn keep(&mut self, connection: Connection) -> Result<Resource<Connection>, Error> {
+        self.table.push(connection).map_err(|_| Error::ConnectionFailed("too many connections".to_owned()))
     }
 }
 
 impl Host for PostgresView<'_> {}
 
+/// The functions of version 4.0, each of which holds the instance up until it returns.
 impl HostConnection for PostgresView<'_> {
-    async fn open(&mut self, address: String) -> Result<Resource<Object>, Error> {
-        let faults = &self.shared.faults;
-        faults.saw(Call::Open, "", None);
-        faults.planted(Call::Open)?;
-        self.shared.check_allowed(&address)?;
-        let connection = self
-            .shared
-            .pools
-            .connection(&address)
-            .await
-            .map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
-        self.table.push(connection).map_err(|_| Error::ConnectionFailed("too many connections".to_owned()))
+    async fn open(&mut self, address: String) -> Result<Resource<Connection>, Error> {
+        let connection = self.shared.open(&address).await?;
+        self.keep(connection)
     }
 
     async fn query(
         &mut self,
-        connection: Resource<Object>,
+        connection: Resource<Connection>,
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<RowSet, Error> {
-        let faults = &self.shared.faults;
-        faults.planted(Call::Query)?;
-        let parameters = to_sql(&parameters).map_err(Error::BadParameter)?;
-        let rows = self.connection(&connection)?.query(&statement, &borrowed(&parameters)).await;
-        faults.saw(Call::Query, &statement, rows.as_ref().ok().map(Vec::len));
-        let rows = rows.map_err(query_failed)?;
-        if rows.is_empty() && faults.empty_query_hangs() {
+        let (rows, ended) = self.shared.query(&*self.connection(&connection)?, &statement, &parameters).await?;
+        ended?;
+        if rows.is_empty() && self.shared.faults.empty_query_hangs() {
             std::future::pending::<()>().await;
         }
-        values::row_set(&rows).map_err(|error| Error::QueryFailed(QueryError::Text(format!("{error:?}"))))
+        values::row_set(&rows).map_err(unreadable)
     }
 
     async fn execute(
         &mut self,
-        connection: Resource<Object>,
+        connection: Resource<Connection>,
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<u64, Error> {
-        let faults = &self.shared.faults;
-        faults.planted(Call::Execute)?;
-        let parameters = to_sql(&parameters).map_err(Error::ValueConversionFailed)?;
-        let touched = self.connection(&connection)?.execute(&statement, &borrowed(&parameters)).await;
-        faults.saw(Call::Execute, &statement, None);
-        touched.map_err(query_failed)
+        self.shared.execute(&*self.connection(&connection)?, &statement, &parameters).await
     }
 
-    async fn drop(&mut self, connection: Resource<Object>) -> wasmtime::Result<()> {
+    async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
         drop(self.table.delete(connection)?);
         Ok(())
     }
+}
+
+type Rows = (Vec<Column>, StreamReader<Vec<DbValue>>, FutureReader<Result<(), Error>>);
+
+/// The functions of version 4.2, beside which the instance goes on.
+impl<T: Send + 'static> HostConnectionWithStore<T> for HasPostgres {
+    async fn open_async(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, Error> {
+        let shared = accessor.with(|mut access| access.get().shared.clone());
+        let connection = shared.open(&address).await?;
+        accessor.with(|mut access| access.get().keep(connection))
+    }
+
+    async fn query_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<Rows, Error> {
+        let (shared, connection) = held(accessor, &connection)?;
+        let (rows, ended) = shared.query(&connection, &statement, &parameters).await?;
+        let RowSet { columns, rows } = values::row_set(&rows).map_err(unreadable)?;
+        let readers = accessor.with(|mut access| {
+            let ended = FutureReader::new(&mut access, async { wasmtime::error::Ok(ended) })?;
+            wasmtime::error::Ok((StreamReader::new(&mut access, rows)?, ended))
+        });
+        let (rows, ended) = readers.map_err(|error| Error::Other(error.to_string()))?;
+        Ok((columns, rows, ended))
+    }
+
+    async fn execute_async(
+        accessor: &Accessor<T, Self>,
+        connection: Resource<Connection>,
+        statement: String,
+        parameters: Vec<ParameterValue>,
+    ) -> Result<u64, Error> {
+        let (shared, connection) = held(accessor, &connection)?;
+        shared.execute(&connection, &statement, &parameters).await
+    }
+}
+
+fn held<T>(
+    accessor: &Accessor<T, HasPostgres>,
+    connection: &Resource<Connection>,
+) -> Result<(Arc<Postgres>, Connection), Error> {
+    accessor.with(|mut access| {
+        let view = access.get();
+        Ok((view.shared.clone(), view.connection(connection)?))
+    })
+}
+
+fn unreadable(error: anyhow::Error) -> Error {
+    Error::QueryFailed(QueryError::Text(format!("{error:?}")))
+}
+
+async fn collected(stream: RowStream, rows: &mut Vec<Row>) -> Result<(), tokio_postgres::Error> {
+    let mut stream = pin!(stream);
+    while let Some(row) = stream.try_next().await? {
+        rows.push(row);
+    }
+    Ok(())
 }
 
 fn to_sql(parameters: &[ParameterValue]) -> Result<Vec<Box<dyn ToSql + Send + Sync>>, String> {

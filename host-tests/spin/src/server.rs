@@ -1,6 +1,6 @@
 //! HTTP in front of the component.
 
-use crate::app::App;
+use crate::app::{App, Handler, Single};
 use crate::outgoing;
 use anyhow::{Context, Result, anyhow, bail};
 use http_body_util::{BodyExt, Empty, Full};
@@ -94,9 +94,19 @@ async fn serve(app: Arc<App>, mut request: Request<Incoming>, client: SocketAddr
     }
 }
 
-/// Runs one request in a new instance. The instance may outlive its answer, and outlives a client that disconnects.
 async fn instance(app: Arc<App>, mut request: Request<Incoming>, client: SocketAddr) -> Result<Response<WasiBody>> {
     add_spin_headers(&mut request, client)?;
+    match &app.0 {
+        Handler::Single(app) => single(app.clone(), request).await,
+        Handler::Reused(instances) => {
+            let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+            instances.answer(request).await
+        }
+    }
+}
+
+/// Runs one request in a new instance. The instance may outlive its answer, and outlives a client that disconnects.
+async fn single(app: Arc<Single>, request: Request<Incoming>) -> Result<Response<WasiBody>> {
     let mut store = app.store();
     let (sender, receiver) = oneshot::channel();
     let incoming = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;

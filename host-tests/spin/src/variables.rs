@@ -1,10 +1,11 @@
 //! Variables: the component's templates over the application's values.
 
 use crate::bindings::fermyon::spin::variables::{Error, Host};
+use crate::bindings::spin::variables::variables as latest;
 use crate::manifest::{Manifest, Variable};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use wasmtime::component::HasData;
+use wasmtime::component::{Accessor, HasData};
 
 /// The prefix of the environment variables that set the application's variables, as in Spin.
 pub const VARIABLE_PREFIX: &str = "SPIN_VARIABLE_";
@@ -58,13 +59,32 @@ impl HasData for HasVariables {
     type Data<'a> = &'a Variables;
 }
 
-impl Host for &Variables {
-    async fn get(&mut self, name: String) -> Result<String, Error> {
+impl Variables {
+    fn get(&self, name: String) -> Result<String, Error> {
         let is_key = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         if !is_key || name.is_empty() {
             return Err(Error::InvalidName(name));
         }
         let template = self.templates.get(&name).ok_or(Error::Undefined(format!("no variable {name:?}")))?;
         self.fill(template).map_err(|error| Error::Provider(error.to_string()))
+    }
+}
+
+impl Host for &Variables {
+    async fn get(&mut self, name: String) -> Result<String, Error> {
+        Variables::get(self, name)
+    }
+}
+
+impl latest::Host for &Variables {}
+
+impl<T: Send + 'static> latest::HostWithStore<T> for HasVariables {
+    async fn get(accessor: &Accessor<T, Self>, name: String) -> Result<String, latest::Error> {
+        accessor.with(|mut access| Variables::get(access.get(), name)).map_err(|error| match error {
+            Error::InvalidName(name) => latest::Error::InvalidName(name),
+            Error::Undefined(words) => latest::Error::Undefined(words),
+            Error::Provider(words) => latest::Error::Provider(words),
+            Error::Other(words) => latest::Error::Other(words),
+        })
     }
 }

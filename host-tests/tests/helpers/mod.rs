@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use dob_postgresql::Database;
-use dob_spin::{App, Clock, Faults, Manifest, Options, Server, VARIABLE_PREFIX};
+use dob_spin::{App, Build, Clock, Faults, Manifest, Options, Server, VARIABLE_PREFIX};
 use dob_support::{Process, eventually, free_port};
 use futures_util::future::join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -60,7 +60,7 @@ pub fn client() -> Client {
     Client::builder().no_proxy().timeout(HANGS_AFTER).build().expect("a client")
 }
 
-/// `spin.toml` of this project.
+/// This project's manifest, of the build that is tested.
 pub fn manifest() -> Manifest {
     Manifest::of_project().expect("the project's manifest")
 }
@@ -231,7 +231,8 @@ impl HostProcess {
         host.envs(
             variables.into_iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)),
         );
-        host.args(["serve", "--listen", listen, "--manifest", "../spin.toml"]).stdout(Stdio::piped());
+        let manifest = Build::chosen().expect("a build to test").manifest();
+        host.args(["serve", "--listen", listen, "--manifest"]).arg(manifest).stdout(Stdio::piped());
         host
     }
 

@@ -4,8 +4,9 @@
 #![cfg(target_family = "wasm")]
 
 use dob_api::api;
-use dob_api::host::{BodyError, Connection, DatabaseError, Host, Parameter, Request, Value};
+use dob_api::host::{BodyError, Connection, DatabaseError, Host, Parameter, Purpose, Request, Value};
 use dob_api::http::{Answer, Problem};
+use dob_api::store::Health;
 use http::{HeaderName, HeaderValue, Method};
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use spin_sdk::pg4::{self, DbValue, ParameterValue, PgError, QueryError};
@@ -22,7 +23,7 @@ const MAX_WRITE: usize = 4096;
 #[http_component]
 fn handle(incoming: IncomingRequest, out: ResponseOutparam) {
     let answer = match Method::from_bytes(incoming.method().to_string().as_bytes()) {
-        Ok(method) => wait(api::answer(&Incoming::new(method, incoming), &Spin)),
+        Ok(method) => wait(api::answer(&Incoming::new(method, incoming), &Spin, &Health::default())),
         Err(_) => Problem::bad_request("The method must be a token (RFC 9110, 9.1).").into(),
     };
     send(answer, out);
@@ -94,15 +95,19 @@ impl Host for Spin {
         variables::get(name).ok()
     }
 
-    async fn open(&self, address: &str) -> Result<Pooled, DatabaseError> {
+    async fn open(&self, address: &str, _: Purpose) -> Result<Pooled, DatabaseError> {
         pg4::Connection::open(address).map(Pooled).map_err(failed)
+    }
+
+    async fn within<T>(&self, _: Duration, work: impl Future<Output = T>) -> Option<T> {
+        Some(work.await)
     }
 }
 
 impl Connection for Pooled {
-    async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Vec<Value>>, DatabaseError> {
+    async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<Vec<Value>>, DatabaseError> {
         let rows = self.0.query(statement, &sent(parameters)).map_err(failed)?.rows;
-        Ok(rows.into_iter().map(|row| row.into_iter().map(received).collect()).collect())
+        Ok(rows.into_iter().next().map(|row| row.into_iter().map(received).collect()))
     }
 
     async fn execute(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<(), DatabaseError> {

@@ -1,0 +1,126 @@
+//! The connections on which an instance reads: one for each address, shared by its concurrent requests.
+
+use dob_api::host::DatabaseError;
+use spin_sdk::pg;
+use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
+use spin_sdk::wasip3::wit_stream;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use wit_bindgen::StreamWriter;
+
+/// How long a connection is kept. The host has 64 for an address, and under a burst there are more instances: one that kept its own
+/// for as long as it lives would leave the others without. Taking it from the host's pool again costs one round trip.
+const KEPT_FOR: Duration = Duration::from_millis(50);
+
+/// All that an instance keeps, by address; clones are the same.
+#[derive(Clone, Default)]
+pub struct Connections(Rc<RefCell<BTreeMap<String, Slot>>>);
+
+type Outcome = Result<Rc<pg::Connection>, DatabaseError>;
+
+enum Slot {
+    Opening(Opening),
+    Open(Rc<pg::Connection>),
+}
+
+/// One request opens it, the others wait. The end of a stream wakes them: without a means of the host's own one request can't wake
+/// another.
+#[derive(Default)]
+struct Opening {
+    outcome: Rc<OnceCell<Outcome>>,
+    waiting: Vec<StreamWriter<u8>>,
+}
+
+/// A connection in the hands of one request.
+pub struct Shared {
+    pub connection: Rc<pg::Connection>,
+    connections: Connections,
+    address: String,
+}
+
+/// A statement on its way. When it is dropped without an answer, the connection is not kept any longer: what is sent on it would
+/// wait behind that statement.
+pub struct Unanswered<'a> {
+    shared: &'a Shared,
+    is_answered: bool,
+}
+
+impl Connections {
+    /// The one for this address, opened if need be.
+    pub async fn get(&self, address: &str) -> Result<Shared, DatabaseError> {
+        let kept = match self.0.borrow().get(address) {
+            Some(Slot::Open(connection)) => Some(connection.clone()),
+            _ => None,
+        };
+        let connection = match kept {
+            Some(connection) => connection,
+            None => self.opened(address).await?,
+        };
+        Ok(Shared { connection, connections: self.clone(), address: address.to_owned() })
+    }
+
+    async fn opened(&self, address: &str) -> Outcome {
+        let (signal, mut end) = wit_stream::new();
+        let outcome = {
+            let mut slots = self.0.borrow_mut();
+            let slot = slots.entry(address.to_owned()).or_insert_with(|| Slot::Opening(Opening::default()));
+            let Slot::Opening(opening) = slot else { unreachable!("it was not open, and nothing came between") };
+            opening.waiting.push(signal);
+            if opening.waiting.len() == 1 {
+                // Not by the request itself: it may give up, and others wait.
+                wit_bindgen::spawn(self.clone().open(address.to_owned()));
+            }
+            opening.outcome.clone()
+        };
+        end.next().await;
+        outcome.get().cloned().unwrap_or_else(|| Err(DatabaseError::NoConnection("nobody opened it".to_owned())))
+    }
+
+    async fn open(self, address: String) {
+        let outcome = crate::open(&address).await;
+        let before = match &outcome {
+            Ok(connection) => self.0.borrow_mut().insert(address.clone(), Slot::Open(connection.clone())),
+            Err(_) => self.0.borrow_mut().remove(&address),
+        };
+        if let Some(Slot::Opening(opening)) = before {
+            let _ = opening.outcome.set(outcome.clone());
+        }
+        if let Ok(connection) = outcome {
+            wait_for(KEPT_FOR.as_nanos() as u64).await;
+            self.keep_no_longer(&address, &connection);
+        }
+    }
+
+    /// Those that have it go on with it; the next request opens another one.
+    fn keep_no_longer(&self, address: &str, connection: &Rc<pg::Connection>) {
+        let mut slots = self.0.borrow_mut();
+        if matches!(slots.get(address), Some(Slot::Open(kept)) if Rc::ptr_eq(kept, connection)) {
+            slots.remove(address);
+        }
+    }
+}
+
+impl Shared {
+    /// To be held while a statement is on its way.
+    pub fn until_answered(&self) -> Unanswered<'_> {
+        Unanswered { shared: self, is_answered: false }
+    }
+}
+
+impl Unanswered<'_> {
+    /// The server has done what the statement said.
+    pub fn answered(mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            let Shared { connection, connections, address } = self.shared;
+            connections.keep_no_longer(address, connection);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! What an instance knows of the database from the requests before this one.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+/// How long the primary is asked alone: some twenty times what a greeting takes on a busy machine.
+const ALONE: Duration = Duration::from_millis(50);
+/// How long the primary may be silent before a replica's answer counts. Source: the HTTP contract.
+const SILENT: Duration = Duration::from_millis(250);
+/// How long a primary that was out is waited for, and how often that is tried.
+const PROBE: Duration = Duration::from_millis(50);
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+
+/// Which servers answered. It starts as if all did, and where an instance serves one request only, it stays so.
+#[derive(Default)]
+pub struct Health {
+    /// When a primary that is out is tried next.
+    probe_at: Cell<Option<Instant>>,
+    /// The replica that answered last, by its place in the list.
+    replica: Cell<usize>,
+}
+
+/// How long the primary is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Before a replica is asked as well.
+    pub alone: Duration,
+    /// From then on, until the replica's answer counts.
+    pub beside_replica: Duration,
+}
+
+impl Health {
+    /// How long a greeting waits for the primary; `None` where the primary is out and not to be asked now.
+    pub fn patience(&self, now: Instant) -> Option<Patience> {
+        match self.probe_at.get() {
+            None => Some(Patience { alone: ALONE, beside_replica: SILENT - ALONE }),
+            Some(at) if now >= at => {
+                self.primary_is_out(now);
+                Some(Patience { alone: Duration::ZERO, beside_replica: PROBE })
+            }
+            Some(_) => None,
+        }
+    }
+
+    /// The primary has answered.
+    pub fn primary_answers(&self) {
+        self.probe_at.set(None);
+    }
+
+    /// The primary could not be reached, or was silent for too long.
+    pub fn primary_is_out(&self, now: Instant) {
+        self.probe_at.set(Some(now + PROBE_EVERY));
+    }
+
+    /// The replica that is asked first, by its place in the list.
+    pub fn first_replica(&self) -> usize {
+        self.replica.get()
+    }
+
+    /// A replica has answered.
+    pub fn replica_answers(&self, place: usize) {
+        self.replica.set(place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_primary_that_is_out_is_tried_now_and_then_until_it_answers() {
+        let (health, now) = (Health::default(), Instant::now());
+        let whole = Some(Patience { alone: ALONE, beside_replica: SILENT - ALONE });
+        let probe = Some(Patience { alone: Duration::ZERO, beside_replica: PROBE });
+        assert_eq!(health.patience(now), whole);
+        health.primary_is_out(now);
+        assert_eq!(health.patience(now + PROBE_EVERY - Duration::from_millis(1)), None);
+        assert_eq!(health.patience(now + PROBE_EVERY), probe);
+        assert_eq!(health.patience(now + PROBE_EVERY), None, "one request probes, the others don't");
+        assert_eq!(health.patience(now + 2 * PROBE_EVERY), probe);
+        health.primary_answers();
+        assert_eq!(health.patience(now + PROBE_EVERY), whole);
+    }
+}
