@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 # Programs that reach out of the machine, and make, whose targets people and ci run themselves.
-OUTSIDE = {"aws", "cosign", "curl", "gh", "kubectl", "make", "spin", "sudo", "terraform"}
+OUTSIDE = {"aws", "cosign", "curl", "docker", "gh", "kubectl", "make", "npx", "spin", "sudo", "terraform"}
 
 
 def text(workflow):
