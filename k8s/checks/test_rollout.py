@@ -139,7 +139,7 @@ def test_old_pods_that_do_not_end_take_no_good_version_back(released):
 
 def test_a_version_that_served_is_named_where_the_operator_takes_no_note_of_it(released):
     run = Run(released, operator_gone=True)
-    assert run.status == 1 and "dob-api-schema is rolled out, but that can't be noted" in run.words
+    assert run.status == 1 and "dob-api-schema is rolled out, but can't be annotated as such" in run.words
     assert run.put_back is None
     assert Run(released).status == 0
 
@@ -170,7 +170,7 @@ def test_a_rollout_that_was_killed_is_taken_up(released):
 def test_a_version_is_put_back_neither_of_which_gets_ready(released):
     assert Run(released).status == 0
     run = Run(released, "b", broken={"dob-api": [digest("a"), digest("b")]})
-    assert run.status == 1 and "neither does what served before" in run.words
+    assert run.status == 1 and "neither does the version that served before" in run.words
 
 
 def test_a_schema_that_does_not_get_ready_leaves_the_pods_that_serve_alone(released):

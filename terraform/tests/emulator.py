@@ -329,7 +329,7 @@ class Region(unittest.TestCase):
         self.assertEqual(set(values["dob/api"]), {"pg_user", "pg_password", "pg_admin_user", "pg_admin_password", "ca_certificate"})
         self.assertEqual(values["dob/api"]["pg_admin_password"], values["dob/passwords"]["admin"])
         self.assertEqual(values["dob/api"]["ca_certificate"], values["dob/certificate-authority"]["certificate"])
-        self.assertEqual(fill(), [f"{name}: has a value, left as it is" for name in names])
+        self.assertEqual(fill(), [f"{name}: already has a value" for name in names])
         self.assertEqual({name: value(name) for name in names}, values)
 
     def test_what_a_copy_s_key_is_called_is_no_drift(self):
