@@ -1,4 +1,4 @@
-"""What must be true of an overlay beyond its schemas; each rule gives sentences about what is not."""
+"""The rules that an overlay must keep beyond its schemas. Each rule yields a sentence for each fault."""
 
 import ipaddress
 import re
