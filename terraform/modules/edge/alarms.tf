@@ -1,4 +1,4 @@
-# What only the load balancer knows: whether pods are ready for requests. docs/runbooks.md says what to do.
+# Alarms on what only the load balancer knows: whether it finds pods healthy. docs/runbooks.md says what to do.
 locals {
   targets = { LoadBalancer = aws_lb.this.arn_suffix, TargetGroup = aws_lb_target_group.pods.arn_suffix }
 }
@@ -14,7 +14,7 @@ resource "aws_cloudwatch_metric_alarm" "no_pod_ready" {
   threshold           = 1
   period              = 60
   evaluation_periods  = 2
-  # No target at all is no figure.
+  # Without any target there is no metric.
   treat_missing_data = "breaching"
   alarm_actions      = var.alarm_topics
 }

@@ -48,7 +48,7 @@ variable "shim" {
 }
 
 variable "bucket" {
-  description = "Name of the bucket that nodes read the shim from; scripts/mirror-shim puts it there."
+  description = "Name of the bucket that nodes read the shim from. scripts/mirror-shim uploads it."
   type        = string
 }
 
@@ -58,7 +58,7 @@ variable "node_instance_type" {
 }
 
 variable "node_count" {
-  description = "Number of nodes: at least, at first, at most."
+  description = "Number of nodes: minimum, desired at creation, maximum."
   type        = object({ min = number, desired = number, max = number })
   validation {
     condition     = var.node_count.min >= 3 && var.node_count.min <= var.node_count.desired && var.node_count.desired < var.node_count.max
@@ -67,7 +67,7 @@ variable "node_count" {
 }
 
 variable "api_allowed_cidrs" {
-  description = "Blocks that may reach the Kubernetes API from outside the VPC; empty leaves the private endpoint only."
+  description = "CIDR blocks that may reach the Kubernetes API from outside the VPC. An empty list leaves only the private endpoint."
   type        = list(string)
   default     = []
   validation {
@@ -87,7 +87,7 @@ variable "admin_arns" {
 }
 
 variable "deployer_arn" {
-  description = "IAM role of the deploy workflow: it gets the Kubernetes group <name>-deployers, whose rights k8s/ grants. null is none."
+  description = "IAM role of the deploy workflow. It gets the Kubernetes group <name>-deployers, whose rights are in k8s/. null grants nothing."
   type        = string
   default     = null
   validation {
@@ -107,7 +107,7 @@ variable "api_secret" {
 }
 
 variable "alarm_topics" {
-  description = "SNS topics that Alertmanager tells of alerts; empty tells nobody."
+  description = "SNS topics that Alertmanager notifies. With an empty list, nobody is notified."
   type        = list(string)
   default     = []
   validation {
