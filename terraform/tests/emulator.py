@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Plans the three roots against an emulator of AWS (moto), looks at the plans, applies them, and looks at what was made.
+"""Plans the three roots against an emulator of AWS (moto), checks the plans, applies them, and checks the result.
 
-The roots run as they are but for emulator/reach (how to reach the emulator) and, in the apply, emulator/unsupported (all that it can't make).
+The roots run unchanged, except for emulator/reach (how to reach the emulator) and, in the apply, emulator/unsupported (what it can't create).
 """
 
 import base64

@@ -1,6 +1,6 @@
 """Which role called what on the emulator, and whether its policies allow the call on AWS.
 
-moto lets everybody do everything. Each role's credentials are named after it here, so that every call says whose it is.
+moto enforces no rights. The credentials of each role are named after it, so that every call shows which role made it.
 """
 
 import re

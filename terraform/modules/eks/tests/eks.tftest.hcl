@@ -66,7 +66,7 @@ run "the_nodes" {
     error_message = "A node that stays unready is not replaced."
   }
   assert {
-    # What a node's address of DNS follows from, EKS fills in where nodes run its own image; a guess here would win.
+    # For its own image, EKS fills in the CIDR block that the address of DNS follows from. A value set here would override it.
     condition     = !strcontains(base64decode(aws_launch_template.node.user_data), "clusterDNS") && length(aws_eks_cluster.this.kubernetes_network_config) == 0
     error_message = "The user data sets an address of DNS, which nothing compares with the cluster's."
   }

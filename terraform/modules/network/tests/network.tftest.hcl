@@ -64,7 +64,7 @@ run "ways_in" {
     error_message = "The default security group is not empty."
   }
   assert {
-    # From anywhere only answers may come to the databases: nothing listens on those ports.
+    # From the Internet only answers may reach the databases: nothing listens on those ports.
     condition     = alltrue([for rule in aws_network_acl.this["data"].ingress : rule.from_port >= 32768 if rule.cidr_block == "0.0.0.0/0"])
     error_message = "The Internet can reach a listening port of the data subnets."
   }
@@ -102,7 +102,7 @@ run "flow_logs" {
     error_message = "Flow logs are incomplete or not encrypted."
   }
   assert {
-    # What AWS says a flow log takes, but for making the group.
+    # The rights that AWS documents for a flow log, except to create the group.
     condition = toset(flatten(jsondecode(aws_iam_role_policy.flow.policy).Statement[*].Action)) == toset([
       for action in ["CreateLogStream", "DescribeLogGroups", "DescribeLogStreams", "PutLogEvents"] : "logs:${action}"
     ])

@@ -39,7 +39,7 @@ run "primary" {
     error_message = "A database node has a public address."
   }
   assert {
-    # But for what each account has its own of.
+    # Without the values that differ between accounts.
     condition = merge(output.kubernetes.overlay, { target_group_arn = "", alarm_topics = "" }) == merge(
       yamldecode(file("../../../k8s/overlays/primary/region.yaml")).data, { target_group_arn = "", alarm_topics = "" },
     ) && contains(keys(output.kubernetes.overlay), "target_group_arn")
@@ -141,7 +141,7 @@ run "recovery_has_the_same_shape" {
     error_message = "The recovery region's settings for Kubernetes differ in structure."
   }
   assert {
-    # But for what each account has its own of.
+    # Without the values that differ between accounts.
     condition = merge(output.kubernetes.overlay, { target_group_arn = "", alarm_topics = "" }) == merge(
       yamldecode(file("../../../k8s/overlays/recovery/region.yaml")).data, { target_group_arn = "", alarm_topics = "" },
     ) && contains(keys(output.kubernetes.overlay), "target_group_arn")
