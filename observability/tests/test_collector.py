@@ -26,7 +26,7 @@ CONFIGURATION = Path(__file__).resolve().parents[1]
 COLLECTOR = CONFIGURATION.parent / "target/otel-collector"
 # Seconds until a program has started, and until metrics have been flushed, scraped and evaluated.
 PATIENCE = 120
-# After so many, a metric that goes on growing has a rate.
+# The number of scrapes after which a growing metric has a rate.
 SCRAPES = 5
 SPANS = count(1)
 

@@ -27,7 +27,7 @@ ACTIONS = {
 # Calls that every identity may make, and calls that Terraform can do without.
 FREE = {"sts:GetCallerIdentity"}
 TOLERATED = {
-    "ec2:ModifyInstanceAttribute": "ending an instance tries to lift its protection, and goes on when that is refused",
+    "ec2:ModifyInstanceAttribute": "ending an instance tries to lift its protection, and continues if that is refused",
     "iam:GetUser": "one way to learn the account's number, and there are others",
 }
 # What AWS does with the key of a new volume, with the caller's rights.
