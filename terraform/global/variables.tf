@@ -30,8 +30,8 @@ variable "github_repository" {
 
 variable "github_ids" {
   description = <<-EOT
-    IDs of the repository and its owner (gh api repos/OWNER/NAME --jq '{owner: .owner.id, repository: .id}'), which GitHub's tokens
-    name for repositories made or renamed since July 2026; null for an older one.
+    The IDs of the repository and its owner (gh api repos/OWNER/NAME --jq '{owner: .owner.id, repository: .id}'). GitHub's tokens contain
+    them for repositories created or renamed since July 2026. null for an older repository.
   EOT
   type        = object({ owner = number, repository = number })
   default     = null
@@ -44,8 +44,9 @@ variable "state_buckets" {
 
 variable "singletons" {
   description = <<-EOT
-    What an account has one of, and this root makes: GitHub's identity provider, and the registry's replication to other regions. false
-    where the account has it already: the provider is then used, and the replication must copy this repository to the primary region.
+    Whether this root creates what an account can have only once: GitHub's identity provider, and the replication of the registry. Set false
+    for what the account already has. The existing provider is then used, and the existing replication must copy this repository to the
+    primary region.
   EOT
   type        = object({ identity_provider = optional(bool, true), replication = optional(bool, true) })
   default     = {}

@@ -10,7 +10,7 @@ module "key" {
 resource "aws_s3_bucket" "this" {
   # checkov:skip=CKV_AWS_144: pgBackRest itself writes every backup and all WAL into a bucket of each region.
   # checkov:skip=CKV_AWS_18: each object has a data key of its own, so CloudTrail shows every read as a use of the KMS key.
-  # checkov:skip=CKV2_AWS_62: nothing waits for new objects; whether backups are fresh is asked of pgBackRest (dob-status).
+  # checkov:skip=CKV2_AWS_62: nothing waits for new objects. dob-status reports the age of backups.
   bucket              = var.bucket
   object_lock_enabled = true
 }

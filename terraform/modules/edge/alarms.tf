@@ -5,7 +5,7 @@ locals {
 
 resource "aws_cloudwatch_metric_alarm" "no_pod_ready" {
   alarm_name          = "${var.name}-no-pod-ready"
-  alarm_description   = "The load balancer finds no pod ready: every request of this region fails."
+  alarm_description   = "The load balancer finds no healthy pod: every request to this region fails. See docs/runbooks.md, Requests fail or are slow."
   namespace           = "AWS/NetworkELB"
   metric_name         = "HealthyHostCount"
   dimensions          = local.targets
@@ -21,7 +21,7 @@ resource "aws_cloudwatch_metric_alarm" "no_pod_ready" {
 
 resource "aws_cloudwatch_metric_alarm" "pod_not_ready" {
   alarm_name          = "${var.name}-pod-not-ready"
-  alarm_description   = "A pod has not been ready for 15 minutes, longer than a rollout takes for one."
+  alarm_description   = "A pod has been unhealthy for 15 minutes, longer than a rollout takes for one pod."
   namespace           = "AWS/NetworkELB"
   metric_name         = "UnHealthyHostCount"
   dimensions          = local.targets

@@ -14,8 +14,8 @@ variable "subnet_ids" {
 
 variable "release" {
   description = <<-EOT
-    Kubernetes version and the add-ons' versions that go with it: EKS's own defaults for 1.36 in September 2026, which is in
-    standard support until August 2027. Add-ons: aws eks describe-addon-versions --kubernetes-version 1.36.
+    The Kubernetes version and the versions of its add-ons. These are EKS's own defaults for 1.36 in September 2026. 1.36 is in
+    standard support until August 2027. To list the add-ons: aws eks describe-addon-versions --kubernetes-version 1.36.
   EOT
   type        = object({ kubernetes = string, addons = map(string) })
   default = {
@@ -31,7 +31,7 @@ variable "release" {
   }
   validation {
     condition     = startswith(var.release.addons["kube-proxy"], "v${var.release.kubernetes}.")
-    error_message = "kube-proxy's version must be of the Kubernetes version."
+    error_message = "kube-proxy must have the version of Kubernetes, such as v1.36.0-eksbuild.25."
   }
 }
 
@@ -41,8 +41,8 @@ variable "shim" {
   validation {
     condition     = can(regex("^[0-9a-f]{64}$", var.shim.sha256))
     error_message = <<-EOT
-      There is no checksum of the shim ${var.shim.version} yet: take that of containerd-shim-spin-v2-linux-x86_64.tar.gz from the release's page,
-      https://github.com/spinframework/containerd-shim-spin/releases/tag/v${var.shim.version}, into terraform/shim.auto.tfvars.json.
+      There is no checksum of the shim ${var.shim.version} yet: copy the checksum of containerd-shim-spin-v2-linux-x86_64.tar.gz from
+      https://github.com/spinframework/containerd-shim-spin/releases/tag/v${var.shim.version} into terraform/shim.auto.tfvars.json.
     EOT
   }
 }

@@ -62,8 +62,8 @@ variable "peer" {
 
 variable "peering" {
   description = <<-EOT
-    The link to the other region's VPC; null is none. One side requests it with vpc_id, the VPC over there; the other side
-    accepts it with connection_id, what the request got.
+    The peering with the other region's VPC. One side requests it with vpc_id, the ID of that VPC. The other side accepts it with
+    connection_id, the ID of the request. null makes none.
   EOT
   type        = object({ vpc_id = optional(string), connection_id = optional(string) })
   default     = null

@@ -17,7 +17,7 @@ data "aws_availability_zones" "here" {
       condition     = length(setsubtract(local.here.zones, self.names)) == 0
       error_message = <<-EOT
         This account has no zone ${join(", ", setsubtract(local.here.zones, self.names))}, only ${join(", ", self.names)}: name three of them in
-        regions.${var.side}.zones, in every root alike.
+        regions.${var.side}.zones, the same in every root.
       EOT
     }
   }
