@@ -52,9 +52,7 @@ help: ## Show this list
 run: packages-run component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
 	@$(SERVE) run --listen $(LISTEN) $(if $(DATA),--data "$(DATA)")
 
-test: packages-test $(PYTHON) component check-workflows ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
-	cargo fmt --all --check
-	cargo fmt --check --manifest-path $(FUZZ)
+test: packages-test $(PYTHON) check-format component check-workflows ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
 	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) $(addprefix --package ,$(BUILDS:%=dob-api-%) constant one-query)
 	$(CHECKED) cargo test --quiet --no-run $(TESTED) --test faults
 	WASI=0.2 $(CHECKED) cargo test $(TESTED) -- $(ROOT_ONLY)
@@ -121,7 +119,7 @@ clean: ## Remove what was built; the data of `make run` in .dob stays
 	rm -rf .venv .terraform-providers
 
 # The parts of `make checks` and `make test`, which call them when what they need is there.
-.PHONY: $(CHECKS:%=check-%) check-workflows check-collector
+.PHONY: $(CHECKS:%=check-%) check-format check-workflows check-collector
 check-%: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 # Providers come from Terraform's registry, or from a mirror of it below /opt where a machine has one.
@@ -169,10 +167,17 @@ target/otel-collector: scripts/build-collector $(wildcard host-tests/cluster/par
 check-documents:
 	docs/check
 
+check-format:
+	cargo fmt --all --check
+	cargo fmt --check --manifest-path $(FUZZ)
+
 check-workflows: packages-test $(PYTHON)
 	shellcheck $(filter-out %/edit-yaml,$(wildcard scripts/*)) .ci/run $(MODULES)/database-node/files/sbin/* $(MODULES)/database/ec2.sh $(MODULES)/eks/files/install-shim k8s/controllers/definitions
 	actionlint
 	check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+	check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
+	check-jsonschema --builtin-schema vendor.renovate .github/renovate.json
+	check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	zizmor --offline --no-progress --quiet .github
 	pytest --quiet -p no:cacheprovider .github/checks --ignore .github/checks/test_scripts.py
 

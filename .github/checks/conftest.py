@@ -17,7 +17,7 @@ def aws(tmp_path):
 
 @pytest.fixture
 def fake(tmp_path):
-    """Puts a program of this name before the real one; what it is asked is in the file `asked`."""
+    """Puts a program of this name before the real one on PATH. Its arguments are appended to the file `asked`."""
     folder = tmp_path / "fakes"
     folder.mkdir()
 
@@ -32,7 +32,7 @@ def fake(tmp_path):
 
 @pytest.fixture
 def script(tmp_path):
-    """Runs a script of ours; with an emulator, its AWS is that."""
+    """Runs a script of the project. With an emulator, the script's AWS is the emulator."""
 
     def script(name, *arguments, aws=None, stdin=None, **environment):
         reach = {"AWS_ENDPOINT_URL": aws.url, "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated", "AWS_MAX_ATTEMPTS": "1"} if aws else {}

@@ -1,4 +1,4 @@
-"""AWS on this machine, for the real client: moto, whose Session Manager runs a node's commands here instead of saying that it did."""
+"""AWS on this machine for the real client: moto, with a Session Manager that really runs a node's commands, on this machine."""
 
 import json
 import logging
@@ -27,20 +27,20 @@ class Emulator:
         self.sent = []
         self.asked = set()
         ssm.Command.invocation_response = lambda command, instance, plugin: self.run(command, instance)
-        # Without targets, moto takes every instance for one.
+        # Without targets, moto would send the command to every instance.
         ssm.Command._get_instance_ids_from_targets = lambda command: []
         ssm.Command.get_invocation = lambda command, instance, plugin: self.outcome(command, instance)
         self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self.server.start()
         self.url = "http://{}:{}".format(*self.server.get_host_and_port())
-        # What moto holds is the process's, not the server's.
+        # moto keeps its state in the process, not in the server.
         urllib.request.urlopen(f"{self.url}/moto-api/reset", data=b"").close()
 
     def client(self, service, region=HERE):
         return boto3.client(service, region_name=region, endpoint_url=self.url)
 
     def node(self, name, region, role, **commands):
-        """A running instance with these commands: their code in bash, by name with underscores."""
+        """Starts an instance with these commands: bash code by the command's name, with underscores for hyphens."""
         [instance] = self.client("ec2", region).run_instances(
             ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=[{"ResourceType": "instance", "Tags": [
                 {"Key": "Name", "Value": name}, {"Key": "Role", "Value": f"dob-database-{role}"}]}])["Instances"]
@@ -53,23 +53,23 @@ class Emulator:
             file.chmod(0o755)
 
     def run(self, command, instance):
-        """What one instance says to a command."""
+        """Runs a command on one instance and returns its outcome."""
         assert command.document_name == "dob-operation"
         line = "{} {}".format(*(command.parameters[name][0] for name in ("command", "arguments"))).strip()
         name = self.names[instance]
         self.sent.append((name, line))
         if not (self.folder / name).exists():
             raise exceptions.SSMException("InvalidInstanceId", f"Instances [[{instance}]] not in a valid state for account")
-        # As the document does: the parameters are put into a line of shell.
+        # Like the SSM document, which puts the parameters into a line of shell.
         done = subprocess.run(["bash", "-c", f"{self.folder}/{name}/{line}"], cwd=self.folder, capture_output=True, text=True)
-        # What a test's command ends with that is to go on for ever, or that never gets to a node whose agent hangs.
+        # A test's command ends with one of these if it must run forever, or must never reach a node whose agent hangs.
         ended = {0: "Success", 124: "InProgress", 125: "Delayed"}.get(done.returncode, "Failed")
         return {"CommandId": command.command_id, "InstanceId": instance, "Status": ended,
                 "StatusDetails": "Undeliverable" if done.returncode == 126 else ended,
                 "StandardOutputContent": done.stdout, "StandardErrorContent": done.stderr}
 
     def outcome(self, command, instance):
-        """That it runs, for who asks the first time; then what it said."""
+        """Returns InProgress to the first question, and the outcome after that."""
         [outcome] = [each for each in command.invocations if each["InstanceId"] == instance]
         if command.command_id not in self.asked:
             self.asked.add(command.command_id)
@@ -78,6 +78,6 @@ class Emulator:
 
 
 def status(*members, **node):
-    """dob-status --json of a cluster of (name, role), as code in bash."""
+    """Bash code that prints what dob-status --json prints for a cluster of (name, role)."""
     report = {"cluster": [{"name": name, "role": role} for name, role in members], "node": node, "backups": [], "last_backup": None}
     return f"cat <<'END'\n{json.dumps(report)}\nEND\n"

@@ -1,4 +1,4 @@
-"""What make gives to the programs that it calls."""
+"""make passes the right environment and arguments to the programs that it calls."""
 
 import os
 import pwd
@@ -13,7 +13,7 @@ from workflows import ROOT
 
 @pytest.mark.parametrize("environment", [{"CARGO_HOME": "/home/a user/.cargo"}, {"HOME": "/home/a user"}, {}])
 def test_cargo_s_packages_are_renamed_wherever_they_are(fake, environment):
-    """Without a HOME, Cargo takes the one that the system has for the user."""
+    """Without HOME, Cargo uses the home directory in the system's user database."""
     fake("rustup", "echo wasm32-wasip2")
     path = fake("cargo", 'printf "%s\\n" "${CARGO_ENCODED_RUSTFLAGS-$(tr " " "\\37" <<<"$RUSTFLAGS")}"')
     built = subprocess.run(["make", "--silent", "component"], cwd=ROOT, env={"PATH": path, **environment}, capture_output=True, text=True, check=True)
@@ -23,7 +23,7 @@ def test_cargo_s_packages_are_renamed_wherever_they_are(fake, environment):
 
 
 def test_the_component_is_where_the_manifest_looks_for_it(fake):
-    """Wherever CARGO_TARGET_DIR has the rest."""
+    """CARGO_TARGET_DIR moves everything but the component."""
     fake("rustup", "echo wasm32-wasip2")
     path = fake("cargo", 'echo "$@"')
     asked = subprocess.run(["make", "--silent", "component"], cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True).stdout
@@ -36,7 +36,7 @@ def test_the_component_is_where_the_manifest_looks_for_it(fake):
 
 @pytest.fixture
 def project(tmp_path):
-    """A folder with the Makefile and an installation of packages that takes its time."""
+    """A folder with the Makefile and a slow imitation of scripts/install-packages."""
     (tmp_path / "scripts").mkdir()
     install = tmp_path / "scripts/install-packages"
     install.write_text(f'#!/bin/sh\nsleep 0.2\necho installed "$@" >>{tmp_path}/asked\n')

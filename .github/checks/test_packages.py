@@ -1,4 +1,4 @@
-"""What scripts/install-packages leaves behind: the file that keeps services from starting is gone however it ends."""
+"""scripts/install-packages removes the file that keeps services from starting, however it ends."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ DEADLINE = 20
 
 
 class Installation:
-    """The script on places of its own, with a dpkg that has only what `installed` says, and an apt-get that goes on until it may end
+    """The script on paths of its own, with a dpkg that reports only what `installed` names, and an apt-get that runs until it may end
     or Ctrl-C comes."""
 
     def __init__(self, folder, fake):
@@ -45,10 +45,10 @@ class Installation:
             time.sleep(0.02)
 
     def installing(self):
-        """The script with apt-get at work, first process of a session on a terminal of its own, and that terminal."""
+        """Starts the script as the first process of a session on a terminal of its own, and returns it and the terminal while apt-get runs."""
         process, terminal = pty.fork()
         if process == 0:
-            # Whoever runs the tests may ignore some of these, as a shell does for what it starts in the background.
+            # The caller of the tests may ignore some of these signals, as a shell does for its background jobs.
             for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             os.execve(self.script, [str(self.script), "missing"], self.environment)
@@ -68,7 +68,7 @@ def test_it_is_there_as_long_as_packages_are_installed_and_no_longer(installatio
     if how == "terminal":
         os.close(terminal)
     elif how != "in order":
-        # To the script alone, as make does: apt-get goes on, and must find the file.
+        # Only the script gets the signal, as from make. apt-get continues and must still find the file.
         os.kill(process, signal.Signals[how])
     assert installation.policy.exists()
     installation.end.touch()
@@ -88,7 +88,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(installation):
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     assert installation.policy.exists()
-    # Its apt-get goes on, and needs it.
+    # The apt-get of the killed run continues and needs the file.
     installation.run("here")
     assert installation.policy.exists()
     installation.end.touch()

@@ -1,4 +1,4 @@
-"""Everything that a workflow or a script names exists: in the repository, or in what .github/environments.json has the operator set up."""
+"""Everything that a workflow or a script names exists, either in the repository or in .github/environments.json, which the operator sets up."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ROLES = hcl("global/github.tf")["locals"][0]["roles"][0]
 
 
 def missing(names, exists):
-    """What is named and is not there."""
+    """The names that do not exist."""
     return {name for name in names if not exists(name)}
 
 
@@ -56,7 +56,7 @@ def test_one_action_has_one_version():
 
 
 def test_signatures_need_no_tag():
-    """From 3 on cosign attaches them to the digest. Before, it wrote a tag, and a second signature another one over it, which the registry refuses."""
+    """cosign 3 attaches a signature to the digest. Older versions write a tag, and move it for a second signature, which the registry refuses."""
     releases = [step["with"]["cosign-release"] for path in FILES for job in load(path.name)["jobs"].values()
                 for step in job.get("steps", []) if "cosign-installer" in step.get("uses", "")]
     assert len(releases) == 2 and len(set(releases)) == 1 and int(releases[0].removeprefix("v").split(".")[0]) >= 3
@@ -71,7 +71,7 @@ def test_the_workflows_terraform_is_one_that_every_root_takes():
         assert major == 1 and minor >= int(wanted), f"{file} refuses Terraform {version}"
 
 
-# What the AWS provider's next major version no longer has, of the kinds of resources that are used here.
+# Arguments that the next major version of the AWS provider removes, for the resource types that are used here.
 GONE_IN_6 = {
     "aws_eip": {"vpc"}, "aws_eks_addon": {"resolve_conflicts"}, "aws_flow_log": {"log_group_name"}, "aws_instance": {"cpu_core_count", "cpu_threads_per_core"},
     "aws_launch_template": {"elastic_gpu_specifications", "elastic_inference_accelerator"}, "aws_s3_bucket": {"region"},
@@ -165,7 +165,7 @@ def test_infrastructure_is_planned_when_a_file_changes_that_terraform_reads():
     code = "\n".join(path.read_text() for path in (ROOT / "terraform").rglob("*.tf"))
     outside = set(re.findall(r"\$\{path\.module\}/\.\./\.\./\.\./([\w./-]+)", code))
     assert outside and not missing(outside, lambda name: (ROOT / name).is_file())
-    # YAML reads `on` as true.
+    # YAML reads the key `on` as true.
     triggers = load("infrastructure.yml")[True]
     for event in ("pull_request", "push"):
         assert outside <= set(triggers[event]["paths"]), event
@@ -181,7 +181,7 @@ def test_every_node_can_be_made_anew_by_the_workflow():
 
 
 def test_a_plan_that_waits_for_approval_keeps_no_later_plan_waiting():
-    """GitHub counts a run that waits for its reviewers as one in progress."""
+    """GitHub counts a run that waits for its reviewers as in progress."""
     for path in FILES:
         for job in load(path.name)["jobs"].values():
             if job.get("uses", "").endswith("infrastructure-root.yml"):
@@ -213,7 +213,7 @@ def test_a_state_that_an_apply_could_not_write_is_kept():
     [apply] = [index for index, step in enumerate(job["steps"]) if "infrastructure apply" in step.get("run", "")]
     [kept] = [step for step in job["steps"][apply + 1:] if "errored.tfstate" in step.get("with", {}).get("path", "")]
     assert kept["if"] == "always()" and kept["with"]["path"] == "terraform/${{ inputs.root }}/errored.tfstate"
-    # As long as Terraform's slowest change: nodes of a new version, each drained for up to a quarter of an hour.
+    # The slowest change replaces all Kubernetes nodes, and each drain may take a quarter of an hour.
     assert job["timeout-minutes"] >= 180
 
 

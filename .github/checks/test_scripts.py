@@ -1,4 +1,4 @@
-"""The scripts that the workflows call, with the real client of AWS on an emulator."""
+"""The scripts that the workflows call, run with the real AWS client against an emulator."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ ARGUMENTS = 'printf "%s\\n" "$@"'
 
 @pytest.fixture
 def region(aws):
-    """The primary region: its second data node leads. Each node says its name, and what it is asked."""
+    """The primary region, led by its second data node. Each node prints its name and the command that it got."""
     for name in ("west-a", "west-b"):
         aws.node(name, HERE, "data", dob_status=status(*CLUSTER), dob_switchover=f"echo {name} moved", dob_backup=ARGUMENTS,
                  dob_promote="echo 'the other region still leads' >&2; exit 1", dob_rejoin="exit 124")
@@ -43,7 +43,7 @@ def test_of_two_regions_the_one_that_takes_writes_is_meant(script, region):
     assert script("on-node", f"{THERE},{HERE}", "writer", "dob-switchover", aws=region).out == "west-b moved\n"
     assert script("on-node", f"{THERE},{HERE}", "leader", "dob-switchover", aws=region).out == "central\n"
     refused = script("on-node", THERE, "writer", "dob-switchover", aws=region)
-    assert refused.code == 1 and f"no node in {THERE} is what was asked for (writer)" in refused.err
+    assert refused.code == 1 and f"no node in {THERE} matches writer" in refused.err
 
 
 def test_a_node_whose_status_fails_does_not_hide_the_leader(script, aws):
@@ -78,7 +78,7 @@ def test_it_is_said_when_no_node_takes_a_command(script, aws):
     for name in ("west-a", "west-b"):
         aws.node(name, HERE, "data", dob_promote="exit 126")
     failed = script("on-node", HERE, "data", "dob-promote", aws=aws)
-    assert failed.code == 1 and failed.err.count("did not take dob-promote") == 2 == len(aws.sent)
+    assert failed.code == 1 and failed.err.count("did not accept dob-promote") == 2 == len(aws.sent)
 
 
 @pytest.mark.parametrize("code", ["exit 1", "exit 124"])
@@ -94,7 +94,7 @@ def test_one_node_is_meant_by_its_name(script, region):
     for node in ("dob-eu-west-1-c", "witness"):
         assert script("on-node", HERE, node, "dob-renew", aws=region).out == "renewed\n"
     refused = script("on-node", HERE, "dob-eu-west-1-d", "dob-renew", aws=region)
-    assert refused.code == 1 and "(dob-eu-west-1-d)" in refused.err
+    assert refused.code == 1 and "matches dob-eu-west-1-d" in refused.err
 
 
 def test_a_time_is_one_argument(script, region):
@@ -139,10 +139,10 @@ def test_fresh_backups_are_well(script):
 
 @pytest.mark.parametrize("fault, words", [
     ({"backups": (3, 27)}, "the newest backup in repository 2 is 27 hours old"),
-    ({"backups": (3,)}, "repository 2 has no whole backup"),
-    ({"error": True}, "repository 1 has no whole backup; repository 2 has no whole backup"),
+    ({"backups": (3,)}, "repository 2 has no complete backup"),
+    ({"error": True}, "repository 1 has no complete backup; repository 2 has no complete backup"),
     ({"archived": 27}, "the last WAL was archived 27 hours ago"),
-    ({"archived": 2, "failed": 1}, "archiving fails since"),
+    ({"archived": 2, "failed": 1}, "WAL archiving has failed since"),
     ({"archived": None}, "no WAL was ever archived"),
 ])
 def test_old_or_missing_backups_are_named(script, fault, words):
@@ -204,13 +204,13 @@ def test_a_secret_whose_copy_is_not_in_sync_is_left_alone(script, aws):
 
 @pytest.fixture
 def two_regions(aws, tmp_path):
-    """The recovery region leads. What leads is a file, so that commands can change it."""
+    """Two regions, led by the recovery region. A file says which one leads, so that commands can change it."""
     leads, lag = tmp_path / "leads", tmp_path / "lag"
     leads.write_text("central")
     lag.write_text("99999999\n0\n")
 
     def says(name, follower):
-        # The stream's lag is the next line of the file each time it is asked for.
+        # Each question for the lag reads the next line of the file.
         role = f'$([[ $(cat {leads}) == {follower} ]] && echo leader || echo standby_leader)'
         return (f'role="{role}"; lag=$(head -n 1 {lag}); [[ $1 != --json || $role != leader ]] || sed -i "1{{\\$!d}}" {lag}\n'
                 f'echo "{{\\"cluster\\": [{{\\"name\\": \\"{name}\\", \\"role\\": \\"$role\\"}}], \\"node\\": {{\\"stat_wal_receiver\\": '
@@ -244,7 +244,7 @@ def test_a_failed_hand_over_says_that_nobody_may_lead(script, two_regions, tmp_p
 
 @pytest.fixture
 def cluster(script, fake, tmp_path):
-    """Rolls pods where External Secrets copies when it is asked to, or not, and the copy then names this role."""
+    """Runs roll-pods in a cluster whose External Secrets copies on request, or does not. The copied secret names this role."""
 
     def cluster(*arguments, copies=True, role="dob_api_b", leaving="", ends=True):
         path = fake("kubectl", f"""case $* in
@@ -278,12 +278,12 @@ def test_no_old_pod_is_left_when_pods_are_rolled(cluster):
 
 def test_an_old_pod_that_does_not_end_still_needs_the_old_role(cluster):
     done, _ = cluster("dob_api_a", leaving="pod/old-1", ends=False)
-    assert done.code == 1 and "old pods do not end: is the node of pod/old-1 lost? dob_api_a must work until they have." in done.err
+    assert done.code == 1 and "old pods do not end: check whether the node of pod/old-1 is lost. Keep dob_api_a until they have ended." in done.err
 
 
 @pytest.mark.parametrize("arguments, case, words", [
-    (["dob_api_a"], {"role": ""}, "names no role but dob_api_a"), (["dob_api_a"], {"role": "dob_api_a"}, "names no role but dob_api_a"),
-    ([], {"copies": False}, "dob-api is not copied"),
+    (["dob_api_a"], {"role": ""}, "still names dob_api_a"), (["dob_api_a"], {"role": "dob_api_a"}, "still names dob_api_a"),
+    ([], {"copies": False}, "External Secrets has not copied dob-api"),
 ])
 def test_no_pod_is_rolled_before_its_secrets_are_there(cluster, arguments, case, words):
     done, asked = cluster(*arguments, **case)
@@ -296,7 +296,7 @@ def test_no_pod_is_rolled_without_an_answer(script, fake, tmp_path):
     assert done.code == 1 and "rollout" not in (tmp_path / "asked").read_text()
 
 
-@pytest.mark.parametrize("broken, words", [("9", "was rolled back; what ran before it"), ("98", "neither sha256:9")])
+@pytest.mark.parametrize("broken, words", [("9", "did not work and was rolled back: the release before it"), ("98", "neither sha256:9")])
 def test_a_release_that_does_not_work_is_replaced_by_the_one_before(fake, tmp_path, broken, words):
     for folder in ("scripts", "k8s/release"):
         (tmp_path / folder).mkdir(parents=True)
@@ -331,7 +331,7 @@ def test_the_tunnel_ends_with_the_command(script, fake, tmp_path):
 
 @pytest.fixture
 def publish(fake, tmp_path):
-    """Publishes a component where the registry has an image with this layer, or none, and Spin says this."""
+    """Runs publish with a registry that has an image with this layer, or none, and with this output from Spin."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(ROOT / "scripts/publish", tmp_path / "scripts")
     component = tmp_path / "target/wasm32-wasip2/component/dob_api_wasi_p2.wasm"
@@ -366,7 +366,7 @@ def test_what_is_pushed_already_is_signed_and_nothing_else_is(publish):
 
 
 @pytest.mark.parametrize("case, words", [
-    ({"layer": "sha256:" + "3" * 64}, "exists, with another component"), ({"said": "Pushed"}, "did not say the digest"),
+    ({"layer": "sha256:" + "3" * 64}, "exists already, with another component"), ({"said": "Pushed"}, "did not print the digest"),
 ])
 def test_nothing_unknown_is_signed(publish, case, words):
     done, asked = publish(**case)
@@ -378,7 +378,7 @@ PLAN = "No changes. Your infrastructure matches the configuration."
 
 @pytest.fixture
 def terraform(script, fake):
-    """Plans where Terraform looks at many resources first and finds no change, or changes."""
+    """Runs infrastructure with a Terraform that refreshes many resources and then plans changes, or none."""
 
     def terraform(command, *arguments, changes=0, **environment):
         path = fake("terraform", f"""case $2 in
@@ -429,7 +429,7 @@ def test_nothing_else_is_made_anew(terraform, tmp_path, name):
 
 @pytest.fixture
 def github(script, fake, tmp_path):
-    """A repository on GitHub as docs/pipelines.md has it set up, which a test changes before check-environments looks."""
+    """A GitHub repository set up as docs/pipelines.md says. A test changes it before it runs check-environments."""
 
     def environment(name, reviewers, pattern, kind="branch"):
         rules = [{"type": "required_reviewers", "reviewers": [{"type": "User"}]}] if reviewers else []
@@ -466,11 +466,11 @@ def test_environments_that_are_as_the_guide_says_are_well(github):
 
 @pytest.mark.parametrize("change, words", [
     (lambda github: github.environments.pop("primary"), "the environment primary does not exist"),
-    (lambda github: github.environments["operations"].update(protection_rules=[]), "the environment operations asks no reviewer"),
+    (lambda github: github.environments["operations"].update(protection_rules=[]), "the environment operations has no required reviewers"),
     (lambda github: github.environments["backup"].update(deployment_branch_policy=None), "the environment backup can be used from every branch"),
-    (lambda github: github.environments["global"].update(policies=[]), "the environment global can be used from nothing, instead of branch main"),
-    (lambda github: github.environments["release"].update(policies=[{"name": "v*", "type": "branch"}]), "from branch v*, instead of tag v*"),
-    (lambda github: github.environments["recovery"]["policies"].append({"name": "*", "type": "branch"}), "from branch main, branch *, instead of"),
+    (lambda github: github.environments["global"].update(policies=[]), "the environment global can be used from nothing instead of from branch main"),
+    (lambda github: github.environments["release"].update(policies=[{"name": "v*", "type": "branch"}]), "from branch v* instead of from tag v*"),
+    (lambda github: github.environments["recovery"]["policies"].append({"name": "*", "type": "branch"}), "from branch main, branch * instead of"),
     (lambda github: github.variables.remove("TFVARS_PRIMARY"), "the variable TFVARS_PRIMARY is not set"),
 ])
 def test_what_is_missing_on_github_is_said_in_a_sentence(github, change, words):
@@ -489,7 +489,7 @@ def test_everything_that_is_missing_is_said(github):
 
 def test_no_answer_of_github_is_not_a_repository_that_is_well(script, fake):
     refused = script("check-environments", PATH=fake("gh", "exit 4"))
-    assert refused.code == 1 and "GitHub does not say" in refused.err
+    assert refused.code == 1 and "can't read environments from GitHub" in refused.err
 
 
 RESTORE_NODE = [f'module.region.module.database.{resource}["dob-eu-central-1-r"]' for resource in (
@@ -499,7 +499,7 @@ RESTORE_NODE = [f'module.region.module.database.{resource}["dob-eu-central-1-r"]
 
 @pytest.fixture
 def planned(script, fake, tmp_path):
-    """Runs restore-drill where Terraform plans this action on these addresses."""
+    """Runs restore-drill with a Terraform that plans this action on these addresses."""
 
     def planned(command, action, addresses, fails_at="nothing"):
         changes = [{"address": address, "change": {"actions": [action]}} for address in addresses]
@@ -533,7 +533,7 @@ def test_a_drill_changes_nothing_but_the_restore_node(planned, tmp_path, command
 @pytest.mark.parametrize("action, addresses", [("no-op", RESTORE_NODE), ("create", RESTORE_NODE[1:]), ("create", [])])
 def test_a_restore_node_that_is_there_already_is_another_ones(planned, tmp_path, action, addresses):
     done = planned("up", action, addresses)
-    assert done.code == 1 and "has a restore node already" in done.err
+    assert done.code == 1 and "already has a restore node" in done.err
     assert " apply " not in (tmp_path / "asked").read_text() and not (tmp_path / "output").exists()
 
 
@@ -557,7 +557,7 @@ SHIM = "containerd-shim-spin-v2"
 
 
 def archive(program=b"the shim"):
-    """What a release of the shim is packed into."""
+    """The archive of a release of the shim."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         member = tarfile.TarInfo(SHIM)
@@ -568,7 +568,7 @@ def archive(program=b"the shim"):
 
 @pytest.fixture
 def node(aws, fake, tmp_path):
-    """A region's bucket, and a node that starts with this checksum: cloud-init's commands, for which nodeadm waits."""
+    """A region's bucket, and a node that boots with this checksum: it runs cloud-init's commands, for which nodeadm waits."""
     [bucket] = re.findall(r'bucket += "(.*)"', (ROOT / "terraform/modules/region/main.tf").read_text())
     bucket = bucket.replace("${local.service}", "dob").replace("${data.aws_caller_identity.current.account_id}", "123456789012").replace("${local.here.region}", HERE)
     aws.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": HERE})
@@ -598,7 +598,7 @@ def node(aws, fake, tmp_path):
 
 @pytest.fixture
 def mirror(aws, fake, tmp_path):
-    """Mirrors the shim where its release has this, and this is its checksum."""
+    """Runs mirror-shim with a release of this content, and this checksum pinned."""
     for folder in ("scripts", "terraform"):
         (tmp_path / folder).mkdir()
     for script in ("mirror-shim", "fetch-shim"):
@@ -607,7 +607,7 @@ def mirror(aws, fake, tmp_path):
     def mirror(released, checksum):
         (tmp_path / "released").write_bytes(released)
         (tmp_path / "terraform/shim.auto.tfvars.json").write_text(json.dumps({"shim": {"version": "1.2.3", "sha256": checksum}}))
-        # The address is the last argument, the file that of --output.
+        # The URL is the last argument. The file follows --output.
         path = fake("curl", f'while [[ $1 != --output ]]; do shift; done; cp {tmp_path}/released "$2"')
         return subprocess.run([tmp_path / "scripts/mirror-shim", HERE], capture_output=True, text=True, env={
             "PATH": path, "AWS_ENDPOINT_URL": aws.url, "AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated"})
@@ -625,17 +625,17 @@ def test_a_node_installs_the_shim_that_was_mirrored(node, mirror, tmp_path):
     assert node.shim.read_bytes() == b"the shim" and node.shim.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.parametrize("there, words", [(archive(b"another"), "has not the checksum"), (b"no archive", "has not the checksum"), (None, "can't be read")], ids=["another", "garbage", "nothing"])
+@pytest.mark.parametrize("there, words", [(archive(b"another"), "does not have the checksum"), (b"no archive", "does not have the checksum"), (None, "can't be read")], ids=["another", "garbage", "nothing"])
 def test_a_node_waits_until_the_shim_is_the_right_one(node, aws, tmp_path, there, words):
     s3, checksum = aws.client("s3"), hashlib.sha256(archive()).hexdigest()
     if there:
         s3.put_object(Bucket=node.bucket, Key=node.key, Body=there)
-    # It waits, and the first time that it does nobody repairs it.
+    # The node waits for the archive. Nobody uploads it during the first wait.
     (tmp_path / "right").write_bytes(archive())
     (tmp_path / "repaired").write_text(f"#!/bin/bash\n[[ ! -e {node.shim} ]] && aws s3 cp --quiet {tmp_path}/right s3://{node.bucket}/{node.key}\n")
     (tmp_path / "repaired").chmod(0o755)
     done = node.starts(checksum)
-    assert done.returncode == 0 and words in done.stderr and "scripts/mirror-shim repairs it" in done.stderr, done.stderr
+    assert done.returncode == 0 and words in done.stderr and ": run scripts/mirror-shim." in done.stderr, done.stderr
     assert (tmp_path / "asked").read_text().count("sleep 10") == 1
     assert node.shim.read_bytes() == b"the shim"
 
@@ -649,7 +649,7 @@ def test_an_archive_without_the_shim_is_refused(node, aws):
     assert done.returncode != 0 and f"has no {SHIM}" in done.stderr and not node.shim.exists()
 
 
-@pytest.mark.parametrize("checksum, words", [("", "there is no checksum of the shim 1.2.3 yet"), ("0" * 64, "has another checksum than terraform/shim.auto.tfvars.json")])
+@pytest.mark.parametrize("checksum, words", [("", "has no checksum of the shim 1.2.3 yet"), ("0" * 64, "has another checksum than terraform/shim.auto.tfvars.json")])
 def test_nothing_is_mirrored_but_what_was_agreed_on(node, mirror, aws, checksum, words):
     refused = mirror(archive(), checksum)
     assert refused.returncode == 1 and words in refused.stderr
@@ -659,14 +659,14 @@ def test_nothing_is_mirrored_but_what_was_agreed_on(node, mirror, aws, checksum,
 @pytest.mark.parametrize("name, arguments, words", [
     ("smoke", [], "usage: smoke URL"),
     ("smoke", ["https://dob.example.com/hello"], "is not a URL without a path"),
-    ("smoke", ["http://127.0.0.1:1"], "http://127.0.0.1:1/readyz gave no answer"),
+    ("smoke", ["http://127.0.0.1:1"], "http://127.0.0.1:1/readyz did not answer"),
     ("deploy", ["primary", "latest", "https://a", "https://b"], "'latest' is not a digest"),
     ("infrastructure", ["plan", "nowhere"], "there is no root terraform/nowhere"),
     ("infrastructure", ["destroy", "primary"], "usage: infrastructure plan|apply|drift ROOT"),
     ("restore-drill", ["run"], "set AWS_REGION"),
-    ("fail-back", ["eu-west-1", "eu-west-1"], "usage: fail-back LEADING RETURNING, two regions"),
+    ("fail-back", ["eu-west-1", "eu-west-1"], "usage: fail-back LEADING RETURNING, with two different regions"),
     ("confirm", ["words"], "usage: confirm EXPECTED TYPED"),
-    ("rotate-password", [], "set AWS_REGION"),
+    ("rotate-password", [], "AWS_REGION is not set"),
     ("publish", ["image"], "usage: publish REGISTRY/NAME:TAG FILE"),
     ("fetch-shim", [], "usage: fetch-shim FILE"),
     ("mirror-shim", [], "usage: mirror-shim REGION"),
@@ -682,7 +682,7 @@ def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, 
 
 @pytest.fixture
 def account(script, fake, tmp_path, aws):
-    """Runs check-account where Terraform plans these resources, with quotas by code; all else is the emulator's."""
+    """Runs check-account with a Terraform that plans these resources, and with these quotas. The emulator answers everything else."""
 
     def account(root, planned, quota="50"):
         changes = [{"address": f"{kind}.x", "mode": "managed", "type": kind, "change": {"actions": ["create"], "after": after}} for kind, after in planned]
@@ -701,9 +701,9 @@ REGION = [("aws_vpc", {}), ("aws_launch_template", {"instance_type": "m7i.large"
 def test_an_account_with_room_is_well(account):
     done = account("primary", REGION)
     assert done.code == 0, done.err
-    # Six nodes and a machine of two processors each; the emulator has a VPC of its own.
-    assert f"{HERE}: processors of virtual machines: 14 to be made, 0 there, 50 allowed" in done.out
-    assert f"{HERE}: VPCs: 1 to be made, 1 there" in done.out and f"{HERE}: NAT gateways in a zone: 1 to be made" in done.out
+    # Six nodes and one more machine, with two processors each. The emulator has a VPC from the start.
+    assert f"{HERE}: processors of virtual machines: 14 planned, 0 in use, 50 allowed" in done.out
+    assert f"{HERE}: VPCs: 1 planned, 1 in use" in done.out and f"{HERE}: NAT gateways in a zone: 1 planned" in done.out
 
 
 def test_every_quota_that_is_too_small_is_named_with_what_to_ask_for(account, aws):

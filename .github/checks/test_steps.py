@@ -1,4 +1,4 @@
-"""The workflows' steps that need nothing outside the machine, run as they stand."""
+"""Runs the workflows' steps that need nothing outside the machine, unchanged."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ CONFIRMATIONS = {
 
 @pytest.fixture
 def run(tmp_path):
-    """Runs a step in a folder that has the scripts, the way GitHub does."""
+    """Runs a step as GitHub does, in a folder with the scripts."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
 
     def run(workflow, name, **environment):
@@ -53,7 +53,7 @@ def test_each_such_step_is_tried_here():
 
 @pytest.mark.parametrize("workflow", CONFIRMATIONS)
 def test_nothing_is_done_until_it_is_typed(run, workflow):
-    # YAML reads `on` as true.
+    # YAML reads the key `on` as true.
     assert load(f"{workflow}.yml")[True]["workflow_dispatch"]["inputs"]["confirm"]["description"] == f"Type: {CONFIRMATIONS[workflow]}"
     assert run(workflow, "Confirm", TYPED=CONFIRMATIONS[workflow]).code == 0
     for typed in ("", "yes", CONFIRMATIONS[workflow].upper(), "$(true)"):
@@ -63,7 +63,7 @@ def test_nothing_is_done_until_it_is_typed(run, workflow):
 
 @pytest.mark.parametrize("workflow, asked", [("ci", ["rollout"]), ("drills", ["rollout", "D=all --full-size"])])
 def test_what_runs_as_root_knows_where_it_runs(run, workflow, asked):
-    """sudo keeps nothing of the environment."""
+    """sudo removes the environment, so the step has to pass these variables on."""
     programs = run.folder / "programs"
     programs.mkdir()
     program(programs / "sudo", 'exec env --ignore-environment "$@"')

@@ -1,4 +1,4 @@
-"""What the workflows say: jobs, steps, and everything outside them that they name."""
+"""Reads the workflows: their jobs, their steps, and everything outside them that they name."""
 
 import re
 from pathlib import Path
@@ -9,8 +9,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
-# Programs that reach out of the machine, and make, whose targets people and ci run themselves.
-OUTSIDE = {"aws", "cosign", "curl", "gh", "kubectl", "make", "spin", "sudo", "terraform"}
+# Programs that need the network or a service. make is one of them, because people and ci run its targets directly.
+OUTSIDE = {"aws", "cosign", "curl", "docker", "gh", "kubectl", "make", "npx", "spin", "sudo", "terraform"}
 
 
 def text(workflow):
@@ -22,12 +22,12 @@ def load(workflow):
 
 
 def hcl(file):
-    """What a file of Terraform's says, as data."""
+    """The content of a Terraform file, as data."""
     return hcl2.loads((ROOT / "terraform" / file).read_text())
 
 
 def steps(workflow):
-    """Every step of a workflow with a command."""
+    """Yields every step of a workflow that has a command."""
     for job in load(workflow)["jobs"].values():
         yield from (step for step in job.get("steps", []) if "run" in step)
 
@@ -37,13 +37,13 @@ def scripts(command):
 
 
 def reaches_out(command):
-    """Whether a command, or a script that it calls, uses a program of OUTSIDE."""
+    """Whether a command, or a script that it calls, uses a program in OUTSIDE."""
     words = set(re.findall(r"(?<![\w/.-])[a-z-]+(?![\w/.-])", command))
     return bool(words & OUTSIDE) or any(reaches_out(code(name)) for name in scripts(command))
 
 
 def code(script):
-    """A script without its comments and messages."""
+    """The text of a script without its comments and messages."""
     lines = (ROOT / "scripts" / script).read_text().splitlines()
     return "\n".join(line for line in lines if not line.strip().startswith("#") and "echo" not in line)
 

@@ -1,4 +1,4 @@
-"""Refuses overlays that can't work: renders each, checks schemas, rules and policies. Usage: check.py OVERLAY..."""
+"""check.py OVERLAY...: refuses overlays that can't work. Renders each, and checks schemas, rules and policies."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ from rendering import OVERLAYS, Refused
 
 
 def problems(*directories: Path) -> list[str]:
-    """What is wrong with overlays, in sentences."""
+    """The faults of overlays, one sentence each."""
     found, sound = [], {}
     for directory in directories:
         try:
@@ -31,7 +31,7 @@ def problems(*directories: Path) -> list[str]:
 
 
 def lint(clusters: dict[str, Cluster]) -> list[str]:
-    """What checkov finds; it takes seconds to start, so it reads all overlays at once."""
+    """The findings of checkov. It takes seconds to start, so it reads all overlays at once."""
     with tempfile.TemporaryDirectory() as directory:
         for overlay, cluster in clusters.items():
             Path(directory, overlay).with_suffix(".yaml").write_text(yaml.safe_dump_all(cluster.resources, sort_keys=False))

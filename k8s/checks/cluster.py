@@ -1,4 +1,4 @@
-"""An overlay as a cluster has it: on the foundation that an administrator has laid."""
+"""A rendered overlay together with the foundation that an administrator has applied."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rendering import find, of_kind, render
 
 @dataclass
 class Cluster:
-    """What is applied, and what is not: the figures of drain.yaml, and the descheduler's policy."""
+    """The applied resources, and what is read but not applied: the figures of drain.yaml and the descheduler's policy."""
 
     resources: list[dict]
     figures: dict[str, int]
@@ -38,7 +38,7 @@ class Cluster:
 
 
 class Policy:
-    """An admission policy, whose expressions are compared without the blanks that they are laid out with."""
+    """An admission policy. Its expressions are compared without whitespace."""
 
     KINDS = ("MutatingAdmissionPolicy", "ValidatingAdmissionPolicy")
 

@@ -1,7 +1,7 @@
-"""kubectl for test_rollout.py. Usage: imitated_kubectl.py KUBECTL FOLDER ARGUMENT...
+"""imitated_kubectl.py KUBECTL FOLDER ARGUMENT...: kubectl for test_rollout.py.
 
-Renders with the real one. For all else it writes down what it is asked, and keeps of each SpinApp what a cluster would: its spec, and
-the annotation that says what served; and of everything which the rollouts have applied. What goes wrong is in FOLDER/trouble.json."""
+Renders with the real kubectl. It records every other call, and stores what a cluster would store: the spec of each SpinApp, the annotation
+with the spec that served, and the inventory of what rollouts have applied. FOLDER/trouble.json says which calls fail."""
 
 import json
 import os

@@ -12,7 +12,7 @@ OVERLAYS = ROOT / "k8s/overlays"
 
 
 class Refused(Exception):
-    """An overlay that can't be applied; the text is a sentence for the person who wrote it."""
+    """An overlay that can't be rendered. The text is a sentence for its author."""
 
 
 def render(directory: Path) -> list[dict]:
@@ -26,7 +26,7 @@ def render(directory: Path) -> list[dict]:
 
 
 def reason(overlay: str, words: str) -> str:
-    """What kustomize's words mean for the overlay."""
+    """Translates kustomize's error into a sentence about the overlay."""
     missing = re.search(r"fieldPath `data\.(\w+)` is missing for replacement source ConfigMap", words)
     if missing:
         return f"{overlay}: region.yaml has no {missing[1]}; add it."

@@ -1,4 +1,4 @@
-"""What must be true of an overlay beyond its schemas; each rule gives sentences about what is not."""
+"""The rules that an overlay must keep beyond its schemas. Each rule yields a sentence for each fault."""
 
 import ipaddress
 import re
@@ -10,28 +10,28 @@ import hcl2
 from cluster import Cluster, Policy
 from rendering import ROOT, find, of_kind
 
-# Connections that Spin keeps in a pod to one address of a database; and those that administration needs besides.
+# Connections that Spin keeps per pod to one address of a database, and connections that administration needs besides.
 POOL, SPARE_CONNECTIONS = 64, 40
 ADMINISTRATOR = {"pg_admin_user", "pg_admin_password"}
-# What the operator gives every pod of a SpinApp as a label, where Spin listens in it, and the Service's port, too.
+# The label that the operator gives every pod of a SpinApp, and the port of Spin and of the Service.
 APP, PORT = "core.spinkube.dev/app-name", 80
 # The key of the executor's caCertSecret that the operator mounts.
 TRUST_STORE = "ca-certificates.crt"
 ZONE = "topology.kubernetes.io/zone"
-# Seconds: the most that the load balancer's controller waits before it tries again to register a pod.
+# Seconds: the longest time until the load balancer controller tries again to register a pod.
 BACK_OFF = 1000
-# Seconds: what the kubelet waits before it starts a container the second time again; and in which a pod is known to restart in vain.
+# Seconds: the kubelet's delay before the second restart of a container, and the longest time until a pod counts as restarting in vain.
 FIRST_BACK_OFF, RESTARTS_IN_VAIN = 10, 30
-# Seconds in which a pod that hangs must be out of the load balancer.
+# Seconds within which the load balancer must have taken out a pod that hangs.
 OUT_WITHIN = 15
-# Where Spin itself says that it runs, also while all instances are taken.
+# Spin's own health endpoint, which answers even while all instances are in use.
 SPIN_RUNS = "/.well-known/spin/health"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 INJECT = "elbv2.k8s.aws/pod-readiness-gate-inject"
 
 
 def variables(cluster: Cluster) -> Iterator[str]:
-    """The SpinApps set the variables of spin.toml, and only the schema's pod has the administrator's."""
+    """The SpinApps set the variables of spin.toml, and only the schema pod has the administrator's."""
     declared = tomllib.loads((ROOT / "spin.toml").read_text())["variables"]
     required = {name for name, options in declared.items() if options.get("required")}
     hosts = {name for name in declared if "host" in name}
@@ -71,11 +71,11 @@ def addresses(cluster: Cluster) -> set[str]:
 
 
 def namespaces(cluster: Cluster) -> Iterator[str]:
-    """A namespace takes pods without rights only, and nothing goes in or out of it but by a policy that says so."""
+    """A namespace accepts only confined pods, and only traffic that a network policy allows."""
     used = {workload["metadata"]["namespace"] for workload in cluster.apps + of_kind(cluster.resources, "StatefulSet")}
     for namespace in of_kind(cluster.resources, "Namespace"):
         name = namespace["metadata"]["name"]
-        # The pods of SpinApps need a capability that `restricted` refuses; confinement() has all the rest.
+        # The pods of SpinApps need a capability that `restricted` refuses. confinement() checks the rest of that level.
         level = "baseline" if name == "dob-api" else "restricted"
         if namespace["metadata"].get("labels", {}).get(ENFORCE) != level:
             yield f"Namespace {name} must have the label {ENFORCE}: {level}."
@@ -84,7 +84,7 @@ def namespaces(cluster: Cluster) -> Iterator[str]:
 
 
 def confinement(cluster: Cluster) -> Iterator[str]:
-    """Every pod of the API gets and must have what the level `restricted` asks for, and the one capability that the shim needs."""
+    """The policies set and enforce the level `restricted` on every pod of the API, plus the one capability that the shim needs."""
     yield from missing(cluster.policy("Mutating", "dob-api-pods"), (
         "automountServiceAccountToken: false", "runAsNonRoot: true", "runAsUser: 65532", 'seccompProfile{type: "RuntimeDefault"}',
         "allowPrivilegeEscalation: false", 'capabilities{drop: ["ALL"], add: ["DAC_OVERRIDE"]}', "secret{optional: false}",
@@ -99,11 +99,11 @@ def confinement(cluster: Cluster) -> Iterator[str]:
         "object.spec.volumes.all(volume, has(volume.secret) || has(volume.configMap) || has(volume.emptyDir) || has(volume.projected) || has(volume.downwardAPI))",
     ))
     if guard.spec["matchConstraints"]["resourceRules"][0]["operations"] != ["CREATE", "UPDATE"]:
-        yield f"{guard} must judge pods that are made and pods that are changed."
+        yield f"{guard} must apply to pods that are created and pods that are changed."
 
 
 def missing(policy: Policy, expressions: Iterable[str]) -> Iterator[str]:
-    """What a policy should say, and does not."""
+    """The expressions that a policy lacks."""
     return (f"{policy} must say {expression!r}." for expression in expressions if not policy.says(expression))
 
 
@@ -113,7 +113,7 @@ def policies(cluster: Cluster, namespace: str) -> list[dict]:
 
 
 def ways_out(cluster: Cluster) -> Iterator[str]:
-    """The API's pods reach their databases, names and the collector of telemetry, and nothing else."""
+    """The API's pods can reach their databases, DNS and the telemetry collector, and nothing else."""
     wanted = {f"TCP 5432 to {address}/32" for address in addresses(cluster)}
     wanted |= {"UDP 53 to kube-dns in kube-system", "TCP 53 to kube-dns in kube-system", "TCP 4318 to otel-collector in observability"}
     found = {way for policy in policies(cluster, "dob-api") for rule in policy.get("egress", []) for way in ways(rule)}
@@ -122,7 +122,7 @@ def ways_out(cluster: Cluster) -> Iterator[str]:
 
 
 def ways(rule: dict) -> Iterator[str]:
-    """What a rule of a network policy opens; all where it names nothing."""
+    """What a rule of a network policy opens. A rule that names nothing opens everything."""
     for port in rule.get("ports", [{}]):
         for peer in rule.get("to", [{}]):
             labels = [label for selector in ("podSelector", "namespaceSelector") for label in peer.get(selector, {}).get("matchLabels", {}).values()]
@@ -131,7 +131,7 @@ def ways(rule: dict) -> Iterator[str]:
 
 
 def secrets(cluster: Cluster) -> Iterator[str]:
-    """Where secrets come from Secrets Manager, every key that a pod uses is copied, and no other."""
+    """If secrets come from Secrets Manager, exactly the keys that pods use are copied."""
     external = of_kind(cluster.resources, "ExternalSecret")
     if not external:
         return
@@ -145,7 +145,7 @@ def secrets(cluster: Cluster) -> Iterator[str]:
 
 
 def secret_keys_of_app(cluster: Cluster, app: dict) -> Iterator[tuple[str, str, str]]:
-    """Namespace, name and key of what a SpinApp's pods take from secrets."""
+    """Namespace, name and key of each value that the pods of a SpinApp take from a secret."""
     namespace, executor = app["metadata"]["namespace"], find(cluster.resources, "SpinAppExecutor", app["spec"]["executor"])
     for variable in app["spec"].get("variables", []):
         if "valueFrom" in variable:
@@ -155,7 +155,7 @@ def secret_keys_of_app(cluster: Cluster, app: dict) -> Iterator[tuple[str, str, 
 
 
 def secret_keys(workload: dict) -> Iterator[tuple[str, str, str]]:
-    """The same of a workload that mounts its secrets."""
+    """The same for a workload that mounts its secrets."""
     namespace, pod = workload["metadata"]["namespace"], workload["spec"]["template"]["spec"]
     for volume in pod.get("volumes", []):
         for source in [volume, *volume.get("projected", {}).get("sources", [])]:
@@ -164,7 +164,7 @@ def secret_keys(workload: dict) -> Iterator[tuple[str, str, str]]:
 
 
 def images(cluster: Cluster) -> Iterator[str]:
-    """Every image is named by digest, and the API's by one."""
+    """Every image is named by digest, and all SpinApps run the same."""
     names = {app["spec"]["image"] for app in cluster.apps}
     for image in sorted(names):
         if not re.fullmatch(r"[a-z0-9.:/_-]+/dob-api@sha256:[0-9a-f]{64}", image):
@@ -178,14 +178,14 @@ def images(cluster: Cluster) -> Iterator[str]:
 
 
 def probes(cluster: Cluster) -> Iterator[str]:
-    """Who asks what, as k8s/README.md has it. The operator's webhook makes null of a probe's headers that are left out, which its own definition refuses."""
+    """The probes are those of k8s/README.md. If a probe has no headers, the operator's webhook writes null, which its own definition refuses."""
     for app in cluster.apps:
         name, checks = app["metadata"]["name"], app["spec"].get("checks", {})
         for probe, path in (("liveness", SPIN_RUNS), ("readiness", "/readyz" if name == "dob-api-schema" else "/healthz")):
             if probe not in checks:
                 yield f"SpinApp {name} has no {probe} probe."
             elif "httpHeaders" not in checks[probe].get("httpGet", {}):
-                yield f"SpinApp {name}: its {probe} probe must name its httpHeaders, an empty list where there are none: the operator makes null of what is left out."
+                yield f"SpinApp {name}: its {probe} probe must name its httpHeaders, an empty list where there are none: the operator writes null for a missing list, which it then refuses."
             elif checks[probe]["httpGet"]["path"] != path:
                 yield f"SpinApp {name}: its {probe} probe must ask {path}."
     yield from missing(cluster.policy("Mutating", "dob-api-serving-pods"), (
@@ -195,7 +195,7 @@ def probes(cluster: Cluster) -> Iterator[str]:
 
 
 def health_check(cluster: Cluster) -> Iterator[str]:
-    """The load balancer takes a pod out that hangs, and none for its database's sake: its clients get a 503 that says when to come back."""
+    """The load balancer takes out a pod that hangs, but no pod whose database is away: its clients get a 503 with Retry-After."""
     check = target_group()["health_check"][0]
     [path], [timeout] = check["path"], check["timeout"]
     interval, failures = cluster.figures["health_check_interval_seconds"], cluster.figures["unhealthy_threshold_checks"]
@@ -204,7 +204,7 @@ def health_check(cluster: Cluster) -> Iterator[str]:
     if not timeout < interval:
         yield f"The target group's timeout ({timeout}) must be less than its interval ({interval}): AWS refuses it."
     if interval * failures + timeout > OUT_WITHIN:
-        yield f"The target group takes {interval * failures + timeout} s to let go of a pod that hangs: {OUT_WITHIN} s is the most."
+        yield f"The target group takes {interval * failures + timeout} s to take out a pod that hangs: {OUT_WITHIN} s is the most."
 
 
 def target_group() -> dict:
@@ -213,7 +213,7 @@ def target_group() -> dict:
 
 
 def resources(cluster: Cluster) -> Iterator[str]:
-    """A pod reserves what it needs, which the autoscaler counts in, and can't take its node's memory."""
+    """A pod reserves what it needs, which is the autoscaler's unit, and has a memory limit."""
     for app in cluster.apps:
         given = app["spec"].get("resources", {})
         for kind, resource in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory")):
@@ -222,14 +222,14 @@ def resources(cluster: Cluster) -> Iterator[str]:
 
 
 def replicas(cluster: Cluster) -> Iterator[str]:
-    """At least one pod a zone, no more than the database has connections for."""
+    """There is at least one pod per zone, and the database has connections for all pods of a rollout."""
     scaler = find(cluster.resources, "HorizontalPodAutoscaler", "dob-api")["spec"]
     least, most = scaler.get("minReplicas", 1), scaler["maxReplicas"]
     if least < 3:
         yield f"minReplicas is {least}: it must be 3 or more, one for each zone."
     if most < least:
         yield f"maxReplicas is {most}: it must not be less than minReplicas, {least}."
-    # At the end of a rollout every old pod can still be asleep before its end, with its connections.
+    # At the end of a rollout, every old pod can still be in its preStop sleep, with its connections.
     limit = database_connections() - SPARE_CONNECTIONS
     if 2 * most * POOL > limit:
         yield (
@@ -243,18 +243,18 @@ def database_connections() -> int:
 
 
 def spread(cluster: Cluster) -> Iterator[str]:
-    """Pods are spread over zones, strictly, and over nodes where that can be; old and new ones each for themselves."""
+    """Pods are spread strictly over zones and, if possible, over nodes. Old and new pods are spread separately."""
     policy = cluster.policy("Mutating", "dob-api-serving-pods")
     constraints = dict(re.findall(r'topologyKey:"([^"]+)",maxSkew:1,whenUnsatisfiable:"([^"]+)"', policy.patches))
     if constraints != {ZONE: "DoNotSchedule", "kubernetes.io/hostname": "ScheduleAnyway"}:
         yield f"{policy} must spread pods over {ZONE} with DoNotSchedule, and over kubernetes.io/hostname with ScheduleAnyway."
     if policy.patches.count('matchLabelKeys:["pod-template-hash"]') != len(constraints):
-        yield f"{policy} must spread the pods of each version for themselves, by pod-template-hash."
+        yield f"{policy} must spread the pods of each version separately, by pod-template-hash."
     yield from missing(policy, ['nodeTaintsPolicy: "Honor"'])
 
 
 def drain(cluster: Cluster) -> Iterator[str]:
-    """A pod leaves the load balancer before Spin ends, Spin ends before the kernel ends it, and no good version is put back."""
+    """A pod leaves the load balancer before Spin ends, Spin ends before it is killed, and no good version is rolled back."""
     figures = cluster.figures
     delay, sleep, grace = (figures[f"{name}_seconds"] for name in ("deregistration_delay", "pre_stop", "grace_period"))
     if not delay < sleep < grace:
@@ -287,17 +287,17 @@ def evictions(cluster: Cluster) -> Iterator[str]:
     restarts = plugins["RemovePodsHavingTooManyRestarts"]
     if restarts.get("states") != ["CrashLoopBackOff"]:
         yield "descheduler.yaml: only pods that restart in vain, in the state CrashLoopBackOff, must be evicted for their restarts."
-    # The first restart comes at once, and the kubelet waits twice as long before each further one.
+    # The first restart comes at once, and the kubelet doubles its delay before each further one.
     restarted_in = FIRST_BACK_OFF * (2 ** (restarts["podRestartThreshold"] - 1) - 1)
     if restarted_in > RESTARTS_IN_VAIN:
         yield f"descheduler.yaml: the restart that podRestartThreshold counts to comes after {restarted_in} s, and a node must be whole in two minutes: {RESTARTS_IN_VAIN} s is the most."
     age, deadline = int(plugins["DefaultEvictor"]["minPodAge"].removesuffix("m")) * 60, cluster.figures["serving_progress_deadline_seconds"]
     if age <= deadline:
-        yield f"descheduler.yaml: minPodAge ({age} s) must be longer than serving_progress_deadline ({deadline}): a new pod counts as progress, and a bad version would never be put back."
+        yield f"descheduler.yaml: minPodAge ({age} s) must be longer than serving_progress_deadline ({deadline}): a new pod counts as progress, and a bad version would never be rolled back."
 
 
 SERVING, DRAIN, DEPLOYMENTS = ("Mutating", "dob-api-serving-pods"), ("Validating", "dob-api-drain"), ("Mutating", "dob-api-deployments")
-# Which variable of which policy is which figure.
+# Policy, variable, and the figure that the variable must have.
 FIGURES = [
     (SERVING, "preStopSeconds", "pre_stop_seconds"),
     (SERVING, "gracePeriodSeconds", "grace_period_seconds"),
@@ -309,7 +309,7 @@ FIGURES = [
 
 
 def selectors(cluster: Cluster) -> Iterator[str]:
-    """What selects pods, selects the pods that serve."""
+    """Everything that selects pods selects the serving pods."""
     label = {APP: "dob-api"}
     selected = {
         "PodDisruptionBudget dob-api": find(cluster.resources, "PodDisruptionBudget", "dob-api")["spec"]["selector"],
@@ -334,12 +334,12 @@ def readiness_gate(cluster: Cluster) -> Iterator[str]:
     yield from missing(cluster.policy("Validating", "dob-api-readiness-gate"), ["has(object.spec.readinessGates) && object.spec.readinessGates.exists("])
 
 
-# The policies that hold for the pods that serve; the others hold for all of their kind in the namespace.
+# The policies for serving pods. The others apply to every resource of their kind in the namespace.
 FOR_SERVING_PODS = ("dob-api-drain", "dob-api-readiness-gate", "dob-api-serving-pods")
 
 
 def bindings(cluster: Cluster) -> Iterator[str]:
-    """Each admission policy holds, and nowhere else than in the API's namespace, whatever a rollout makes of the policy."""
+    """Each admission policy applies, and only in the API's namespace, whatever a rollout changes in the policy."""
     for policy in cluster.policies:
         binding = find(cluster.resources, f"{policy.kind}Binding", policy.name)["spec"]
         selector = {"matchLabels": {APP: "dob-api"}} if policy.name in FOR_SERVING_PODS else None
@@ -363,10 +363,10 @@ def bindings(cluster: Cluster) -> Iterator[str]:
 
 
 def expressions(cluster: Cluster) -> Iterator[str]:
-    """Policies keep clear of what Kubernetes 1.36 does wrong."""
+    """Policies avoid known faults of Kubernetes 1.36."""
     for policy in cluster.policies:
         if "paramKind" in policy.spec:
-            yield f"{policy} must have no parameters: the API server goes on judging by old ones (kubernetes#130887)."
+            yield f"{policy} must have no parameters: the API server keeps using old values (kubernetes#130887)."
         if re.search(r"value:\[[^\]]", policy.patches):
             yield f"{policy} must add an empty list, and then each of its members: a patch whose value is a list of objects makes the API server panic."
         for field in ("sysctls", "capabilities", "topologySpreadConstraints"):

@@ -1,4 +1,4 @@
-"""Every resource against a schema that refuses fields it does not know: Kubernetes' own, or the one in schemas/."""
+"""Checks every resource against a schema that refuses unknown fields: Kubernetes' own, or the one in schemas/."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import yaml
 
 from rendering import ROOT
 
-# The version of the clusters.
+# The Kubernetes version of the clusters.
 [RELEASE] = [v["release"] for v in hcl2.loads((ROOT / "terraform/modules/eks/variables.tf").read_text())["variable"] if "release" in v]
 KUBERNETES = RELEASE["default"][0]["kubernetes"]
 
-# Other people's kinds, by what serves them.
+# Custom resources, with the API versions that serve them.
 CUSTOM = {
     "core.spinkube.dev/v1alpha1": ("SpinApp", "SpinAppExecutor"),
     "external-secrets.io/v1": ("ExternalSecret", "SecretStore"),
@@ -33,7 +33,7 @@ METADATA = {
 
 
 def problems(resource: dict) -> list[str]:
-    """What a schema refuses about a resource."""
+    """The faults that a schema finds in a resource."""
     name = f"{resource['kind']} {resource['metadata']['name']}"
     try:
         if resource["kind"] in CUSTOM.get(resource["apiVersion"], ()):

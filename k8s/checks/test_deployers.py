@@ -1,4 +1,4 @@
-"""Who deploys may apply every resource of an overlay, and nothing that would give it more."""
+"""The deploy workflow may apply every resource of an overlay, and nothing that would extend its rights."""
 
 import pytest
 
@@ -8,12 +8,12 @@ from schemas import problems
 FOUNDATION = render(ROOT / "k8s/foundation")
 ROLES = [role for role in of_kind(FOUNDATION, "Role") + of_kind(FOUNDATION, "ClusterRole") if role["metadata"]["name"] == "dob-deployers"]
 RULES = [(role["metadata"].get("namespace"), rule) for role in ROLES for rule in role["rules"]]
-# What a rollout only looks at.
+# What a rollout only reads.
 READ = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
     {"apiGroups": [""], "resourceNames": ["dob-api"], "resources": ["secrets"], "verbs": ["get"]},
 ]
-# What the operator and other controllers make of what a rollout applies.
+# What the operator and other controllers create from what a rollout applies.
 MADE = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "patch", "watch"]}]
 
 
@@ -37,7 +37,7 @@ def allowing(verb: str, resource: dict) -> list[dict]:
 
 
 def needed(resource: dict) -> list[str]:
-    """The verbs of applying on the server; what belongs to no namespace an administrator has made."""
+    """The verbs of a server-side apply. An administrator has created the cluster-scoped resources."""
     return ["get", "patch", *(["create"] if "namespace" in resource["metadata"] else [])]
 
 
@@ -82,7 +82,7 @@ def test_no_rule_reaches_further():
         "roles", "rolebindings", "clusterroles", "clusterrolebindings", "namespaces", "nodes", "runtimeclasses", "persistentvolumes",
         "mutatingadmissionpolicybindings", "validatingadmissionpolicybindings", "mutatingwebhookconfigurations", "validatingwebhookconfigurations",
     }
-    # A pod's own subresources are ways into it.
+    # The subresources of a pod, such as exec, are ways into it.
     assert not [resource for resource in reached if "/" in resource]
     assert [rule["verbs"] for rule in rules if "pods" in rule["resources"]] == [["get", "list", "watch"]]
     assert [rule["resourceNames"] for rule in rules if "secrets" in rule["resources"]] == [["dob-api"]]

@@ -8,7 +8,7 @@ from rendering import ROOT, of_kind, render
 
 FOUNDATION = render(ROOT / "k8s/foundation")
 [CHART] = [release for release in yaml.safe_load((ROOT / "k8s/controllers/helmfile.yaml").read_text())["releases"] if release["name"] == "descheduler"]
-# Seconds that are left, of the two minutes in which a node is whole again, once a pod has restarted in vain: a new pod takes the rest.
+# Seconds between two checks of the descheduler, at most: a node must recover within two minutes, and a new pod takes most of that.
 WITHIN = 30
 
 
@@ -28,7 +28,7 @@ def test_it_evicts_in_one_namespace_and_changes_nothing_else():
 
 def test_its_rights_are_those_of_the_charts_account_and_the_charts_own_are_not_made():
     for binding in roles("RoleBinding") + roles("ClusterRoleBinding"):
-        # The chart names the account after its release.
+        # The chart names the service account after its release.
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": CHART["name"], "namespace": CHART["namespace"]}]
     template, values = CHART["values"]
     assert (template, values["rbac"], values["kind"]) == ("descheduler.yaml.gotmpl", {"create": False}, "Deployment")

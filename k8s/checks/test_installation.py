@@ -1,4 +1,4 @@
-"""What an administrator does once, the README's commands as they stand, suits what the deploy workflow does then."""
+"""The commands of the README that an administrator runs once fit what the deploy workflow does afterwards."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ import pytest
 from rendering import OVERLAYS, ROOT, render
 from test_rollout import Run
 
-# Programs that only say what they are asked to do, with the arguments quoted.
+# Programs that only print their arguments, quoted.
 PROGRAMS = """
 for name in helmfile kubectl scripts/write-overlay; do eval "$name() { echo $name \\"\\${@@Q}\\"; }"; done
 scripts/with-cluster() { shift; "$@"; }
@@ -18,7 +18,7 @@ terraform() { echo '{"network": {"vpc_id": "vpc-1"}}'; }
 
 
 def asked() -> list[list[str]]:
-    """What the README's commands that install the cluster's charts ask of other programs."""
+    """The calls to other programs by the README's commands that install the charts."""
     [commands] = [block for block in re.findall(r"```sh\n(.*?)```", (ROOT / "terraform/README.md").read_text(), re.S) if "helmfile --file" in block]
     done = subprocess.run(["bash", "-euc", PROGRAMS + commands], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -47,6 +47,6 @@ def test_nothing_without_a_namespace_waits_for_its_step(overlay):
 
 
 def test_charts_are_installed_without_comparing():
-    # A comparison fails in a cluster that does not know the kinds of a chart before it, and takes a plugin.
+    # `diff` needs a plugin, and fails in a cluster that does not have the resource definitions of an earlier chart.
     [(_, file_option, file, *_, command)] = [command for command in asked() if command[0] == "helmfile"]
     assert file_option == "--file" and (ROOT / file).is_file() and command == "sync"

@@ -1,4 +1,4 @@
-"""What ships the pods' logs: it reads them and nothing else. Where it may write is tested in terraform/modules/eks."""
+"""The log shipper reads the pods' logs and nothing else. The tests of terraform/modules/eks check where it may write."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""The monitoring as the cluster will have it: its parts find each other, and a page reaches a topic of Amazon SNS."""
+"""The monitoring of a cluster works as deployed: its parts reach each other, and a page reaches a topic of Amazon SNS."""
 
 import json
 import os
@@ -23,9 +23,9 @@ from rendering import OVERLAYS, ROOT, find, of_kind
 from rules import APP, PORT
 
 NAMESPACE = "observability"
-# A chart's, in a namespace of its own.
+# It comes from a chart, in a namespace of its own.
 KSM = "kube-state-metrics"
-# Seconds in which a program on this machine starts, and a message comes.
+# Seconds until a program on this machine has started, and until a message arrives.
 PATIENCE = 60
 
 
@@ -45,7 +45,7 @@ def option(cluster: Cluster, workload: str, name: str) -> list[str]:
 
 
 def laid_out(cluster: Cluster, workload: str, root: Path) -> Path:
-    """Writes the files that a pod finds; gives the one that its arguments name as its configuration."""
+    """Writes the files of a pod's volumes, and returns the one that its arguments name as its configuration."""
     pod = find(cluster.resources, "StatefulSet", workload)["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container(cluster, workload)["volumeMounts"]:
@@ -72,7 +72,7 @@ def targets(cluster: Cluster, tmp_path: Path, file: str) -> list[dict]:
 
 
 def scraped(job: dict, nodes: list[dict]) -> set[tuple[str, int]]:
-    """Addresses and ports of the database nodes that a job of Prometheus' scrapes."""
+    """Addresses and ports of the database nodes that a Prometheus job scrapes."""
     role, address = job["relabel_configs"]
     port = int(address["replacement"].removeprefix("$1:"))
     return {(node["targets"][0], port) for node in nodes if re.fullmatch(role["regex"], node["labels"]["role"])}
@@ -131,7 +131,7 @@ def test_every_pod_is_known_by_its_name(cluster, tmp_path, workload, place):
     [port] = {name.rpartition(":")[2] for name in named}
     assert named == [f"{workload}-{number}.{workload}:{port}" for number in range(stateful["spec"]["replicas"])]
     assert int(port) in {entry["port"] for entry in service["spec"]["ports"]}
-    # A policy of the CNI's knows a Service's port only where the pods have the same.
+    # The CNI's network policies match a Service's port only if the pods have the same port.
     opened = {(entry["containerPort"], entry.get("protocol")) for entry in container(cluster, workload)["ports"]}
     assert {(entry["port"], entry.get("protocol")) for entry in service["spec"]["ports"]} <= opened
 
@@ -156,12 +156,12 @@ def test_spans_are_sent_where_the_collector_takes_them(cluster):
 
 
 def test_pods_that_serve_report_every_request(cluster):
-    """Spin would leave out what a client's traceparent does not sample."""
+    """By default, Spin would not report a request whose traceparent is not sampled."""
     assert cluster.policy("Mutating", "dob-api-serving-pods").says('env: [Object.spec.containers.env{name: "OTEL_TRACES_SAMPLER", value: "always_on"}]')
 
 
 def test_the_schema_pod_does_not_speak_for_those_that_serve(cluster):
-    """The collector counts nothing that the schema pod is asked, and something that each of the others is."""
+    """The collector counts no probe of the schema pod, and some probe of every serving pod."""
     left_out = set(re.findall(r'attributes\["url\.path"\] == "([^"]+)"', (ROOT / "observability/collector.yaml").read_text()))
     asked = {app["metadata"]["name"]: {probe["httpGet"]["path"] for probe in app["spec"]["checks"].values()} for app in cluster.apps}
     assert asked.pop("dob-api-schema") == left_out
@@ -194,19 +194,19 @@ def test_pods_speak_to_whom_they_must_and_to_nobody_else(cluster):
 
 
 def pod_of_app(app: dict) -> dict:
-    """What network policies see of the pods that the operator makes."""
+    """The labels of the operator's pods, as network policies see them."""
     return {**app["metadata"], "labels": {APP: app["metadata"]["name"]}, "ports": {("TCP", PORT)}}
 
 
 def pod(workload: dict) -> dict:
-    """The same of a workload of our own."""
+    """The same for a workload of this repository."""
     template = workload["spec"]["template"]
     ports = {(port.get("protocol", "TCP"), port["containerPort"]) for port in template["spec"]["containers"][0]["ports"]}
     return {**workload["metadata"], "labels": template["metadata"]["labels"], "ports": ports}
 
 
 def lets(policies: list[dict], direction: str, one: dict, other: dict, port: tuple[str, int]) -> bool:
-    """Whether policies let a pod speak with another, in a direction as the one sees it."""
+    """Whether the policies of a pod allow traffic with another pod in this direction."""
     mine = [
         policy["spec"]
         for policy in policies
@@ -267,7 +267,7 @@ def aws(monkeypatch) -> str:
 
 @pytest.fixture
 def topic(aws) -> tuple[str, callable]:
-    """A topic, and what gives the next message that it was told."""
+    """A topic, and a function that returns its next message."""
     sns, sqs = (boto3.client(service, region_name="eu-west-1", endpoint_url=aws) for service in ("sns", "sqs"))
     arn = sns.create_topic(Name="operators")["TopicArn"]
     queue = sqs.create_queue(QueueName="operators")["QueueUrl"]
@@ -286,7 +286,7 @@ def topic(aws) -> tuple[str, callable]:
 
 @pytest.fixture
 def alertmanager(manifests: Copy, topic, aws, tmp_path):
-    """The address of an Alertmanager that runs with the overlay's configuration and tells the emulator's topic."""
+    """The address of an Alertmanager that runs with the overlay's configuration and notifies the emulator's topic."""
     sns_configs = json.dumps([{"topic_arn": topic[0], "sigv4": {"region": "eu-west-1"}}])
     manifests.replace("overlays/primary/region.yaml", "alarm_topics: '[]'", f"alarm_topics: '{sns_configs}'")
     configuration = laid_out(Cluster.of(manifests.overlay), "alertmanager", tmp_path / "pod")
@@ -328,7 +328,7 @@ def alert(name: str, **labels: str) -> dict:
 
 
 def posted(alertmanager: str, alert: dict) -> None:
-    """Gives Alertmanager an alert, and waits until it is in a group."""
+    """Sends an alert to Alertmanager, and waits until it is in a group."""
     request = urllib.request.Request(f"{alertmanager}/api/v2/alerts", json.dumps([alert]).encode(), {"Content-Type": "application/json"})
     urllib.request.urlopen(request)
     until = time.monotonic() + PATIENCE

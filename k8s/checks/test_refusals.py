@@ -90,7 +90,7 @@ SERVING, DRAIN, DEPLOYMENTS, PODS, CONFINED, BINDINGS = (
         ("base/drain.yaml", 'deregistration_delay_seconds: "30"', 'deregistration_delay_seconds: "300"', "(300) < pre_stop (300) < grace_period (330) does not hold"),
         ("base/drain.yaml", 'grace_period_seconds: "330"', 'grace_period_seconds: "300"', "does not hold"),
         ("base/drain.yaml", 'serving_progress_deadline_seconds: "1200"', 'serving_progress_deadline_seconds: "1000"', "must be longer than the 1000 s"),
-        ("base/drain.yaml", 'health_check_interval_seconds: "5"', 'health_check_interval_seconds: "10"', "23 s to let go of a pod that hangs: 15 s is the most"),
+        ("base/drain.yaml", 'health_check_interval_seconds: "5"', 'health_check_interval_seconds: "10"', "23 s to take out a pod that hangs: 15 s is the most"),
         ("base/kustomization.yaml", "name: dob-api-serving-pods }\n        fieldPaths: [\"spec.variables.[name=preStop", "name: dob-api-serving-pods }\n        fieldPaths: [\"spec.variables.[name=gracePeriod", "preStopSeconds must be pre_stop_seconds of drain.yaml, 300."),
         ("base/kustomization.yaml", "fieldPath: data.grace_period_seconds", "fieldPath: data.pre_stop_seconds", "ValidatingAdmissionPolicy dob-api-drain: gracePeriodSeconds must be grace_period_seconds of drain.yaml, 330."),
         ("base/kustomization.yaml", "fieldPath: data.schema_progress", "fieldPath: data.serving_progress", "schemaDeadlineSeconds must be schema_progress_deadline_seconds"),
@@ -99,7 +99,7 @@ SERVING, DRAIN, DEPLOYMENTS, PODS, CONFINED, BINDINGS = (
         (SERVING, 'topologyKey: "topology.kubernetes.io/zone"', 'topologyKey: "rack"', "must spread pods over topology"),
         (SERVING, "DoNotSchedule", "ScheduleAnyway", "must spread pods over topology"),
         (SERVING, '"core.spinkube.dev/app-name": "dob-api"', '"core.spinkube.dev/app-name": "dob"', "spreads pods with"),
-        (SERVING, 'matchLabelKeys: ["pod-template-hash"]', "matchLabelKeys: []", "must spread the pods of each version for themselves"),
+        (SERVING, 'matchLabelKeys: ["pod-template-hash"]', "matchLabelKeys: []", "must spread the pods of each version separately"),
         (SERVING, '              nodeTaintsPolicy: "Honor",\n', "", "nodeTaintsPolicy"),
         (SERVING, 'path: "/readyz"', 'path: "/healthz"', "startupProbe"),
         (SERVING, "livenessProbe/terminationGracePeriodSeconds", "livenessProbe/timeoutSeconds", "livenessProbe/terminationGracePeriodSeconds"),
@@ -119,7 +119,7 @@ SERVING, DRAIN, DEPLOYMENTS, PODS, CONFINED, BINDINGS = (
         (CONFINED, "capabilities.add == ['DAC_OVERRIDE']", "capabilities.add != ['SYS_ADMIN']", "dob-api-confined must say"),
         (CONFINED, "object.spec.securityContext.runAsUser > 0", "true", "dob-api-confined must say"),
         (CONFINED, "has(volume.emptyDir) ||", "has(volume.emptyDir) || has(volume.hostPath) ||", "dob-api-confined must say"),
-        (CONFINED, "operations: [CREATE, UPDATE]", "operations: [CREATE]", "dob-api-confined must judge pods that are made and pods that are changed"),
+        (CONFINED, "operations: [CREATE, UPDATE]", "operations: [CREATE]", "dob-api-confined must apply to pods that are created and pods that are changed"),
         (BINDINGS, "name: dob-api-drain\nspec:\n  policyName: dob-api-drain", "name: dob-api-drain\nspec:\n  policyName: dob-api-drained", "There must be one ValidatingAdmissionPolicy dob-api-drained, and there are 0."),
         (BINDINGS, "name: dob-api-confined\nspec:\n  policyName: dob-api-confined\n  validationActions: [Deny, Audit]", "name: dob-api-confined\nspec:\n  policyName: dob-api-confined\n  validationActions: [Warn]", "Binding dob-api-confined: validationActions is ['Warn']"),
         (BINDINGS, "resources: [deployments]", 'resources: ["*"]', "Binding dob-api-deployments: matchResources is"),
@@ -201,6 +201,6 @@ def test_a_service_that_the_operator_does_not_make(manifests):
 
 
 def release(name: str) -> dict:
-    """A chart that the cluster runs besides."""
+    """The release of a chart in helmfile.yaml."""
     charts = yaml.safe_load((ROOT / "k8s/controllers/helmfile.yaml").read_text())
     return next(release for release in charts["releases"] if release["name"] == name)

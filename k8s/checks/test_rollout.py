@@ -1,4 +1,4 @@
-"""scripts/rollout against a kubectl that renders for real and only keeps what a cluster would (imitated_kubectl.py)."""
+"""scripts/rollout against an imitation of kubectl, which renders for real and stores what a cluster would store (imitated_kubectl.py)."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def digest(letter: str) -> str:
 
 
 class Run:
-    """What a run of the script said and did, with what earlier runs of this test left in the cluster."""
+    """The output and the calls of a run of the script, in a cluster with the results of earlier runs of this test."""
 
     def __init__(self, manifests: Copy, version: str = "a", **trouble):
         root = manifests.directory.parent
@@ -51,7 +51,7 @@ class Run:
         self.calls = calls.read_text().splitlines() if calls.exists() else []
 
     def at(self, *parts: str) -> int:
-        """Where in the calls the one is that has all these parts, and asks for no trial."""
+        """The position of the call that has all these parts and is no dry run."""
         found = [number for number, call in enumerate(self.calls) if all(part in call for part in parts) and "dry-run" not in call]
         assert len(found) == 1, (parts, self.calls)
         return found[0]
@@ -139,7 +139,7 @@ def test_old_pods_that_do_not_end_take_no_good_version_back(released):
 
 def test_a_version_that_served_is_named_where_the_operator_takes_no_note_of_it(released):
     run = Run(released, operator_gone=True)
-    assert run.status == 1 and "dob-api-schema is rolled out, but that can't be noted" in run.words
+    assert run.status == 1 and "dob-api-schema is rolled out, but can't be annotated as such" in run.words
     assert run.put_back is None
     assert Run(released).status == 0
 
@@ -158,7 +158,7 @@ def test_a_version_that_does_not_get_ready_is_put_back(released):
 
 
 def test_a_rollout_that_was_killed_is_taken_up(released):
-    """Whatever it had applied: what served before it is what is put back."""
+    """Whatever the killed run had applied, the version that served before it is restored."""
     assert Run(released).status == 0
     for killed_at in ("dry-run", "wait externalsecret", "step=schema FILE", "status deployment/dob-api-schema", "step=api FILE", "status deployment/dob-api "):
         killed = Run(released, "b", broken={"dob-api": [digest("b")]}, killed_at=killed_at)
@@ -170,7 +170,7 @@ def test_a_rollout_that_was_killed_is_taken_up(released):
 def test_a_version_is_put_back_neither_of_which_gets_ready(released):
     assert Run(released).status == 0
     run = Run(released, "b", broken={"dob-api": [digest("a"), digest("b")]})
-    assert run.status == 1 and "neither does what served before" in run.words
+    assert run.status == 1 and "neither does the version that served before" in run.words
 
 
 def test_a_schema_that_does_not_get_ready_leaves_the_pods_that_serve_alone(released):
@@ -189,7 +189,7 @@ def test_a_first_version_that_does_not_get_ready_has_nothing_to_go_back_to(relea
 
 
 def left(run: Run) -> list[str]:
-    """The commands that would take away what left the manifests."""
+    """The printed commands that would delete what has left the manifests."""
     assert run.status == 0, run.words
     return [line for line in run.words.splitlines() if line.startswith("kubectl delete")]
 
@@ -200,13 +200,13 @@ def test_what_left_the_manifests_is_named_until_somebody_deletes_it(released):
     released.replace("observability/kustomization.yaml", "  - storage.yaml\n", "")
     budget, storage = "PodDisruptionBudget.policy/dob-api", "StorageClass.storage.k8s.io/gp3"
     commands = [f"kubectl delete {storage}", f"kubectl delete --namespace=dob-api {budget}"]
-    # Killed or not, and however often: what was applied once is not forgotten.
+    # The inventory keeps everything that was ever applied, even by killed runs.
     assert Run(released, killed_at="step=schema FILE").status == -9
     for _ in range(2):
         assert left(Run(released)) == commands
     assert left(Run(released, gone=[storage])) == commands[1:]
     assert not left(Run(released, gone=[budget]))
-    # And nothing is asked about what somebody has deleted.
+    # A resource that somebody has deleted is no longer named.
     assert not any(budget in call for call in Run(released).calls)
 
 

@@ -1,4 +1,4 @@
-"""What runs on this machine is what runs on EKS: one version of Kubernetes, and one of the operator, wherever they are named."""
+"""The cluster on this machine runs what EKS runs: one version of Kubernetes and one of the operator, wherever they are named."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from schemas import KUBERNETES
 PARTS = ROOT / "host-tests/cluster/parts"
 HELMFILE = ROOT / "k8s/controllers/helmfile.yaml"
 CHARTS = yaml.safe_load(HELMFILE.read_text())["releases"]
-# Nobody here knows their images' digests: add them from their registries.
+# The digests of these images are unknown here: add them from their registries.
 NO_DIGEST = {"aws-load-balancer-controller", "descheduler", "external-secrets", "spin-operator"}
 
 
 def part(name: str, module: str) -> str:
-    """The version of a module that a part of the cluster is built from."""
+    """The version of a Go module that a part of the cluster is built from."""
     return re.search(rf"\b{re.escape(module)} v([0-9.]+)", (PARTS / name / "go.mod").read_text())[1]
 
 
@@ -73,17 +73,19 @@ def test_charts_run_images_by_digest_but_for_those_that_are_named():
 
 @pytest.fixture
 def asked(tmp_path):
-    """Applies definitions with programs that only write down what they are asked, and where."""
-    for name, says in {"go": '{"Dir": "/module"}', "helm": "", "kubectl": ""}.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\necho \"$PWD: {name} $*\" >>{tmp_path}/asked\necho '{says}'\n")
+    """Runs `definitions` with programs that only record their arguments and where they ran."""
+    # kubectl reads its input to the end: otherwise a program that writes to it could be ended by SIGPIPE.
+    for name, does in {"go": """echo '{"Dir": "/module"}'""", "helm": "echo", "kubectl": "cat"}.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\necho \"$PWD: {name} $*\" >>{tmp_path}/asked\n{does}\n")
         (tmp_path / name).chmod(0o755)
 
     def asked(name: str) -> list[str]:
         [chart] = [chart for chart in CHARTS if chart["name"] == name]
         [hook] = chart["hooks"]
         assert hook["events"] == ["presync"]
-        subprocess.run([HELMFILE.parent / hook["command"], *hook["args"]], check=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
-        # Those of a pipe write in either order.
+        subprocess.run([HELMFILE.parent / hook["command"], *hook["args"]], check=True, stdin=subprocess.DEVNULL,
+                       env={"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+        # The programs of a pipe start in either order.
         return sorted((tmp_path / "asked").read_text().splitlines())
 
     return asked

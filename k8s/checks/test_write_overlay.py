@@ -1,4 +1,4 @@
-"""scripts/write-overlay with a terraform that only has an output."""
+"""scripts/write-overlay with a terraform that only prints an output."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from conftest import Copy
 from rendering import ROOT, find, of_kind, render
 
 ARN = "arn:aws:elasticloadbalancing:eu-north-1:210987654321:targetgroup/dob/fedcba9876543210"
-# What Terraform says of a side whose region and addresses are not the example's.
+# Terraform's output for a side with another region and other addresses than the example.
 SETTINGS = {
     "aws_region": "eu-north-1",
     "target_group_arn": ARN,

@@ -1,4 +1,4 @@
-"""The collector and Prometheus run with the project's configuration, and are given spans as Spin sends them: what is counted is what was sent.
+"""Runs the collector and Prometheus with the project's configuration, and sends spans as Spin does. What is counted must be what was sent.
 
 `make checks ONLY=collector` builds the collector, for which it takes Go.
 """
@@ -24,16 +24,16 @@ import yaml
 CONFIGURATION = Path(__file__).resolve().parents[1]
 # Where `make` builds it.
 COLLECTOR = CONFIGURATION.parent / "target/otel-collector"
-# Seconds in which a program starts, and metrics are flushed, scraped and counted with.
+# Seconds until a program has started, and until metrics have been flushed, scraped and evaluated.
 PATIENCE = 120
-# After so many, a metric that goes on growing has a rate.
+# The number of scrapes after which a growing metric has a rate.
 SCRAPES = 5
 SPANS = count(1)
 
 
 @dataclass
 class Request:
-    """Requests of one kind; one that its client gave up has no status."""
+    """Requests of one kind. A request whose client gave up has no status."""
 
     method: str
     path: str
@@ -43,7 +43,7 @@ class Request:
     tracestate: str = ""
 
     def spans(self) -> list[dict]:
-        """Spin's span of such a request, and two of those within it: of the component, and of a statement."""
+        """Spin's span of such a request, and two spans within it: of the component and of an SQL statement."""
         trace, root, now = f"{next(SPANS):032x}", f"{next(SPANS):016x}", time.time_ns()
         attributes = {"http.request.method": self.method, "url.path": self.path, "url.query": "", "network.protocol.name": "http"}
         if self.status:
@@ -63,16 +63,16 @@ def written(attributes: dict) -> list[dict]:
 
 
 HEALTH = Request("GET", "/.well-known/spin/health", 200, 1)
-# Whom the kubelet asks what: k8s/base/schema.yaml, k8s/base/api.yaml.
+# The kubelet's probes, from k8s/base/schema.yaml and k8s/base/api.yaml.
 SCHEMA = [HEALTH, Request("GET", "/readyz", 200, 1), Request("GET", "/readyz", 503, 1)]
 PROBED = [HEALTH, Request("GET", "/healthz", 200, 1)]
-# 5 of 100 greetings and 2 of 40 saves have no good answer; of the 95 other greetings 19 take longer than 100 ms.
+# 5 of 100 greetings and 2 of 40 saves fail. Of the other 95 greetings, 19 take longer than 100 ms.
 SERVED = [
     Request("GET", "/hello/Anna", 200, 66),
     Request("GET", "/hello/Anna", 200, 19, seconds=0.2),
     Request("HEAD", "/hello/Anna", 200, 4),
     Request("GET", "/hello/nobody", 404, 5),
-    # As of a client that samples one of 16 traces: it would stand for 16.
+    # As from a client that samples one of 16 traces: each request would count as 16.
     Request("GET", "/hello/Anna", 200, 1, tracestate="ot=th:f"),
     Request("GET", "/hello/Anna", 503, 3),
     Request("GET", "/hello/Anna", None, 2, seconds=3),
@@ -93,7 +93,7 @@ class Collector:
 
     @classmethod
     def start(cls, folder: Path, stack: ExitStack) -> "Collector":
-        """One that has the configuration, but other addresses."""
+        """Starts a collector with the project's configuration, but other addresses."""
         folder.mkdir()
         configuration = yaml.safe_load((CONFIGURATION / "collector.yaml").read_text())
         receiver, exporter = configuration["receivers"]["otlp"]["protocols"]["http"], configuration["exporters"]["prometheus"]
@@ -108,7 +108,7 @@ class Collector:
         return cls(receiver["endpoint"], exporter["endpoint"], folder / "log")
 
     def take(self, requests: list[Request]) -> None:
-        """All in one message: a flush has either all of them or none."""
+        """Sends all spans in one message, so that a flush has either all of them or none."""
         spans = list(chain.from_iterable(request.spans() for request in requests for _ in range(request.times)))
         resource = {"attributes": written({"service.name": "spin", "service.version": "4.0.1", "telemetry.sdk.language": "rust"})}
         body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {"name": "spin"}, "spans": spans}]}]}
@@ -122,7 +122,7 @@ class Prometheus:
 
     @classmethod
     def start(cls, folder: Path, collectors: dict[str, Collector], stack: ExitStack) -> "Prometheus":
-        """One that has the configuration and the rules, and scrapes these collectors and no node."""
+        """Starts a Prometheus with the project's configuration and rules. It scrapes these collectors and no node."""
         (folder / "targets").mkdir(parents=True)
         (folder / "tls").mkdir()
         shutil.copy(CONFIGURATION / "prometheus.yml", folder)
@@ -145,7 +145,7 @@ class Prometheus:
 
 
 def free() -> str:
-    """An address of this machine that nobody listens on."""
+    """An unused address of this machine."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return "127.0.0.1:{}".format(found.getsockname()[1])
@@ -171,7 +171,7 @@ def await_answer(url: str, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    """Prometheus after some minutes of three regions: one has nothing but its schema pod, one is probed, one serves."""
+    """A Prometheus that has watched three regions for some minutes: one has only its schema pod, one is only probed, one serves."""
     assert COLLECTOR.exists(), f"{COLLECTOR} is missing: make checks ONLY=collector builds it"
     folder = tmp_path_factory.mktemp("watched")
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-# A region that Route 53 finds unhealthy. Its figures are in one region only, wherever the service runs.
+# Alarms on the health checks of Route 53. Their metrics are only in us-east-1, wherever the service runs.
 provider "aws" {
   alias  = "route53_metrics"
   region = "us-east-1"

@@ -1,5 +1,5 @@
-# Workflows get short-lived credentials by their own identity; there is no long-lived key. Each role is for one environment (or event) of
-# one repository, so GitHub's approvals guard it.
+# Workflows get short-lived credentials through their own identity, and there is no long-lived key. Each role trusts one environment or event of
+# one repository, so the approvals on GitHub guard it.
 resource "aws_iam_openid_connect_provider" "github" {
   count = var.singletons.identity_provider ? 1 : 0
 
@@ -7,7 +7,7 @@ resource "aws_iam_openid_connect_provider" "github" {
   client_id_list = [local.audience]
 }
 
-# An account has one for GitHub, whoever made it.
+# An account can have only one identity provider for GitHub, whoever created it.
 data "aws_iam_openid_connect_provider" "github" {
   count = var.singletons.identity_provider ? 0 : 1
 
@@ -15,7 +15,7 @@ data "aws_iam_openid_connect_provider" "github" {
   lifecycle {
     postcondition {
       condition     = contains(self.client_id_list, local.audience)
-      error_message = "The account's identity provider for GitHub does not take the audience ${local.audience}: add it, or no workflow gets credentials."
+      error_message = "The account's identity provider for GitHub does not accept the audience ${local.audience}: add it, or no workflow gets credentials."
     }
   }
 }
@@ -25,12 +25,12 @@ locals {
   audience = "sts.amazonaws.com"
   provider = concat(aws_iam_openid_connect_provider.github[*].arn, data.aws_iam_openid_connect_provider.github[*].arn)[0]
 
-  # GitHub names a repository that was made or renamed since July 2026 with its IDs, which no later owner of the name gets.
+  # For a repository created or renamed since July 2026, GitHub's tokens also name its IDs, which a later owner of the name does not get.
   repository = var.github_ids == null ? var.github_repository : format("%s@%d/%s@%d",
     split("/", var.github_repository)[0], var.github_ids.owner, split("/", var.github_repository)[1], var.github_ids.repository,
   )
 
-  # Hours that a credential lasts: longer than its jobs. An apply may make a cluster's nodes anew, one after the other.
+  # Hours that a credential is valid, longer than the jobs that use it. An apply may replace the nodes of a cluster one after the other.
   roles = {
     plan            = { subjects = ["pull_request", "ref:refs/heads/main"], hours = 1, managed = null, policy = local.plan }
     apply-global    = { subjects = ["environment:global"], hours = 4, managed = "PowerUserAccess", policy = local.apply.global }

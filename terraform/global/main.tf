@@ -1,4 +1,4 @@
-# What is one for both regions. It lives in the recovery region: it is needed most when the primary one is gone.
+# What both regions share. Its state is in the recovery region, because it is needed most when the primary region is lost.
 module "topology" {
   source = "../modules/topology"
 
@@ -28,8 +28,8 @@ data "aws_route53_zone" "this" {
   private_zone = false
 }
 
-# Asked by Route 53 from outside, through each region's load balancer and pods down to its database: the one question that takes a region
-# out, because only another region can help.
+# Route 53 requests /readyz from outside, so the check covers each region's load balancer, pods and database. It is the only check that takes a
+# region out of DNS.
 resource "aws_route53_health_check" "side" {
   for_each = local.sides
 
@@ -42,8 +42,8 @@ resource "aws_route53_health_check" "side" {
   tags              = { Name = each.value.hostname }
 }
 
-# The leading region answers while it is healthy, else the other one. Which one leads is a person's decision, as in the database: a
-# region that follows is healthy, too, and can only greet. Names, not load balancers: this root asks no region.
+# DNS answers with the leading region while it is healthy, and otherwise with the other one. A person decides which region leads, because a region
+# that follows is healthy, too, but can't save. The records point to host names rather than load balancers, so that this root reads no region.
 resource "aws_route53_record" "failover" {
   for_each = { PRIMARY = var.leading_side, SECONDARY = one(setsubtract(keys(local.sides), [var.leading_side])) }
 

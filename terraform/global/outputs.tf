@@ -1,10 +1,10 @@
 output "hostname" {
-  description = "Where clients reach the service."
+  description = "The host name of the service."
   value       = module.topology.hostname
 }
 
 output "registry" {
-  description = "Where a release is pushed, and where each side pulls from."
+  description = "The registry that releases are pushed to, and the registry that each side pulls from."
   value = {
     push = module.registry.url
     pull = { for side, place in local.sides : side => replace(module.registry.url, local.home, place.region) }
@@ -12,6 +12,6 @@ output "registry" {
 }
 
 output "role_arns" {
-  description = "Roles of the workflows, by name."
+  description = "The roles of the workflows, by name."
   value       = { for name, role in aws_iam_role.github : name => role.arn }
 }

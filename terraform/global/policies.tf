@@ -1,4 +1,4 @@
-# What each of the workflows' roles may do.
+# The rights of each workflow's role.
 locals {
   no_secrets = {
     Sid      = "NoSecrets"
@@ -13,7 +13,7 @@ locals {
     Resource = "arn:aws:s3:::${local.service}-backups-*/*"
   }
 
-  # What a plan asks: what things are and how they are set, never what is in them. Own ones where AWS takes a name.
+  # What a plan reads: the resources and their settings, never their contents. Limited to the service's own names where AWS allows it.
   describe = [
     {
       Sid    = "Describe"
@@ -31,7 +31,7 @@ locals {
       Resource = "*"
     },
     {
-      # User data is part of what a plan compares; another service's may hold a secret.
+      # A plan compares user data. The user data of another service may contain a secret, so only our own can be read.
       Sid       = "OthersUserData"
       Effect    = "Deny"
       Action    = "ec2:DescribeInstanceAttribute"
@@ -50,7 +50,7 @@ locals {
       Action   = ["s3:GetAccelerateConfiguration", "s3:GetBucket*", "s3:GetEncryptionConfiguration", "s3:GetLifecycleConfiguration", "s3:GetReplicationConfiguration", "s3:ListBucket"]
       Resource = [for kind in ["backups", "nodes"] : "arn:aws:s3:::${local.service}-${kind}-*"]
     },
-    # AWS's own parameters: images.
+    # AWS's public parameters with the IDs of images.
     { Sid = "Images", Effect = "Allow", Action = "ssm:GetParameter", Resource = "arn:aws:ssm:*::parameter/aws/service/*" },
     { Sid = "OperationDocument", Effect = "Allow", Action = "ssm:GetDocument", Resource = "arn:aws:ssm:*:${local.account}:document/${local.service}-operation" },
     { Sid = "ReadStates", Effect = "Allow", Action = "s3:GetObject", Resource = values(local.state_objects) },
@@ -61,12 +61,13 @@ locals {
   region_of_root = { global = local.home, primary = local.sides.primary.region, recovery = local.sides.recovery.region }
   state_objects  = { for root, bucket in var.state_buckets : root => "arn:aws:s3:::${bucket}/*" }
 
-  # A region's root makes the roles of its machines and pods, the global one those of the workflows.
+  # The root of a region creates the roles of its machines and pods. The global root creates those of the workflows.
   region_roles   = { for side, place in local.sides : side => [for name in ["database-*", "eks-*", "flow-logs", "pod-*"] : "${name}-${place.region}"] }
   workflow_roles = ["plan", "apply-global", "apply-primary", "apply-recovery", "release", "deploy", "operations", "restore-drill", "rotate-password"]
   role_names     = merge({ global = local.workflow_roles }, local.region_roles)
 
-  # On top of PowerUserAccess, which has all but IAM. What a role made this way may do is not limited here: it is reviewed with the plan.
+  # These rights come on top of PowerUserAccess, which has everything but IAM. The rights of the created roles are not limited here. They are reviewed
+  # with the plan.
   apply = { for root, region in local.region_of_root : root => [
     {
       Sid    = "OwnRoles"
@@ -89,8 +90,8 @@ locals {
       Resource = "arn:aws:iam::${local.account}:oidc-provider/*"
     },
     {
-      # Its own region and what has no region: a mistake in one root can't reach the other. Copying secrets works over there, and
-      # alarms on Route 53 are elsewhere.
+      # Limited to its own region and to global services, so that a mistake in one root can't change the other region. The exceptions are copies of
+      # secrets, which are written to the other region, and alarms on Route 53, which are in us-east-1.
       Sid    = "OwnRegion"
       Effect = "Deny"
       NotAction = concat(["iam:*", "route53:*", "sts:*"], root == "primary" ? [
@@ -124,7 +125,7 @@ locals {
     },
   ]
 
-  # The Kubernetes API has no public address: the way to it is a tunnel through a node.
+  # The Kubernetes API has no public address. It is reached by a tunnel through a node.
   deploy = [
     local.registry_login,
     { Sid = "Pull", Effect = "Allow", Action = local.registry_pull, Resource = [for side in values(local.sides) : "arn:aws:ecr:${side.region}:${local.account}:repository/${module.registry.name}"] },
@@ -144,7 +145,7 @@ locals {
       Resource = [for side in values(local.sides) : "arn:aws:ssm:${side.region}::document/AWS-StartPortForwardingSessionToRemoteHost"]
     },
     {
-      # AWS documents sessions by user ID, but names a role's after its session: of a workflow that is GitHubActions.
+      # AWS documents that sessions are named after the user ID. Those of a role are named after the role session, which is GitHubActions in workflows.
       Sid      = "OwnSessions"
       Effect   = "Allow"
       Action   = ["ssm:ResumeSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel"]
@@ -152,7 +153,7 @@ locals {
     },
   ]
 
-  # The API's own secret, which holds the password that is rotated; the other region's is a copy.
+  # The API's secret, with the password that is rotated. The secret of the other region is a copy.
   rotate_password = [
     {
       Sid      = "ApiSecret"
@@ -161,7 +162,7 @@ locals {
       Resource = "arn:aws:secretsmanager:${local.region_of_root.primary}:${local.account}:secret:${local.service}/api-??????"
     },
     {
-      # Secrets Manager writes the copy in the writer's name.
+      # Secrets Manager writes the copy with the rights of the writer.
       Sid      = "KeysOfBothCopies"
       Effect   = "Allow"
       Action   = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
@@ -173,7 +174,7 @@ locals {
     },
   ]
 
-  # The operations commands on the database nodes, through one document that runs nothing else.
+  # Runs the operations commands on the database nodes, through one SSM document that runs nothing else.
   operations = [
     { Sid = "FindNodes", Effect = "Allow", Action = "ec2:DescribeInstances", Resource = "*" },
     { Sid = "ReadResults", Effect = "Allow", Action = ["ssm:GetCommandInvocation", "ssm:ListCommandInvocations"], Resource = "*" },
@@ -192,18 +193,18 @@ locals {
     },
   ]
 
-  # Makes the one node of a point-in-time restore and takes it away again; besides, it reads as a plan does. Its role is there already.
+  # Creates and deletes the restore node, and reads what a plan reads. The role of that node exists already.
   restore_node = one([for name, node in local.sides.recovery.nodes : name if node.role == "restore"])
   restore_drill = concat(local.operations, local.describe, [
     {
       Sid    = "Make"
       Effect = "Allow"
       Action = ["ec2:CreateNetworkInterface", "ec2:CreateVolume", "ec2:RunInstances"]
-      # Of any account: images are Debian's.
+      # Images belong to Debian's account, so any account is allowed.
       Resource = "arn:aws:ec2:${local.home}:*:*"
     },
     {
-      # While making, so that nothing that is there can be given the restore node's name.
+      # Only at creation, so that no existing resource can be given the name of the restore node.
       Sid       = "Name"
       Effect    = "Allow"
       Action    = "ec2:CreateTags"
@@ -211,7 +212,7 @@ locals {
       Condition = { StringEquals = { "ec2:CreateAction" = ["CreateNetworkInterface", "CreateVolume", "RunInstances"] } }
     },
     {
-      # Terraform names the root volume once it is there: only what has no name yet, and is no pod's.
+      # Terraform tags the root volume after its creation. Only volumes without a name, and not those of pods, can be tagged.
       Sid      = "NameItsRootVolume"
       Effect   = "Allow"
       Action   = "ec2:CreateTags"

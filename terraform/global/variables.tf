@@ -1,16 +1,16 @@
 variable "domain" {
-  description = "Domain of an existing public Route 53 zone; the service answers at dob.<domain>. The same in every root."
+  description = "Domain of an existing public Route 53 zone. The service answers at dob.<domain>. The same in every root."
   type        = string
 }
 
 variable "regions" {
-  description = "The two sides' AWS regions, CIDR blocks and letters of three zones, the same in every root; null is the plan in modules/topology."
+  description = "AWS region, CIDR block and the letters of three zones of each side, the same in every root. null takes the plan in modules/topology."
   type        = map(object({ region = string, cidr = string, zones = optional(list(string), ["a", "b", "c"]) }))
   default     = null
 }
 
 variable "leading_side" {
-  description = "The side whose database takes writes: clients are sent there first. To be changed after dob-promote, and after failing back."
+  description = "The side whose database takes writes, which clients are sent to first. Change it after dob-promote and after a fail-back."
   type        = string
   default     = "primary"
   validation {
@@ -30,33 +30,34 @@ variable "github_repository" {
 
 variable "github_ids" {
   description = <<-EOT
-    IDs of the repository and its owner (gh api repos/OWNER/NAME --jq '{owner: .owner.id, repository: .id}'), which GitHub's tokens
-    name for repositories made or renamed since July 2026; null for an older one.
+    The IDs of the repository and its owner (gh api repos/OWNER/NAME --jq '{owner: .owner.id, repository: .id}'). GitHub's tokens contain
+    them for repositories created or renamed since July 2026. null for an older repository.
   EOT
   type        = object({ owner = number, repository = number })
   default     = null
 }
 
 variable "state_buckets" {
-  description = "Bucket of each root's state, by root (global, primary, recovery): the roles' access to states is limited to them."
+  description = "Bucket of each root's state, by root (global, primary, recovery). The roles can access states only in these buckets."
   type        = object({ global = string, primary = string, recovery = string })
 }
 
 variable "singletons" {
   description = <<-EOT
-    What an account has one of, and this root makes: GitHub's identity provider, and the registry's replication to other regions. false
-    where the account has it already: the provider is then used, and the replication must copy this repository to the primary region.
+    Whether this root creates what an account can have only once: GitHub's identity provider, and the replication of the registry. Set false
+    for what the account already has. The existing provider is then used, and the existing replication must copy this repository to the
+    primary region.
   EOT
   type        = object({ identity_provider = optional(bool, true), replication = optional(bool, true) })
   default     = {}
 }
 
 variable "alarm_topics" {
-  description = "SNS topics in us-east-1 that are told when Route 53 finds a region unhealthy."
+  description = "SNS topics in us-east-1 that are notified when Route 53 finds a region unhealthy."
   type        = list(string)
   default     = []
   validation {
     condition     = alltrue([for topic in var.alarm_topics : can(regex("^arn:aws:sns:us-east-1:[0-9]{12}:[A-Za-z0-9_-]+$", topic))])
-    error_message = "alarm_topics must be ARNs of SNS topics in us-east-1: Route 53's figures are there only."
+    error_message = "alarm_topics must be ARNs of SNS topics in us-east-1, because Route 53's metrics are only there."
   }
 }

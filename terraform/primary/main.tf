@@ -1,4 +1,4 @@
-# The same for both sides; what differs is in side.tf.
+# The same for both sides. What differs is in side.tf.
 module "topology" {
   source = "../modules/topology"
 

@@ -1,4 +1,4 @@
 output "region" {
-  description = "What other parts are given: kubernetes, database, network, hostname. See the region module's outputs."
+  description = "What other parts of the system need: kubernetes, database, network, hostname. See the outputs of the region module."
   value       = module.region
 }

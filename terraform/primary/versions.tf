@@ -6,7 +6,7 @@ terraform {
       version = "5.100.0"
     }
   }
-  # Each root has a bucket of its own, given to terraform init with its region: see ../README.md.
+  # Each root has a bucket of its own, which terraform init gets with its region: see ../README.md.
   backend "s3" {
     key          = "terraform.tfstate"
     encrypt      = true

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Plans the three roots against an emulator of AWS (moto), looks at the plans, applies them, and looks at what was made.
+"""Plans the three roots against an emulator of AWS (moto), checks the plans, applies them, and checks the result.
 
-The roots run as they are but for emulator/reach (how to reach the emulator) and, in the apply, emulator/unsupported (all that it can't make).
+The roots run unchanged, except for emulator/reach (how to reach the emulator) and, in the apply, emulator/unsupported (what it can't create).
 """
 
 import base64
@@ -43,7 +43,7 @@ import workflows  # noqa: E402
 
 
 def monitor_instances(request):
-    """What moto leaves out: detailed monitoring."""
+    """Adds what moto lacks: detailed monitoring."""
     monitored = [request.ec2_backend.get_instance(each) for each in request._get_param("InstanceIds", [])]
     for instance in monitored:
         instance.monitoring_state = "enabled"
@@ -54,7 +54,7 @@ InstanceResponse.monitor_instances = monitor_instances
 
 
 class Emulator:
-    """AWS on this machine, with what is there before the first apply: the domain, images, buckets for the states."""
+    """AWS on this machine, with what exists before the first apply: the domain, images, buckets for the states."""
 
     def __init__(self):
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -94,7 +94,7 @@ class Root:
 
     def plan(self, *options, fails=False, role="plan", **variables):
         values = {name: value if isinstance(value, str) else json.dumps(value) for name, value in {**self.variables, **variables}.items()}
-        # As scripts/infrastructure does: who only reads takes no lock.
+        # Like scripts/infrastructure: a plan takes no lock.
         return self.run("plan", "-input=false", f"-lock={json.dumps(role != 'plan')}", "-out=plan", *(f"-var={name}={value}" for name, value in values.items()), *options,
                         fails=fails, role=role)
 
@@ -121,7 +121,7 @@ def of_type(kind, plan):
 
 
 def side_by_side(action, names):
-    """Runs an action for several roots at once: none of them waits for another."""
+    """Runs an action for several roots at the same time."""
     with ThreadPoolExecutor() as pool:
         return dict(zip(names, pool.map(action, names)))
 
@@ -152,7 +152,7 @@ def tearDownModule():
 
 
 class Plans(unittest.TestCase):
-    """What would be made, of the tree as it is."""
+    """The plans of the unchanged tree."""
 
     maxDiff = None
 
@@ -183,7 +183,7 @@ class Plans(unittest.TestCase):
 
     @classmethod
     def neutral(cls, value, side):
-        """A value without what the plan of addresses and the root itself say of a side; lists in an order that does not depend on it."""
+        """A value without the names and addresses of its side, and with sorted lists, so that both sides can be compared."""
         if isinstance(value, dict):
             return {cls.neutral(key, side): cls.neutral(item, side) for key, item in value.items()}
         if isinstance(value, list):
@@ -255,7 +255,7 @@ class Plans(unittest.TestCase):
         for side in SIDES:
             state = json.loads(roots[side].run("show", "-json", "plan"))
             data = {resource["type"] for resource in resources(state.get("prior_state", {}).get("values", {}).get("root_module", {})) if resource["mode"] == "data"}
-            # The default tags are the provider's own: it asks nobody.
+            # The provider reads its default tags without calling AWS.
             self.assertEqual(data, {"aws_ami", "aws_availability_zones", "aws_caller_identity", "aws_default_tags", "aws_ec2_instance_type", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
 
     def test_bad_input_is_refused_with_a_sentence(self):
@@ -273,13 +273,13 @@ class Plans(unittest.TestCase):
 
 
 class Region(unittest.TestCase):
-    """What is there after the apply, asked of the emulator by AWS's own client."""
+    """The state of the emulator after the apply, as AWS's own client sees it."""
 
     @classmethod
     def setUpClass(cls):
         for module in (HERE / "emulator" / "unsupported").iterdir():
             shutil.copytree(module, tree / "modules" / module.name, dirs_exist_ok=True)
-        # The order of README.md, with step 5 of primary in one with step 3.
+        # The order of README.md, with step 3 and 5 of primary in one apply.
         side_by_side(lambda name: roots[name].apply(**({"peering": None} if name == "recovery" else {})), ("global", "recovery"))
         roots["primary"].apply(peering={"vpc_id": roots["recovery"].network()["vpc_id"]})
         roots["recovery"].apply("-target=module.region.module.network", peering={"connection_id": roots["primary"].network()["connection_id"]})
@@ -329,11 +329,11 @@ class Region(unittest.TestCase):
         self.assertEqual(set(values["dob/api"]), {"pg_user", "pg_password", "pg_admin_user", "pg_admin_password", "ca_certificate"})
         self.assertEqual(values["dob/api"]["pg_admin_password"], values["dob/passwords"]["admin"])
         self.assertEqual(values["dob/api"]["ca_certificate"], values["dob/certificate-authority"]["certificate"])
-        self.assertEqual(fill(), [f"{name}: has a value, left as it is" for name in names])
+        self.assertEqual(fill(), [f"{name}: already has a value" for name in names])
         self.assertEqual({name: value(name) for name in names}, values)
 
     def test_what_a_copy_s_key_is_called_is_no_drift(self):
-        # moto answers with another name for it than it was given, as AWS may.
+        # moto returns another name of the key than it was given, as AWS may.
         [copy] = emulator.client("secretsmanager").describe_secret(SecretId="dob/api")["ReplicationStatus"]
         self.assertNotEqual(copy["KmsKeyId"], "alias/dob-secrets")
         self.assertIn("No changes.", roots["primary"].plan("-target=module.region.module.secrets"))
@@ -345,14 +345,14 @@ class Region(unittest.TestCase):
             self.assertNotIn("PRIVATE KEY", state)
 
 
-# Reads what is in something, not what it is.
+# Actions that read the contents of a resource, not its settings.
 DATA = (
     "athena:GetQueryResults", "codecommit:GitPull", "dynamodb:GetItem", "dynamodb:Scan", "ec2:GetConsoleOutput", "ec2:GetPasswordData", "ecr:BatchGetImage",
     "ecr:GetDownloadUrlForLayer", "kinesis:GetRecords", "kms:Decrypt", "lambda:GetFunction", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:StartQuery",
     "s3:GetObject", "s3:GetObjectVersion", "secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue", "sqs:ReceiveMessage", "ssm:GetCommandInvocation",
     "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParametersByPath",
 )
-# What programs that speak for a role need, besides the calls of AWS's client.
+# What programs with a role call, besides the commands of the AWS client.
 PROGRAMS = {
     "cosign sign": ("ecr:BatchGetImage", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage"),
     "cosign verify": ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
@@ -364,7 +364,7 @@ PROGRAMS = {
 
 
 class Rights(unittest.TestCase):
-    """What each workflow's role may do, against what its workflow asks of AWS: of the emulator, or by the commands of its scripts."""
+    """The policies of each workflow's role allow exactly what the workflow calls, on the emulator or in the commands of its scripts."""
 
     maxDiff = None
 
@@ -379,10 +379,10 @@ class Rights(unittest.TestCase):
                 version = iam.get_policy(PolicyArn=attached["PolicyArn"])["Policy"]["DefaultVersionId"]
                 documents.append(iam.get_policy_version(PolicyArn=attached["PolicyArn"], VersionId=version)["PolicyVersion"]["Document"])
             cls.policies[role] = [statement for document in documents for statement in document["Statement"]]
-        # A plan of what is there asks more than one of what is not; and the restore drill makes its node and takes it away.
+        # A plan of existing resources reads more than a plan of new ones. The restore drill creates its node and deletes it.
         side_by_side(lambda name: roots[name].plan(), REGIONS)
         for there in (True, False):
-            # But for its record: moto takes its own private zone for a public one, so a second plan changes that.
+            # Without the DNS record: moto treats its private zone as a public one, so a second plan would change it.
             roots["recovery"].apply("-target=module.region.module.database.aws_volume_attachment.data", "-target=module.region.module.database.aws_cloudwatch_metric_alarm.recover", role="restore-drill", restore_node=there)
 
     def refused(self, questions):
@@ -431,7 +431,7 @@ def workflow_roles():
 
 
 def commands():
-    """Each role with what its jobs run, scripts and what they call included."""
+    """Each role with the commands of its jobs, including the scripts that they call."""
     def whole(command, seen=frozenset()):
         named = workflows.scripts(command) - seen
         return "\n".join([command, *(whole(workflows.code(name), seen | named) for name in named)])
@@ -453,7 +453,7 @@ def actions(command):
 
 
 def terminate(instance, terminate=Instance.terminate):
-    """What moto leaves out: an instance that is gone holds no network interface."""
+    """Adds what moto lacks: a terminated instance releases its network interface."""
     before = terminate(instance)
     for interface in instance.nics.values():
         interface.instance, interface.attachment_id, interface.status = None, None, "available"
@@ -462,7 +462,7 @@ def terminate(instance, terminate=Instance.terminate):
 
 @patch.object(Instance, "terminate", terminate)
 class TearDown(unittest.TestCase):
-    """The commands of README.md, as they stand, on what Region has applied."""
+    """Runs the unchanged commands of README.md on what Region has applied."""
 
     def test_what_was_made_goes_but_for_the_data(self):
         [commands] = re.findall(r"## Tearing down\n.*?```sh\n(.*?)```", (TERRAFORM / "README.md").read_text(), re.S)

@@ -1,6 +1,6 @@
-"""What the emulator was asked by whom, and whether the asker's policies allow it on AWS.
+"""Which role called what on the emulator, and whether its policies allow the call on AWS.
 
-moto lets everybody do everything. Each role's credentials are named after it here, so that every call says whose it is.
+moto enforces no rights. The credentials of each role are named after it, so that every call shows which role made it.
 """
 
 import re
@@ -13,7 +13,7 @@ from moto.ec2.models import ec2_backends
 
 ACCOUNT = "123456789012"
 
-# How an action is called in a policy, where that is not the call's own name: the service's, then the call's.
+# The name of an action in a policy, if it differs from the name of the call: first of services, then of calls.
 SERVICES = {"monitoring": "cloudwatch"}
 ACTIONS = {
     "s3:HeadBucket": "s3:ListBucket", "s3:HeadObject": "s3:GetObject", "s3:ListObjects": "s3:ListBucket", "s3:ListObjectsV2": "s3:ListBucket",
@@ -24,19 +24,19 @@ ACTIONS = {
     "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock", "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
     "s3:DeleteBucketEncryption": "s3:PutEncryptionConfiguration", "s3:DeleteBucketLifecycle": "s3:PutLifecycleConfiguration",
 }
-# Whoever has an identity may ask for it; and what Terraform does without when it is refused.
+# Calls that every identity may make, and calls that Terraform can do without.
 FREE = {"sts:GetCallerIdentity"}
 TOLERATED = {
-    "ec2:ModifyInstanceAttribute": "ending an instance tries to lift its protection, and goes on when that is refused",
+    "ec2:ModifyInstanceAttribute": "ending an instance tries to lift its protection, and continues if that is refused",
     "iam:GetUser": "one way to learn the account's number, and there are others",
 }
-# What AWS does with the key of a new volume, in the caller's name.
+# What AWS does with the key of a new volume, with the caller's rights.
 OF_A_VOLUMES_KEY = ("kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKeyWithoutPlaintext", "kms:ReEncryptFrom", "kms:ReEncryptTo")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One thing that AWS wants to be allowed. A resource that is None may be any; of a key that is not in the context nothing is known."""
+    """One action that AWS checks. A resource of None may be any. Nothing is known about a key that is not in the context."""
 
     role: str
     action: str
@@ -52,7 +52,7 @@ def question(role, action, resource=None, **context):
 
 
 class Log:
-    """Every question behind every call since it was made."""
+    """The actions that AWS would check for every call, since the log was created."""
 
     def __init__(self):
         self.questions = set()
@@ -102,7 +102,7 @@ def of_ec2(role, action, region, parameters, known):
             tags = {tag["key"]: tag["value"] for tag in ec2_backends[ACCOUNT][region].describe_tags(filters={"resource-id": [each]})}
             context = {f"aws:ResourceTag/{key}": tags.get(key) for key in ("Name", "ebs.csi.aws.com/cluster")}
             if action == "ec2:CreateTags":
-                # Only what is tagged while it is made has one.
+                # Only a resource that is tagged at its creation has one.
                 context |= {"ec2:CreateAction": None, "aws:RequestTag/Name": given.get("Name")}
             kind = {"i": "instance", "vol": "volume", "eni": "network-interface"}.get(each.split("-")[0], "other")
             yield question(role, action, f"arn:aws:ec2:{region}:{ACCOUNT}:{kind}/{each}", **known, **context)
@@ -116,14 +116,14 @@ def of_ec2(role, action, region, parameters, known):
 
 
 def allowed(statements, asked):
-    """As AWS decides: a Deny ends it, else an Allow is needed. What is not known is for the caller's good."""
+    """Decides like AWS: a Deny refuses, otherwise an Allow is needed. If a condition can't be decided, the caller gets the benefit of the doubt."""
     matching = [statement["Effect"] for statement in statements if concerns(statement, asked)]
     return "Deny" not in matching and "Allow" in matching
 
 
 def concerns(statement, asked):
     def matches(patterns, value):
-        # Patterns of IAM know * and ? only, and actions no case.
+        # Patterns of IAM have only * and ?, and actions ignore case.
         return any(fnmatchcase(value, pattern.replace("[", "[[]")) for pattern in (patterns if isinstance(patterns, list) else [patterns]))
 
     action = asked.action.lower()

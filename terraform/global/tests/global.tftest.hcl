@@ -23,11 +23,11 @@ run "failover" {
   }
   assert {
     condition     = alltrue([for rank, record in aws_route53_record.failover : one(record.failover_routing_policy).type == rank && record.ttl <= 60])
-    error_message = "A record has another rank, or clients keep it for too long."
+    error_message = "A record has the wrong rank, or its TTL is too long."
   }
   assert {
     condition     = alltrue([for check in aws_route53_health_check.side : check.type == "HTTPS" && check.resource_path == "/readyz"])
-    error_message = "A region's health is not asked of its pods."
+    error_message = "The health check of a region does not reach its pods."
   }
 }
 
@@ -49,7 +49,7 @@ run "alarms" {
   }
   assert {
     condition     = keys(aws_cloudwatch_metric_alarm.side) == ["primary", "recovery"] && alltrue([for alarm in aws_cloudwatch_metric_alarm.side : alarm.alarm_actions == toset(var.alarm_topics)])
-    error_message = "Nobody is told that Route 53 finds a region unhealthy."
+    error_message = "No topic is notified when Route 53 finds a region unhealthy."
   }
 }
 
@@ -92,7 +92,7 @@ run "an_account_that_has_both_already" {
   }
   assert {
     condition     = length(aws_iam_openid_connect_provider.github) + length(aws_ecr_replication_configuration.api) == 0
-    error_message = "What the account has already is made again."
+    error_message = "A resource that the account already has is created again."
   }
   assert {
     condition     = jsondecode(aws_iam_role.github["plan"].assume_role_policy).Statement[0].Principal.Federated == "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
@@ -131,11 +131,11 @@ run "who_takes_a_role" {
     condition = length(setintersection(
       local.roles.rotate-password.subjects, flatten([for name, role in local.roles : role.subjects if name != "rotate-password"]),
     )) == 0
-    error_message = "An approval for something else lets a workflow read the API's secret."
+    error_message = "An approval for another operation lets a workflow read the API's secret."
   }
   assert {
     condition     = toset(keys(aws_iam_role.github)) == toset(local.workflow_roles)
-    error_message = "The global role may not make the roles that are there."
+    error_message = "The global role may not create the roles that exist."
   }
 }
 
@@ -145,7 +145,7 @@ run "how_long_a_role_lasts" {
     condition = { for name, role in aws_iam_role.github : name => role.max_session_duration if role.max_session_duration != 3600 } == {
       apply-global = 14400, apply-primary = 14400, apply-recovery = 14400, deploy = 7200, restore-drill = 7200
     }
-    error_message = "A role ends before its workflow, or lasts longer than it needs."
+    error_message = "The credentials of a role expire before its workflow ends, or are valid for too long."
   }
 }
 
@@ -159,7 +159,7 @@ run "a_repository_with_ids" {
       for subject in jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"] :
       startswith(subject, "repo:example@123456/dob-api@4567890123:")
     ])])
-    error_message = "A later repository of the same name can take a role, or this one can't."
+    error_message = "A later repository of the same name can take a role, or this repository can't."
   }
 }
 
@@ -189,14 +189,14 @@ run "least_privilege" {
       flatten([for statement in local.operations : statement.Action]),
       flatten([for statement in local.restore_drill : try(statement.Action, ["a Deny of all but some"]) if statement.Effect == "Deny"]),
     )) == 0 && alltrue([for statement in local.restore_drill : !can(statement.NotAction)])
-    error_message = "The restore drill is refused what operations on the nodes take."
+    error_message = "The restore drill lacks the rights for operations on the nodes."
   }
   assert {
     condition = alltrue([for statement in local.restore_drill :
       try(statement.Condition.StringEquals["aws:ResourceTag/Name"], []) == ["dob-eu-central-1-r", "dob-eu-central-1-r-data"]
       if anytrue([for action in flatten([statement.Action]) : can(regex("^ec2:(Attach|Delete|Detach|Monitor|Stop|Terminate)", action))])
     ]) && !anytrue([for action in flatten(local.restore_drill[*].Action) : startswith(action, "iam:") && !can(regex("^iam:(Get|List|PassRole)", action))])
-    error_message = "The restore drill, which nobody approves, can take other nodes away or change roles."
+    error_message = "The restore drill, which nobody approves, can delete other nodes or change roles."
   }
   assert {
     condition     = toset([for statement in local.rotate_password : statement.Resource if startswith(flatten([statement.Action])[0], "kms:")][0]) == toset([for region in ["eu-west-1", "eu-central-1"] : "arn:aws:kms:${region}:123456789012:key/*"])
@@ -207,20 +207,20 @@ run "least_privilege" {
       for statement in jsondecode(aws_iam_role_policy.github[name].policy).Statement :
       alltrue([for action in flatten([statement.Action]) : can(regex("^[a-z0-9]+:(Get|List|Describe)", action))]) if statement.Effect == "Allow" && statement.Resource == "*"
     ]]))
-    error_message = "A workflow may change everything of a kind."
+    error_message = "A workflow may change all resources of a type."
   }
   assert {
     condition = alltrue([for name, role in local.roles : contains(flatten([
       for statement in jsondecode(aws_iam_role_policy.github[name].policy).Statement : statement.Action
       if toset(flatten([statement.Resource])) == toset([for name in ["$${aws:userid}", "GitHubActions"] : "arn:aws:ssm:*:*:session/${name}-*"])
     ]), "ssmmessages:OpenDataChannel") if strcontains(aws_iam_role_policy.github[name].policy, "ssm:StartSession")])
-    error_message = "A workflow can start a session, but not speak in it."
+    error_message = "A workflow can start a session, but not use it."
   }
   assert {
     condition = [
       for statement in local.operations : statement.Condition.StringEquals["ssm:resourceTag/Role"] if statement.Sid == "OnDatabaseNodes"
     ] == [["dob-database-data", "dob-database-restore", "dob-database-witness"]]
-    error_message = "Operations reach other machines than the database nodes, or not all of them."
+    error_message = "Operations can reach other machines than the database nodes, or not all database nodes."
   }
   assert {
     condition     = keys(aws_iam_role_policy_attachment.github) == ["apply-global", "apply-primary", "apply-recovery"]

@@ -10,18 +10,18 @@ module "key" {
 resource "aws_s3_bucket" "this" {
   # checkov:skip=CKV_AWS_144: pgBackRest itself writes every backup and all WAL into a bucket of each region.
   # checkov:skip=CKV_AWS_18: each object has a data key of its own, so CloudTrail shows every read as a use of the KMS key.
-  # checkov:skip=CKV2_AWS_62: nothing waits for new objects; whether backups are fresh is asked of pgBackRest (dob-status).
+  # checkov:skip=CKV2_AWS_62: nothing waits for new objects. dob-status reports the age of backups.
   bucket              = var.bucket
   object_lock_enabled = true
 }
 
-# Whoever they are, until then nobody deletes a version: not even the account's own administrator.
+# Until the lock ends, nobody can delete a version, not even an administrator of the account.
 resource "aws_s3_bucket_object_lock_configuration" "this" {
   bucket = aws_s3_bucket.this.id
   rule {
     default_retention {
       mode = var.lock_mode
-      # What is deleted is kept for as long anyway, so this keeps nothing longer.
+      # Deleted objects are kept for as long anyway, so the lock costs no storage.
       days = var.deleted_days
     }
   }
@@ -60,7 +60,7 @@ resource "aws_s3_bucket_ownership_controls" "this" {
   }
 }
 
-# pgBackRest's own retention decides what is deleted; this decides how long that can be undone.
+# pgBackRest's retention decides what is deleted. This rule decides how long a deletion can be undone.
 resource "aws_s3_bucket_lifecycle_configuration" "this" {
   bucket = aws_s3_bucket.this.id
   rule {
@@ -94,7 +94,7 @@ resource "aws_s3_bucket_policy" "this" {
         Condition = { Bool = { "aws:SecureTransport" = "false" } }
       },
       {
-        # Retention deletes objects, and versioning keeps what it deleted: a node that was broken into can't end that.
+        # Retention deletes objects, and versioning keeps the deleted versions. A compromised node can't change that.
         Sid       = "NodesDestroyNothing"
         Effect    = "Deny"
         Principal = "*"

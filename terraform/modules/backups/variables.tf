@@ -9,22 +9,22 @@ variable "key_name" {
 }
 
 variable "database_role_prefix" {
-  description = "What the names of the database nodes' roles begin with, in both regions: these may not destroy what is stored."
+  description = "Prefix of the names of the database nodes' roles, in both regions. These roles may not destroy what is stored."
   type        = string
 }
 
 variable "deleted_days" {
-  description = "Days for which what a node deleted or wrote over can still be brought back, and for which nobody erases what is new."
+  description = "Days for which a deleted or overwritten object can be restored, and for which nobody can erase a new one."
   type        = number
   default     = 30
   validation {
     condition     = var.deleted_days >= 7
-    error_message = "deleted_days must be at least 7: who is to notice a mistake needs that long."
+    error_message = "deleted_days must be at least 7, so that there is time to notice a mistake."
   }
 }
 
 variable "lock_mode" {
-  description = "COMPLIANCE: nobody erases what is new, an administrator included. GOVERNANCE: an administrator can, who says so (a demonstration)."
+  description = "COMPLIANCE: nobody can erase a new object, not even an administrator. GOVERNANCE: an administrator can, with an explicit option (for a demonstration)."
   type        = string
   default     = "COMPLIANCE"
   validation {

@@ -1,11 +1,11 @@
-# What only the load balancer knows: whether pods are ready for requests. docs/runbooks.md says what to do.
+# Alarms on what only the load balancer knows: whether it finds pods healthy. docs/runbooks.md says what to do.
 locals {
   targets = { LoadBalancer = aws_lb.this.arn_suffix, TargetGroup = aws_lb_target_group.pods.arn_suffix }
 }
 
 resource "aws_cloudwatch_metric_alarm" "no_pod_ready" {
   alarm_name          = "${var.name}-no-pod-ready"
-  alarm_description   = "The load balancer finds no pod ready: every request of this region fails."
+  alarm_description   = "The load balancer finds no healthy pod: every request to this region fails. See docs/runbooks.md, Requests fail or are slow."
   namespace           = "AWS/NetworkELB"
   metric_name         = "HealthyHostCount"
   dimensions          = local.targets
@@ -14,14 +14,14 @@ resource "aws_cloudwatch_metric_alarm" "no_pod_ready" {
   threshold           = 1
   period              = 60
   evaluation_periods  = 2
-  # No target at all is no figure.
+  # Without any target there is no metric.
   treat_missing_data = "breaching"
   alarm_actions      = var.alarm_topics
 }
 
 resource "aws_cloudwatch_metric_alarm" "pod_not_ready" {
   alarm_name          = "${var.name}-pod-not-ready"
-  alarm_description   = "A pod has not been ready for 15 minutes, longer than a rollout takes for one."
+  alarm_description   = "A pod has been unhealthy for 15 minutes, longer than a rollout takes for one pod."
   namespace           = "AWS/NetworkELB"
   metric_name         = "UnHealthyHostCount"
   dimensions          = local.targets

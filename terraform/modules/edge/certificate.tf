@@ -15,7 +15,7 @@ resource "aws_route53_record" "validation" {
   type    = local.validations[each.key].resource_record_type
   records = [local.validations[each.key].resource_record_value]
   ttl     = 300
-  # AWS gives one account one validation record for a name, so both regions write the same one for the service's.
+  # AWS gives an account one validation record per name, so both regions write the same record for the service's name.
   allow_overwrite = true
 }
 

@@ -5,7 +5,7 @@ resource "aws_security_group" "balancer" {
   tags        = { Name = "${var.name}-balancer" }
 }
 
-# The only rule of the whole set-up that lets the Internet in.
+# The only rule of the whole infrastructure that lets the Internet in.
 resource "aws_vpc_security_group_ingress_rule" "internet" {
   security_group_id = aws_security_group.balancer.id
   description       = "HTTPS from anywhere"
@@ -60,7 +60,7 @@ resource "aws_lb_target_group" "pods" {
     path                = "/healthz"
     matcher             = "200"
     interval            = var.drain.interval_seconds
-    timeout             = 3 # AWS takes less than the interval only
+    timeout             = 3 # must be less than the interval
     healthy_threshold   = var.drain.healthy_checks
     unhealthy_threshold = var.drain.unhealthy_checks
   }

@@ -1,5 +1,5 @@
 output "target_group_arn" {
-  description = "Where the pods are registered: for the TargetGroupBinding."
+  description = "The target group that the TargetGroupBinding registers pods in."
   value       = aws_lb_target_group.pods.arn
 }
 

@@ -40,12 +40,12 @@ variable "hostnames" {
 }
 
 variable "drain" {
-  description = "How long connections of a pod that was taken out are kept, in seconds, and when the health check takes a pod in or out."
+  description = "Seconds that the connections of a deregistered pod are kept, and the interval and thresholds of the health check."
   type        = object({ deregistration_seconds = number, interval_seconds = number, healthy_checks = number, unhealthy_checks = number })
 }
 
 variable "alarm_topics" {
-  description = "SNS topics of this region that are told of alarms."
+  description = "SNS topics of this region that alarms notify."
   type        = list(string)
   validation {
     condition     = alltrue([for topic in var.alarm_topics : can(regex("^arn:aws:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", topic))])

@@ -1,4 +1,4 @@
-# What nodes are made of besides their image. An administrator puts it here (scripts/mirror-shim): no node fetches a program from the Internet.
+# What nodes install besides their image. An administrator uploads it (scripts/mirror-shim), so no node downloads a program from the Internet.
 resource "aws_s3_bucket" "nodes" {
   # checkov:skip=CKV_AWS_144: each region has a bucket of its own, filled by the same script.
   # checkov:skip=CKV_AWS_145: what it holds is public; nodes compare checksums.
@@ -6,7 +6,7 @@ resource "aws_s3_bucket" "nodes" {
   # checkov:skip=CKV2_AWS_62: nothing waits for new objects.
   # checkov:skip=CKV2_AWS_61: nothing expires: a node that is made in a year needs it.
   bucket = var.bucket
-  # Whatever it holds can be mirrored again.
+  # Everything in the bucket can be uploaded again.
   force_destroy = true
 }
 

@@ -28,7 +28,7 @@ resource "aws_iam_role_policy_attachment" "cluster" {
 }
 
 resource "aws_cloudwatch_log_group" "cluster" {
-  # EKS writes to this name.
+  # EKS writes its logs to a group of this name.
   name              = "/aws/eks/${var.name}/cluster"
   kms_key_id        = var.logs.key_arn
   retention_in_days = var.logs.retention_days
@@ -42,7 +42,7 @@ resource "aws_eks_cluster" "this" {
   role_arn = aws_iam_role.cluster.arn
   version  = var.release.kubernetes
 
-  # The add-ons below are what runs, at versions that are written down.
+  # The add-ons below replace EKS's default ones, at pinned versions.
   bootstrap_self_managed_addons = false
   enabled_cluster_log_types     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 
@@ -66,14 +66,14 @@ resource "aws_eks_cluster" "this" {
   }
 
   upgrade_policy {
-    # Extended support costs six times as much: rather be upgraded.
+    # Extended support costs six times as much, so EKS upgrades the cluster instead.
     support_type = "STANDARD"
   }
 
   depends_on = [aws_iam_role_policy_attachment.cluster, aws_cloudwatch_log_group.cluster]
 }
 
-# DaemonSets come first, because a node gets ready by them; Deployments need a node to become active.
+# A node becomes ready only with the DaemonSets, so they come first. Deployments need a node to become active.
 resource "aws_eks_addon" "before_nodes" {
   for_each = toset(["eks-pod-identity-agent", "kube-proxy", "vpc-cni"])
 
@@ -82,7 +82,7 @@ resource "aws_eks_addon" "before_nodes" {
   addon_version               = var.release.addons[each.key]
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
-  # Network policies are enforced by the CNI, and only when asked to.
+  # The CNI enforces network policies only if this is set.
   configuration_values = each.key == "vpc-cni" ? jsonencode({ enableNetworkPolicy = "true" }) : null
 
   dynamic "pod_identity_association" {

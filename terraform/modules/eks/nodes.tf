@@ -1,4 +1,4 @@
-# EKS' own image: nothing on it updates itself, containerd is held at its version, and Session Manager's agent is there.
+# EKS's own image: nothing on it updates itself, the version of containerd is held, and it has the agent of Session Manager.
 data "aws_ssm_parameter" "image" {
   name = "/aws/service/eks/optimized-ami/${var.release.kubernetes}/amazon-linux-2023/x86_64/standard/recommended/release_version"
 }
@@ -8,7 +8,7 @@ locals {
     object  = "containerd-shim-spin-v2-linux-x86_64-v${var.shim.version}.tar.gz"
     handler = yamldecode(file("${path.module}/../../../k8s/foundation/runtime-class.yaml")).handler
   }
-  # EKS puts what makes a node join the cluster behind this. nodeadm-run, which starts containerd and the kubelet, waits for cloud-init's end.
+  # EKS appends the part that makes a node join the cluster. nodeadm-run, which starts containerd and the kubelet, waits for the end of cloud-init.
   user_data = templatefile("${path.module}/files/user-data.tftpl", {
     install_shim = file("${path.module}/files/install-shim")
     command      = ["/usr/local/sbin/install-shim", local.region, "s3://${aws_s3_bucket.nodes.bucket}/${local.shim.object}", var.shim.sha256, "/usr/local/bin"]
@@ -16,8 +16,8 @@ locals {
   })
 }
 
-# A newer image waits until a person asks for it (terraform apply -replace=…eks.terraform_data.image) or Kubernetes' version changes; then it
-# rolls through the nodes, one at a time.
+# Nodes keep their image until a person asks for a newer one (terraform apply -replace=…eks.terraform_data.image) or the Kubernetes version changes.
+# Then the nodes are replaced one at a time.
 resource "terraform_data" "image" {
   input            = data.aws_ssm_parameter.image.insecure_value
   triggers_replace = data.aws_ssm_parameter.image.name
@@ -26,7 +26,7 @@ resource "terraform_data" "image" {
   }
 }
 
-# The provider's default tags do not reach what others make of a launch template.
+# The provider's default tags do not apply to what EC2 creates from a launch template.
 data "aws_default_tags" "this" {}
 
 resource "aws_iam_role" "node" {
@@ -44,7 +44,7 @@ resource "aws_iam_role_policy_attachment" "node" {
   policy_arn = "arn:aws:iam::aws:policy/${each.key}"
 }
 
-# What the agent of Session Manager asks, for sessions only: AWS's own policy reads every parameter, too. AWS takes no narrower resource.
+# The rights that the agent needs for sessions only. AWS's managed policy also reads every parameter. AWS accepts no narrower resource here.
 resource "aws_iam_role_policy" "session_manager" {
   name = "session-manager"
   role = aws_iam_role.node.id
@@ -77,7 +77,7 @@ resource "aws_launch_template" "node" {
   update_default_version = true
   user_data              = base64encode(local.user_data)
 
-  # Pods can't be the node: one hop ends before them.
+  # With a hop limit of one, pods can't reach the metadata service and take the node's role.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -131,17 +131,17 @@ resource "aws_eks_node_group" "this" {
   update_config {
     max_unavailable = 1
   }
-  # A node that stays unready is drained and replaced without a person.
+  # EKS drains and replaces a node that stays unready.
   node_repair_config {
     enabled = true
   }
-  # A node that EKS can't drain in 15 minutes fails the update: better than taking its pods away.
+  # If EKS can't drain a node within 15 minutes, the update fails rather than kill its pods.
   force_update_version = false
 
   lifecycle {
     create_before_destroy = true
   }
 
-  # Without the CNI no node gets ready.
+  # No node becomes ready without the CNI.
   depends_on = [aws_iam_role_policy.session_manager, aws_iam_role_policy.shim, aws_iam_role_policy_attachment.node, aws_eks_addon.before_nodes]
 }

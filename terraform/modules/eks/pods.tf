@@ -1,20 +1,20 @@
-# The AWS rights of pods, by EKS Pod Identity: each service account its own role.
+# The AWS rights of pods. EKS Pod Identity gives each service account a role of its own.
 locals {
   pods = merge(
     {
-      # Makes Prometheus' volumes.
+      # Creates the volumes of Prometheus.
       aws-ebs-csi-driver = { namespace = "kube-system", service_account = "ebs-csi-controller-sa" }
       vpc-cni            = { namespace = "kube-system", service_account = "aws-node" }
-      # Registers pods in one target group; it makes no load balancers and opens no security groups.
+      # Registers pods in one target group. It creates no load balancers and opens no security groups.
       aws-load-balancer-controller = { namespace = "kube-system", service_account = "aws-load-balancer-controller" }
       external-secrets             = { namespace = "external-secrets", service_account = "external-secrets" }
-      # Ships what pods log: k8s/logs.
+      # Ships the pods' logs (k8s/logs).
       shipper = { namespace = "logs", service_account = "shipper" }
     },
     length(var.alarm_topics) == 0 ? {} : { alertmanager = { namespace = "observability", service_account = "alertmanager" } },
   )
 
-  # AWS's own policies, of the add-ons: the driver's is for volumes that carry the driver's tag.
+  # AWS's managed policies for the add-ons. That of the EBS driver is limited to volumes with the driver's tag.
   managed_policies = { aws-ebs-csi-driver = "AmazonEBSCSIDriverPolicyV2", vpc-cni = "AmazonEKS_CNI_Policy" }
 
   pod_policies = merge(
@@ -26,7 +26,7 @@ locals {
           Resource = var.target_group_arn
         },
         {
-          # AWS has no narrower form of these: they list.
+          # These actions only list. AWS accepts no narrower resource for them.
           Effect = "Allow"
           Action = [
             "ec2:DescribeAvailabilityZones", "ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups",
@@ -62,7 +62,7 @@ locals {
 }
 
 resource "aws_cloudwatch_log_group" "pods" {
-  # k8s/logs/collector.yaml writes to this name.
+  # k8s/logs/collector.yaml writes to a group of this name.
   name              = "/dob/${var.name}/pods"
   kms_key_id        = var.logs.key_arn
   retention_in_days = var.logs.retention_days
@@ -105,7 +105,7 @@ resource "aws_iam_role_policy_attachment" "pod" {
 }
 
 resource "aws_eks_pod_identity_association" "this" {
-  # An add-on's association belongs to the add-on.
+  # The association of an add-on belongs to the add-on.
   for_each = local.pod_policies
 
   cluster_name    = aws_eks_cluster.this.name

@@ -14,8 +14,8 @@ variable "subnet_ids" {
 
 variable "release" {
   description = <<-EOT
-    Kubernetes version and the add-ons' versions that go with it: EKS's own defaults for 1.36 in September 2026, which is in
-    standard support until August 2027. Add-ons: aws eks describe-addon-versions --kubernetes-version 1.36.
+    The Kubernetes version and the versions of its add-ons. These are EKS's own defaults for 1.36 in September 2026. 1.36 is in
+    standard support until August 2027. To list the add-ons: aws eks describe-addon-versions --kubernetes-version 1.36.
   EOT
   type        = object({ kubernetes = string, addons = map(string) })
   default = {
@@ -31,7 +31,7 @@ variable "release" {
   }
   validation {
     condition     = startswith(var.release.addons["kube-proxy"], "v${var.release.kubernetes}.")
-    error_message = "kube-proxy's version must be of the Kubernetes version."
+    error_message = "kube-proxy must have the version of Kubernetes, such as v1.36.0-eksbuild.25."
   }
 }
 
@@ -41,14 +41,14 @@ variable "shim" {
   validation {
     condition     = can(regex("^[0-9a-f]{64}$", var.shim.sha256))
     error_message = <<-EOT
-      There is no checksum of the shim ${var.shim.version} yet: take that of containerd-shim-spin-v2-linux-x86_64.tar.gz from the release's page,
-      https://github.com/spinframework/containerd-shim-spin/releases/tag/v${var.shim.version}, into terraform/shim.auto.tfvars.json.
+      There is no checksum of the shim ${var.shim.version} yet: copy the checksum of containerd-shim-spin-v2-linux-x86_64.tar.gz from
+      https://github.com/spinframework/containerd-shim-spin/releases/tag/v${var.shim.version} into terraform/shim.auto.tfvars.json.
     EOT
   }
 }
 
 variable "bucket" {
-  description = "Name of the bucket that nodes read the shim from; scripts/mirror-shim puts it there."
+  description = "Name of the bucket that nodes read the shim from. scripts/mirror-shim uploads it."
   type        = string
 }
 
@@ -58,7 +58,7 @@ variable "node_instance_type" {
 }
 
 variable "node_count" {
-  description = "Number of nodes: at least, at first, at most."
+  description = "Number of nodes: minimum, desired at creation, maximum."
   type        = object({ min = number, desired = number, max = number })
   validation {
     condition     = var.node_count.min >= 3 && var.node_count.min <= var.node_count.desired && var.node_count.desired < var.node_count.max
@@ -67,7 +67,7 @@ variable "node_count" {
 }
 
 variable "api_allowed_cidrs" {
-  description = "Blocks that may reach the Kubernetes API from outside the VPC; empty leaves the private endpoint only."
+  description = "CIDR blocks that may reach the Kubernetes API from outside the VPC. An empty list leaves only the private endpoint."
   type        = list(string)
   default     = []
   validation {
@@ -87,7 +87,7 @@ variable "admin_arns" {
 }
 
 variable "deployer_arn" {
-  description = "IAM role of the deploy workflow: it gets the Kubernetes group <name>-deployers, whose rights k8s/ grants. null is none."
+  description = "IAM role of the deploy workflow. It gets the Kubernetes group <name>-deployers, whose rights are in k8s/. null grants nothing."
   type        = string
   default     = null
   validation {
@@ -107,7 +107,7 @@ variable "api_secret" {
 }
 
 variable "alarm_topics" {
-  description = "SNS topics that Alertmanager tells of alerts; empty tells nobody."
+  description = "SNS topics that Alertmanager notifies. With an empty list, nobody is notified."
   type        = list(string)
   default     = []
   validation {

@@ -15,7 +15,7 @@ resource "aws_kms_key" "this" {
     Version = "2012-10-17"
     Statement = concat(
       [{
-        # Who may use the key is said in the roles' own policies.
+        # The policies of the roles say who may use the key.
         Sid       = "Account"
         Effect    = "Allow"
         Principal = { AWS = "arn:aws:iam::${local.account}:root" }

@@ -4,6 +4,6 @@ output "arn" {
 }
 
 output "alias" {
-  description = "Alias of the key: what other regions know it by."
+  description = "Alias of the key, by which the other region refers to it."
   value       = aws_kms_alias.this.name
 }

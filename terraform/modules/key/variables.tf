@@ -12,7 +12,7 @@ variable "description" {
   type        = string
   validation {
     condition     = trimspace(var.description) != ""
-    error_message = "description must say what the key encrypts: nothing else tells the keys apart in AWS's list."
+    error_message = "description must say what the key encrypts, because nothing else distinguishes the keys in AWS's list."
   }
 }
 

@@ -1,8 +1,8 @@
-# A second, stateless wall behind the security groups: answers are let in by the ports that connections go out from.
+# A second, stateless filter besides the security groups. It lets answers in by the range of ports that outgoing connections use.
 locals {
-  # NAT gateways, and the CNI for its pods, go out from any port above the reserved ones.
+  # NAT gateways, and the CNI for its pods, use any port above the reserved ones.
   answers_to_nat = { protocol = "tcp", cidr = "0.0.0.0/0", from = 1024, to = 65535 }
-  # Linux itself goes out from these, which begin above all that listens on a database node.
+  # Linux itself uses these ports, which are above every listening port of a database node.
   answers_to_linux = { protocol = "tcp", cidr = "0.0.0.0/0", from = 32768, to = 65535 }
 
   inbound = {
@@ -16,7 +16,7 @@ locals {
       local.answers_to_nat,
     ]
     data = concat(
-      # The API's pods, and Prometheus.
+      # From the API's pods and Prometheus.
       [for port in [var.ports.postgresql, var.ports.patroni, var.ports.etcd_metrics, var.ports.node_exporter, var.ports.postgres_exporter] :
         { protocol = "tcp", cidr = var.blocks.private, from = port, to = port }
       ],

@@ -15,7 +15,7 @@ resource "aws_vpc" "this" {
   tags                 = { Name = var.name }
 }
 
-# Amazon's clock, which is beside each machine: security groups let TCP out only.
+# Amazon's time service has a link-local address. Security groups let only TCP out, so a server on the Internet would not work.
 resource "aws_vpc_dhcp_options" "this" {
   domain_name         = "${data.aws_region.current.id}.compute.internal"
   domain_name_servers = ["AmazonProvidedDNS"]
@@ -28,7 +28,7 @@ resource "aws_vpc_dhcp_options_association" "this" {
   dhcp_options_id = aws_vpc_dhcp_options.this.id
 }
 
-# Nothing may rely on the default group or the default network ACL: both are emptied.
+# The default security group and network ACL are emptied, so that nothing relies on them.
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id
 }
@@ -100,7 +100,7 @@ resource "aws_iam_role_policy" "flow" {
         Action   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
         Resource = "${aws_cloudwatch_log_group.flow.arn}:*"
       },
-      # It looks for its group among all of them.
+      # The service describes all log groups to find its own.
       { Effect = "Allow", Action = "logs:DescribeLogGroups", Resource = "*" },
     ]
   })

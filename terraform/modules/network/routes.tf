@@ -1,11 +1,11 @@
-# One route table for the public subnets, one a zone for each of the others: a zone that is lost takes only its own routes.
+# One route table for the public subnets, and one per zone for each other tier, so that a lost zone affects only its own routes.
 locals {
   route_tables = merge({ public = { tier = "public", zone = null } }, [for tier in ["private", "data"] : {
     for zone in local.zones : "${tier}-${zone}" => { tier = tier, zone = zone }
   }]...)
 
-  # Database nodes fetch Debian packages and write to the other region's bucket: out through NAT, nothing in.
-  # For a demonstration with SSH their subnets are public ones.
+  # Database nodes download Debian packages and write to the other region's bucket, through NAT. In a demonstration with SSH, their subnets are
+  # public.
   by_internet_gateway = concat(["public"], var.ssh_from == null ? [] : ["data"])
 }
 

@@ -40,13 +40,13 @@ variable "ports" {
 }
 
 variable "single_nat_gateway" {
-  description = "One NAT gateway for all zones instead of one in each: cheap, and its zone's loss cuts the others off the Internet."
+  description = "One NAT gateway for all zones instead of one in each. It is cheaper, but if its zone is lost, the others lose the Internet, too."
   type        = bool
   default     = false
 }
 
 variable "interface_endpoints" {
-  description = "AWS services reached without the Internet, as the last part of the endpoint's name, such as secretsmanager. Each costs an hourly price in every zone."
+  description = "AWS services that are reached without the Internet, by the last part of the endpoint's name, such as secretsmanager. Each has an hourly price in every zone."
   type        = set(string)
   default     = ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
 }
@@ -62,8 +62,8 @@ variable "peer" {
 
 variable "peering" {
   description = <<-EOT
-    The link to the other region's VPC; null is none. One side requests it with vpc_id, the VPC over there; the other side
-    accepts it with connection_id, what the request got.
+    The peering with the other region's VPC. One side requests it with vpc_id, the ID of that VPC. The other side accepts it with
+    connection_id, the ID of the request. null makes none.
   EOT
   type        = object({ vpc_id = optional(string), connection_id = optional(string) })
   default     = null
@@ -74,7 +74,7 @@ variable "peering" {
 }
 
 variable "ssh_from" {
-  description = "CIDR block that may reach port 22 of the database nodes, for a demonstration: makes the data subnets public. null is nobody."
+  description = "CIDR block that may reach port 22 of the database nodes, for a demonstration. It makes the data subnets public. null allows nobody."
   type        = string
   default     = null
   validation {
@@ -93,6 +93,6 @@ variable "log_retention_days" {
   type        = number
   validation {
     condition     = contains([30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.log_retention_days)
-    error_message = "log_retention_days must be a time that CloudWatch has, of a month or more, such as 90 or 365."
+    error_message = "log_retention_days must be a retention that CloudWatch offers, of a month or more, such as 90 or 365."
   }
 }

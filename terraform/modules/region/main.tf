@@ -10,14 +10,14 @@ data "aws_region" "current" {
 }
 
 data "aws_availability_zones" "here" {
-  # checkov:skip=CKV_AWS_394: no resource is made for each of these: the plan's zones are only looked for among them.
+  # checkov:skip=CKV_AWS_394: no resource is created for each of these. The zones of the plan are only compared with them.
   state = "available"
   lifecycle {
     postcondition {
       condition     = length(setsubtract(local.here.zones, self.names)) == 0
       error_message = <<-EOT
         This account has no zone ${join(", ", setsubtract(local.here.zones, self.names))}, only ${join(", ", self.names)}: name three of them in
-        regions.${var.side}.zones, in every root alike.
+        regions.${var.side}.zones, the same in every root.
       EOT
     }
   }
@@ -40,7 +40,7 @@ locals {
   here    = module.topology.sides[var.side]
   there   = module.topology.sides[var.side == "primary" ? "recovery" : "primary"]
 
-  # Named alike in both regions, so that each can be meant without being asked.
+  # The names follow one pattern in both regions, so that a region knows the other's name without reading it.
   key_names = { backups = "${local.service}-backups", secrets = "${local.service}-secrets" }
   buckets   = { for side in values(module.topology.sides) : side.region => "${local.service}-backups-${data.aws_caller_identity.current.account_id}-${side.region}" }
 
@@ -144,7 +144,7 @@ module "edge" {
   alarm_topics = var.alarm_topics
 }
 
-# What releases are copied to; the recovery region's, where they are pushed, is the global root's.
+# The registry that releases are copied to. The recovery region's registry, which they are pushed to, belongs to the global root.
 module "registry" {
   source = "../registry"
   count  = var.side == "primary" ? 1 : 0

@@ -1,10 +1,10 @@
 locals {
-  # All of k8s/overlays/<side>/region.yaml; what there is one of in each zone ends in a, b or c, as the nodes' names do.
+  # Everything in k8s/overlays/<side>/region.yaml. Settings per zone end in a, b or c, like the names of the nodes.
   overlay = merge(
     {
       aws_region       = local.here.region
       target_group_arn = module.edge.target_group_arn
-      # As Alertmanager's sns_configs.
+      # In the format of Alertmanager's sns_configs.
       alarm_topics = jsonencode([for topic in var.alarm_topics : { topic_arn = topic, sigv4 = { region = local.here.region } }])
     },
     { for name, node in local.here.nodes : "database_host_${substr(name, -1, 1)}" => node.address if node.role != "restore" },
@@ -14,7 +14,7 @@ locals {
 }
 
 output "kubernetes" {
-  description = "What k8s/ is given: cluster, VPC, deploy group, secret, and the settings that scripts/write-overlay writes."
+  description = "What k8s/ needs: cluster, VPC, deploy group, secret, and the settings that scripts/write-overlay writes."
   value = {
     cluster         = module.eks.name
     vpc_id          = module.network.vpc_id
@@ -25,7 +25,7 @@ output "kubernetes" {
 }
 
 output "database" {
-  description = "The database nodes: addresses, instances, public addresses (of a demonstration), and the document that runs operations on them."
+  description = "The database nodes: addresses, instances, public addresses (in a demonstration), and the SSM document that runs operations on them."
   value = {
     addresses          = module.database.addresses
     instance_ids       = module.database.instance_ids
@@ -36,7 +36,7 @@ output "database" {
 }
 
 output "network" {
-  description = "What the other side's peering variable takes (vpc_id for primary, connection_id for recovery), and the addresses that this region goes out from."
+  description = "The value of the other side's variable peering (vpc_id for primary, connection_id for recovery), and the public addresses of outgoing connections."
   value = {
     vpc_id        = module.network.vpc_id
     connection_id = module.network.peering_connection_id

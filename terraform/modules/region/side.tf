@@ -12,12 +12,12 @@ variable "side" {
 }
 
 variable "cluster_role" {
-  description = "What the database cluster is when it is made: primary or standby."
+  description = "The role of the database cluster when it is created: primary or standby."
   type        = string
 }
 
 variable "default_size" {
-  description = "Size where none is asked for."
+  description = "The size if the variable size is null."
   type        = string
 }
 
@@ -34,7 +34,7 @@ locals {
   }
   sizes = {
     standard = local.standard
-    # Databases as large as the other side's, because they take over; the nodes for pods grow when they do.
+    # The databases are as large as those of the other side, because they may take over. Kubernetes nodes are enlarged when that happens.
     small = merge(local.standard, { node_instance_type = "t3.medium" })
     demonstration = {
       data_instance_type    = "t3.small"

@@ -1,18 +1,18 @@
-# The roots primary and recovery have these very variables: their variables.tf is a link to this file.
+# The roots primary and recovery have the same variables: their variables.tf is a link to this file.
 
 variable "domain" {
-  description = "Domain of an existing public Route 53 zone; the service answers at dob.<domain>. The same in every root."
+  description = "Domain of an existing public Route 53 zone. The service answers at dob.<domain>. The same in every root."
   type        = string
 }
 
 variable "regions" {
-  description = "The two sides' AWS regions, CIDR blocks and letters of three zones, the same in every root; null is the plan in modules/topology."
+  description = "AWS region, CIDR block and the letters of three zones of each side, the same in every root. null takes the plan in modules/topology."
   type        = map(object({ region = string, cidr = string, zones = optional(list(string), ["a", "b", "c"]) }))
   default     = null
 }
 
 variable "size" {
-  description = "standard, small (fewer reserves for pods) or demonstration (cheap: one NAT gateway, small machines); null is this side's own."
+  description = "standard, small (smaller Kubernetes nodes) or demonstration (one NAT gateway, small machines). null takes the default size of this side."
   type        = string
   default     = null
   validation {
@@ -22,19 +22,19 @@ variable "size" {
 }
 
 variable "single_nat_gateway" {
-  description = "One NAT gateway for all zones instead of one in each: cheap, and its zone's loss cuts the others off the Internet; null is what the size has."
+  description = "One NAT gateway for all zones instead of one in each. It is cheaper, but if its zone is lost, the others lose the Internet, too. null takes the value of the size."
   type        = bool
   default     = null
 }
 
 variable "replication_mode" {
-  description = "asynchronous: a saved date may be lost with the leader. synchronous: none is, and saving waits. Used when the cluster is made."
+  description = "asynchronous: a saved date may be lost with the leader. synchronous: no saved date is lost, but each save waits for the replica. Used only when the cluster is created."
   type        = string
   default     = "asynchronous"
 }
 
 variable "peering" {
-  description = "The link to the other region; null is none. In primary { vpc_id = … }, recovery's VPC; in recovery { connection_id = … }, what primary got."
+  description = "The peering with the other region. In primary { vpc_id = … }, the VPC of recovery. In recovery { connection_id = … }, the connection that primary requested. null makes none."
   type        = object({ vpc_id = optional(string), connection_id = optional(string) })
   default     = null
 }
@@ -46,13 +46,13 @@ variable "restore_node" {
 }
 
 variable "ssh" {
-  description = "For a demonstration: the block that may reach the database nodes by SSH, and the public key. null is nobody."
+  description = "For a demonstration: the CIDR block that may reach the database nodes by SSH, and the public key. null allows nobody."
   type        = object({ from = string, public_key = string })
   default     = null
 }
 
 variable "api_allowed_cidrs" {
-  description = "Blocks that may reach the Kubernetes API from outside; empty leaves the private endpoint only."
+  description = "CIDR blocks that may reach the Kubernetes API from outside. An empty list leaves only the private endpoint."
   type        = list(string)
   default     = []
 }
@@ -64,7 +64,7 @@ variable "admin_arns" {
 }
 
 variable "alarm_topics" {
-  description = "SNS topics of this region that are told of alerts, and when pods are not ready; empty tells nobody."
+  description = "SNS topics of this region that get alerts and the load balancer's alarms. With an empty list, nobody is notified."
   type        = list(string)
   default     = []
 }

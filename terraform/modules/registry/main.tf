@@ -1,4 +1,4 @@
-# Each region's copy is made with the same settings: one that AWS makes while copying takes its defaults, and tags could be moved there.
+# Each region's repository is created with the same settings. One that AWS created while replicating would have its defaults, and mutable tags.
 resource "aws_ecr_repository" "this" {
   name                 = var.name
   image_tag_mutability = "IMMUTABLE"

@@ -9,6 +9,6 @@ output "arn" {
 }
 
 output "url" {
-  description = "Where it is pushed to and pulled from."
+  description = "URL of the repository."
   value       = aws_ecr_repository.this.repository_url
 }

@@ -1,4 +1,4 @@
 variable "name" {
-  description = "Name of the repository, the same in every region: a copy keeps its name."
+  description = "Name of the repository, the same in every region, because a replicated image keeps it."
   type        = string
 }

@@ -5,7 +5,7 @@ module "key" {
   description = "Secrets of the database and the API"
 }
 
-# Entries without values: scripts/fill-secrets writes those, so that no state and no plan ever holds one.
+# Secrets without values. scripts/fill-secrets writes the values, so that no state and no plan ever contains one.
 resource "aws_secretsmanager_secret" "this" {
   # checkov:skip=CKV2_AWS_57: each is rotated by a runbook, because nodes or pods have to take part; none by a clock.
   for_each = var.replica_region == null ? {} : var.names
@@ -19,7 +19,7 @@ resource "aws_secretsmanager_secret" "this" {
     kms_key_id = module.key.alias
   }
   lifecycle {
-    # By alias, because nobody in this region knows the ID of the other one's key. What AWS calls the key afterwards is no change.
+    # The key is named by its alias, because this region does not know the key's ID. AWS returns the ID later, which is no change.
     ignore_changes = [replica]
   }
 }

@@ -4,12 +4,12 @@ variable "key_name" {
 }
 
 variable "names" {
-  description = "Names of the secrets, by what they hold."
+  description = "Names of the secrets, by their content."
   type        = map(string)
 }
 
 variable "replica_region" {
-  description = "Region that gets a copy of every secret. null in the region that has the copies: there only the key is made."
+  description = "Region that gets a copy of every secret. null in the region of the copies, where only the key is created."
   type        = string
   default     = null
 }

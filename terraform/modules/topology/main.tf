@@ -1,5 +1,5 @@
 locals {
-  # Within each /16: pods and their nodes /18, public /22, databases /22; a third of each but the spare quarter is a zone's.
+  # Each /16 has a /18 for pods and their nodes, a /22 for public subnets and a /22 for databases. Each zone gets a quarter of each, one is spare.
   tiers = {
     private = { newbits = 2, index = 0 }
     public  = { newbits = 6, index = 16 }
@@ -17,7 +17,7 @@ locals {
 
   hostname = "${var.service}.${var.domain}"
 
-  # An account has other letters than its neighbour, and not all of them: each side names its own.
+  # The letters of zones differ between accounts, and an account may lack some, so each side names its own.
   zones = { for side, place in var.regions : side => [for letter in place.zones : "${place.region}${letter}"] }
 
   blocks = { for side, place in var.regions : side => {

@@ -4,7 +4,7 @@ output "service" {
 }
 
 output "hostname" {
-  description = "Where clients reach the service, whichever region serves."
+  description = "The host name of the service, whichever region serves."
   value       = local.hostname
 }
 
@@ -33,7 +33,7 @@ output "ports" {
 }
 
 output "secrets" {
-  description = "Names in Secrets Manager, the same in both regions: the database's certificate authority and passwords, and what the API's pods need."
+  description = "Names in Secrets Manager, the same in both regions: the database's certificate authority and passwords, and the secret of the API's pods."
   value = {
     certificate_authority = "${var.service}/certificate-authority"
     passwords             = "${var.service}/passwords"
@@ -42,7 +42,7 @@ output "secrets" {
 }
 
 output "drain" {
-  description = "How a pod leaves the load balancer, as k8s/base/drain.yaml has it: seconds that its connections are kept, and the health check's seconds and counts."
+  description = "How a pod leaves the load balancer, from k8s/base/drain.yaml: seconds that its connections are kept, and the interval and thresholds of the health check."
   value = {
     deregistration_seconds = tonumber(local.drain.deregistration_delay_seconds)
     interval_seconds       = tonumber(local.drain.health_check_interval_seconds)

@@ -4,7 +4,7 @@ variable "service" {
   default     = "dob"
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,11}$", var.service))
-    error_message = "service must be 2 to 12 lower-case letters, digits and hyphens: it is part of names that AWS keeps short."
+    error_message = "service must be 2 to 12 lower-case letters, digits and hyphens, because AWS limits the length of names that contain it."
   }
 }
 
@@ -50,7 +50,7 @@ variable "regions" {
     error_message = "Each side's cidr must be a private /16 block, such as 10.20.0.0/16."
   }
   validation {
-    # Two blocks of one size overlap only where they are the same block.
+    # Two blocks of the same size overlap only if they are equal.
     condition     = length(distinct([for side in values(var.regions) : try(cidrsubnet(side.cidr, 0, 0), side.cidr)])) == length(var.regions)
     error_message = "The CIDR blocks of the two sides overlap: the regions are peered, so each needs a block of its own."
   }

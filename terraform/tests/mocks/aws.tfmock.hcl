@@ -1,4 +1,4 @@
-# What the mocked provider answers where a made-up text would not do.
+# The values that the mocked provider returns where a random text would be refused.
 mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }
 }

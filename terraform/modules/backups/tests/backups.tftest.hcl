@@ -11,7 +11,7 @@ variables {
 run "the_bucket" {
   assert {
     condition     = aws_s3_bucket_versioning.this.versioning_configuration[0].status == "Enabled"
-    error_message = "What is deleted is gone."
+    error_message = "Deleted objects are not kept."
   }
   assert {
     condition = alltrue([for rule in aws_s3_bucket_server_side_encryption_configuration.this.rule :
@@ -51,7 +51,7 @@ run "a_demonstration_can_be_taken_away" {
   }
   assert {
     condition     = one(one(aws_s3_bucket_object_lock_configuration.this.rule).default_retention).mode == "GOVERNANCE"
-    error_message = "What was only tried out can't be erased."
+    error_message = "The backups of a demonstration can't be erased."
   }
 }
 
@@ -68,7 +68,7 @@ run "the_policy" {
     condition = [for statement in jsondecode(aws_s3_bucket_policy.this.policy).Statement : statement.Action
       if statement.Effect == "Deny" && try(statement.Condition.Bool["aws:SecureTransport"], "") == "false"
     ] == ["s3:*"]
-    error_message = "Requests without TLS are answered."
+    error_message = "The bucket accepts requests without TLS."
   }
   assert {
     condition = anytrue([for statement in jsondecode(aws_s3_bucket_policy.this.policy).Statement : statement.Effect == "Deny"
@@ -79,7 +79,7 @@ run "the_policy" {
   }
   assert {
     condition     = alltrue([for statement in jsondecode(aws_s3_bucket_policy.this.policy).Statement : statement.Effect == "Deny"])
-    error_message = "The bucket's policy lets somebody in."
+    error_message = "The bucket's policy allows access."
   }
 }
 

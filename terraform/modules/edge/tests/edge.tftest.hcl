@@ -19,19 +19,19 @@ run "the_load_balancer" {
   }
   assert {
     condition     = aws_lb_listener.https.protocol == "TLS" && aws_lb_listener.https.port == 443
-    error_message = "The listener speaks something else than TLS on 443."
+    error_message = "The listener does not use TLS on port 443."
   }
   assert {
     condition     = aws_lb_target_group.pods.target_type == "ip" && tonumber(aws_lb_target_group.pods.deregistration_delay) == 60
-    error_message = "Pods are not registered by address, or are dropped at once."
+    error_message = "Pods are not registered by address, or are deregistered without a delay."
   }
   assert {
     condition     = one(aws_lb_target_group.pods.health_check).path == "/healthz" && one(aws_lb_target_group.pods.health_check).protocol == "HTTP"
-    error_message = "Pods are not asked whether they serve, or are taken out for their database's sake."
+    error_message = "The health check does not ask /healthz, so a pod could be taken out because its database is away."
   }
   assert {
     condition     = [for check in aws_lb_target_group.pods.health_check : [check.interval, check.healthy_threshold, check.unhealthy_threshold]] == [[7, 2, 3]]
-    error_message = "A pod is taken in or out by other figures than those of drain.yaml."
+    error_message = "The health check's figures differ from drain.yaml."
   }
   assert {
     condition     = one(aws_lb_target_group.pods.health_check).timeout < 5
@@ -46,14 +46,14 @@ run "who_may_connect" {
   }
   assert {
     condition     = aws_vpc_security_group_ingress_rule.pods.cidr_ipv4 == null && aws_vpc_security_group_ingress_rule.pods.referenced_security_group_id == aws_security_group.balancer.id
-    error_message = "Others than the load balancer reach the pods."
+    error_message = "Something other than the load balancer can reach the pods."
   }
 }
 
 run "names" {
   assert {
     condition     = aws_acm_certificate.this.domain_name == "dob.example.com" && aws_acm_certificate.this.subject_alternative_names == toset(["primary.dob.example.com"])
-    error_message = "The certificate does not hold both names."
+    error_message = "The certificate does not contain both names."
   }
   assert {
     condition     = keys(aws_route53_record.validation) == ["dob.example.com", "primary.dob.example.com"]
@@ -70,7 +70,7 @@ run "alarms" {
     condition = alltrue([for alarm in [aws_cloudwatch_metric_alarm.no_pod_ready, aws_cloudwatch_metric_alarm.pod_not_ready] :
       alarm.alarm_actions == toset(["arn:aws:sns:eu-west-1:123456789012:operators"]) && alarm.dimensions == tomap(local.targets)
     ]) && aws_cloudwatch_metric_alarm.no_pod_ready.treat_missing_data == "breaching"
-    error_message = "Nobody is told that no pod is ready."
+    error_message = "No topic is notified when no pod is healthy."
   }
 }
 

@@ -17,7 +17,7 @@ variables {
 run "the_cluster" {
   assert {
     condition     = aws_eks_cluster.this.vpc_config[0].endpoint_private_access && !aws_eks_cluster.this.vpc_config[0].endpoint_public_access
-    error_message = "The Kubernetes API is on the Internet without anybody on its list."
+    error_message = "The Kubernetes API has a public endpoint although no CIDR block is allowed."
   }
   assert {
     condition     = aws_eks_cluster.this.encryption_config[0].provider[0].key_arn == module.key.arn
@@ -29,11 +29,11 @@ run "the_cluster" {
   }
   assert {
     condition     = aws_eks_cluster.this.access_config[0].authentication_mode == "API" && !aws_eks_cluster.this.access_config[0].bootstrap_cluster_creator_admin_permissions
-    error_message = "Who made the cluster is its administrator for ever."
+    error_message = "The creator of the cluster stays its administrator."
   }
   assert {
     condition     = toset(concat(keys(aws_eks_addon.before_nodes), keys(aws_eks_addon.on_nodes))) == toset(keys(var.release.addons))
-    error_message = "An add-on whose version is written down is not installed."
+    error_message = "An add-on with a pinned version is not installed."
   }
   assert {
     condition     = jsondecode(aws_eks_addon.before_nodes["vpc-cni"].configuration_values).enableNetworkPolicy == "true"
@@ -59,26 +59,26 @@ run "the_nodes" {
   }
   assert {
     condition     = length(aws_eks_node_group.this.subnet_ids) == 3 && aws_eks_node_group.this.update_config[0].max_unavailable == 1
-    error_message = "Nodes are not in three zones, or replaced together."
+    error_message = "Nodes are not in three zones, or are replaced at the same time."
   }
   assert {
     condition     = aws_eks_node_group.this.node_repair_config[0].enabled
-    error_message = "A node that does not get ready stays until a person notices."
+    error_message = "A node that stays unready is not replaced."
   }
   assert {
-    # What a node's address of DNS follows from, EKS fills in where nodes run its own image; a guess here would win.
+    # For its own image, EKS fills in the CIDR block that the address of DNS follows from. A value set here would override it.
     condition     = !strcontains(base64decode(aws_launch_template.node.user_data), "clusterDNS") && length(aws_eks_cluster.this.kubernetes_network_config) == 0
-    error_message = "Nodes are told an address of DNS that nobody compares with the cluster's."
+    error_message = "The user data sets an address of DNS, which nothing compares with the cluster's."
   }
   assert {
     condition     = aws_eks_node_group.this.force_update_version == false
-    error_message = "An update takes pods away that could not leave in time."
+    error_message = "An update kills pods that could not drain in time."
   }
   assert {
     condition = (data.aws_ssm_parameter.image.name == "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended/release_version" &&
       aws_eks_node_group.this.ami_type == "AL2023_x86_64_STANDARD" && aws_launch_template.node.image_id == null
     )
-    error_message = "The image is not EKS' own for this Kubernetes version."
+    error_message = "The image is not EKS's own for this Kubernetes version."
   }
   assert {
     condition     = strcontains(base64decode(aws_launch_template.node.user_data), "s3://dob-nodes-123456789012-eu-west-1/containerd-shim-spin-v2-linux-x86_64-v1.2.3.tar.gz") && strcontains(base64decode(aws_launch_template.node.user_data), var.shim.sha256)
@@ -103,26 +103,26 @@ run "a_newer_image" {
   }
   assert {
     condition     = aws_eks_node_group.this.release_version == "1.36.3-20260901"
-    error_message = "A new image replaces the nodes without anybody asking for it."
+    error_message = "A new image replaces the nodes without a person's request."
   }
 }
 
 run "logs_of_pods" {
   assert {
     condition     = aws_cloudwatch_log_group.pods.name == yamldecode(file("../../../k8s/logs/collector.yaml")).exporters.awscloudwatchlogs.log_group_name
-    error_message = "What ships the pods' logs writes to another log group than there is."
+    error_message = "The log shipper writes to another log group than the one that exists."
   }
   assert {
     condition = [aws_eks_pod_identity_association.this["shipper"].namespace, aws_eks_pod_identity_association.this["shipper"].service_account] == [
       yamldecode(file("../../../k8s/logs/namespace.yaml")).metadata.name, "shipper",
     ]
-    error_message = "Other pods than those that ship logs have their rights."
+    error_message = "Other pods than the log shipper have its rights."
   }
   assert {
     condition = [for statement in jsondecode(aws_iam_role_policy.pod["shipper"].policy).Statement : [statement.Resource, toset(statement.Action)]] == [
       ["${aws_cloudwatch_log_group.pods.arn}:*", toset(["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"])],
     ]
-    error_message = "What ships logs can read them, or write to another group."
+    error_message = "The log shipper can read logs, or write to another group."
   }
 }
 
@@ -131,7 +131,7 @@ run "least_privilege" {
     condition = alltrue(flatten([for policy in aws_iam_role_policy.pod : [for statement in jsondecode(policy.policy).Statement :
       alltrue([for action in flatten([statement.Action]) : strcontains(action, ":Describe")]) if statement.Resource == "*"
     ]]))
-    error_message = "A pod may change everything of a kind."
+    error_message = "A pod may change all resources of a type."
   }
   assert {
     condition     = jsondecode(aws_iam_role_policy.pod["external-secrets"].policy).Statement[0].Resource == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:dob/api-??????"
@@ -139,19 +139,19 @@ run "least_privilege" {
   }
   assert {
     condition     = keys(aws_iam_role_policy_attachment.node) == ["AmazonEC2ContainerRegistryPullOnly", "AmazonEKSWorkerNodePolicy"]
-    error_message = "Nodes have another policy of AWS's than those of a node."
+    error_message = "A node has a managed policy that nodes do not need."
   }
   assert {
     condition = toset(flatten(jsondecode(aws_iam_role_policy.session_manager.policy).Statement[*].Action)) == toset([
       "ssm:UpdateInstanceInformation", "ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel",
     ])
-    error_message = "There is no tunnel through a node, or a node may ask Systems Manager for more than that."
+    error_message = "No tunnel through a node is possible, or a node has more rights in Systems Manager than that takes."
   }
   assert {
     condition = jsondecode(aws_iam_role_policy.shim.policy).Statement == [{
       Effect = "Allow", Action = "s3:GetObject", Resource = "${aws_s3_bucket.nodes.arn}/containerd-shim-spin-v2-linux-x86_64-v1.2.3.tar.gz"
     }]
-    error_message = "Nodes read something else than the one archive."
+    error_message = "Nodes can read something else than the shim's archive."
   }
   assert {
     condition     = jsondecode(aws_iam_role.pod["external-secrets"].assume_role_policy).Statement[0].Condition.StringEquals["aws:RequestTag/kubernetes-service-account"] == "external-secrets"
@@ -159,11 +159,11 @@ run "least_privilege" {
   }
   assert {
     condition     = !contains(keys(aws_iam_role.pod), "alertmanager") && keys(aws_eks_pod_identity_association.this) == ["aws-load-balancer-controller", "external-secrets", "shipper"]
-    error_message = "Alertmanager has a role without a topic to tell."
+    error_message = "Alertmanager has a role although there is no topic."
   }
   assert {
     condition     = length(aws_eks_access_entry.this) == 0
-    error_message = "Somebody unnamed has access."
+    error_message = "An unnamed principal has access."
   }
 }
 
@@ -173,13 +173,13 @@ run "alarm_topics" {
   }
   assert {
     condition     = jsondecode(aws_iam_role_policy.pod["alertmanager"].policy).Statement == [{ Effect = "Allow", Action = "sns:Publish", Resource = ["arn:aws:sns:eu-west-1:123456789012:operators"] }]
-    error_message = "Alertmanager may do something else than tell the topics."
+    error_message = "Alertmanager may do something else than publish to the topics."
   }
   assert {
     condition = [for role in [aws_eks_pod_identity_association.this["alertmanager"]] : "${role.namespace}/${role.service_account}"] == [
       for account in [for text in split("\n---\n", file("../../../k8s/observability/alertmanager.yaml")) : yamldecode(text)] : "${account.metadata.namespace}/${account.metadata.name}" if account.kind == "ServiceAccount"
     ]
-    error_message = "The role is not for the account of Alertmanager's pods."
+    error_message = "The role is not for the service account of Alertmanager's pods."
   }
 }
 
@@ -190,7 +190,7 @@ run "access" {
   }
   assert {
     condition     = keys(aws_eks_access_policy_association.this) == ["arn:aws:iam::123456789012:role/admins"]
-    error_message = "Others than the administrators have all rights."
+    error_message = "Principals other than the administrators have all rights."
   }
   assert {
     condition     = aws_eks_access_entry.this["arn:aws:iam::123456789012:role/dob-deploy"].kubernetes_groups == toset(["dob-deployers"])
@@ -204,7 +204,7 @@ run "an_allow_listed_endpoint" {
   }
   assert {
     condition     = aws_eks_cluster.this.vpc_config[0].endpoint_public_access && aws_eks_cluster.this.vpc_config[0].public_access_cidrs == toset(["192.0.2.0/24"])
-    error_message = "The public endpoint is not for the listed block alone."
+    error_message = "The public endpoint is open to other blocks than the listed one."
   }
 }
 

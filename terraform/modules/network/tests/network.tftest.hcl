@@ -35,7 +35,7 @@ run "three_zones" {
 run "ways_out" {
   assert {
     condition     = alltrue([for name, route in aws_route.internet : (route.gateway_id != null) == (name == "public")])
-    error_message = "Others than the public subnets reach the Internet gateway."
+    error_message = "Other subnets than the public ones can reach the Internet gateway."
   }
   assert {
     condition     = aws_route.internet["data-eu-west-1b"].nat_gateway_id == aws_nat_gateway.this["eu-west-1b"].id
@@ -47,7 +47,7 @@ run "ways_out" {
   }
   assert {
     condition     = keys(aws_vpc_endpoint.interface) == ["ecr.api", "ecr.dkr", "eks-auth", "logs", "secretsmanager", "ssm", "ssmmessages"]
-    error_message = "A lost NAT gateway costs images, secrets, logs or Session Manager."
+    error_message = "Without a NAT gateway, images, secrets, logs or Session Manager would not work."
   }
   assert {
     condition = alltrue([for endpoint in aws_vpc_endpoint.interface :
@@ -64,9 +64,9 @@ run "ways_in" {
     error_message = "The default security group is not empty."
   }
   assert {
-    # From anywhere only answers may come to the databases: nothing listens on those ports.
+    # From the Internet only answers may reach the databases: nothing listens on those ports.
     condition     = alltrue([for rule in aws_network_acl.this["data"].ingress : rule.from_port >= 32768 if rule.cidr_block == "0.0.0.0/0"])
-    error_message = "The Internet reaches a listening port of the data subnets."
+    error_message = "The Internet can reach a listening port of the data subnets."
   }
   assert {
     # NAT gateways, and the CNI for its pods, go out from any port above the reserved ones.
@@ -81,18 +81,18 @@ run "ways_in" {
   }
   assert {
     condition     = toset([for rule in aws_network_acl.this["data"].ingress : rule.from_port if rule.cidr_block == var.blocks.private]) == toset(values(var.ports))
-    error_message = "Pods do not reach PostgreSQL and the exporters, or more than these."
+    error_message = "Pods can't reach PostgreSQL and the exporters, or can reach more."
   }
   assert {
     condition     = aws_vpc_security_group_ingress_rule.endpoints.cidr_ipv4 == var.cidr
-    error_message = "The endpoints are open to others than the VPC."
+    error_message = "The endpoints are open to clients outside the VPC."
   }
 }
 
 run "the_clock" {
   assert {
     condition     = aws_vpc_dhcp_options.this.ntp_servers == tolist(["169.254.169.123"]) && aws_vpc_dhcp_options_association.this.dhcp_options_id == aws_vpc_dhcp_options.this.id
-    error_message = "Machines ask a clock on the Internet, which no security group lets out."
+    error_message = "Machines use a time server on the Internet, which the security groups block."
   }
 }
 
@@ -102,7 +102,7 @@ run "flow_logs" {
     error_message = "Flow logs are incomplete or not encrypted."
   }
   assert {
-    # What AWS says a flow log takes, but for making the group.
+    # The rights that AWS documents for a flow log, except to create the group.
     condition = toset(flatten(jsondecode(aws_iam_role_policy.flow.policy).Statement[*].Action)) == toset([
       for action in ["CreateLogStream", "DescribeLogGroups", "DescribeLogStreams", "PutLogEvents"] : "logs:${action}"
     ])
@@ -123,7 +123,7 @@ run "one_nat_gateway" {
 run "no_peering" {
   assert {
     condition     = length(aws_vpc_peering_connection.requested) + length(aws_vpc_peering_connection_accepter.accepted) + length(aws_route.peer) == 0
-    error_message = "There is a link that nobody asked for."
+    error_message = "There is a peering that was not requested."
   }
 }
 
@@ -133,11 +133,11 @@ run "peering_requested" {
   }
   assert {
     condition     = aws_vpc_peering_connection.requested[0].peer_region == "eu-central-1"
-    error_message = "The link goes to another region than the peer's."
+    error_message = "The peering connects to another region than the peer's."
   }
   assert {
     condition     = keys(aws_route.peer) == ["data-eu-west-1a", "data-eu-west-1b", "data-eu-west-1c"] && alltrue([for route in aws_route.peer : route.destination_cidr_block == "10.21.68.0/22"])
-    error_message = "Others than the data subnets are routed to the other region."
+    error_message = "Other subnets than the data subnets have a route to the other region."
   }
 }
 
@@ -147,7 +147,7 @@ run "peering_accepted" {
   }
   assert {
     condition     = aws_vpc_peering_connection_accepter.accepted[0].auto_accept && length(aws_vpc_peering_connection.requested) == 0 && length(aws_route.peer) == 3
-    error_message = "The link is not accepted."
+    error_message = "The peering is not accepted."
   }
 }
 
@@ -157,7 +157,7 @@ run "ssh_for_a_demonstration" {
   }
   assert {
     condition     = [for rule in aws_network_acl.this["data"].ingress : rule.cidr_block if rule.from_port == 22] == ["192.0.2.7/32"]
-    error_message = "SSH is not let in from that block alone."
+    error_message = "SSH is not allowed from exactly that block."
   }
   assert {
     condition     = aws_route.internet["data-eu-west-1a"].gateway_id == aws_internet_gateway.this.id

@@ -39,7 +39,7 @@ run "primary" {
     error_message = "A database node has a public address."
   }
   assert {
-    # But for what each account has its own of.
+    # Without the values that differ between accounts.
     condition = merge(output.kubernetes.overlay, { target_group_arn = "", alarm_topics = "" }) == merge(
       yamldecode(file("../../../k8s/overlays/primary/region.yaml")).data, { target_group_arn = "", alarm_topics = "" },
     ) && contains(keys(output.kubernetes.overlay), "target_group_arn")
@@ -59,7 +59,7 @@ run "zones_of_an_account" {
     condition = { for name in ["database_host_a", "database_node_a", "load_balancer_cidr_a"] : name => output.kubernetes.overlay[name] } == {
       database_host_a = "10.20.68.11", database_node_a = "dob-eu-west-1-a", load_balancer_cidr_a = "10.20.64.0/24"
     }
-    error_message = "What Kubernetes is told of the first zone depends on the zone's letter."
+    error_message = "The settings for the first zone depend on the letter of the zone."
   }
 }
 
@@ -78,11 +78,11 @@ run "sizes" {
   command = plan
   assert {
     condition     = { for size, values in local.sizes : size => values.backups_lock_mode } == { standard = "COMPLIANCE", small = "COMPLIANCE", demonstration = "GOVERNANCE" }
-    error_message = "An administrator can erase backups, or can't take a demonstration away."
+    error_message = "An administrator can erase backups, or can't tear down a demonstration."
   }
   assert {
     condition     = [for size in ["standard", "small"] : local.sizes[size].node_instance_type] == ["m7i.large", "t3.medium"] && alltrue([for size in local.sizes : size.node_count.desired == 3])
-    error_message = "There are other Kubernetes nodes than docs/cost.md counts."
+    error_message = "The Kubernetes nodes differ from those in docs/cost.md."
   }
   assert {
     condition = alltrue([for setting in ["data_instance_type", "witness_instance_type", "data_volume_gb"] :
@@ -110,7 +110,7 @@ run "one_nat_gateway" {
   }
   assert {
     condition     = length(output.network.nat_addresses) == 1
-    error_message = "A region of standard size can't have the one cheap NAT gateway."
+    error_message = "A region of standard size can't have a single NAT gateway."
   }
 }
 
@@ -134,14 +134,14 @@ run "recovery_has_the_same_shape" {
   }
   assert {
     condition     = [for address in values(output.database.addresses) : replace(address, "10.21.", "10.20.")] == values(run.primary.database.addresses)
-    error_message = "The recovery region's nodes have other places in their block."
+    error_message = "The addresses of the recovery region's nodes have other positions in their block."
   }
   assert {
     condition     = keys(output.kubernetes) == keys(run.primary.kubernetes)
-    error_message = "The recovery region gives Kubernetes other things."
+    error_message = "The recovery region's settings for Kubernetes differ in structure."
   }
   assert {
-    # But for what each account has its own of.
+    # Without the values that differ between accounts.
     condition = merge(output.kubernetes.overlay, { target_group_arn = "", alarm_topics = "" }) == merge(
       yamldecode(file("../../../k8s/overlays/recovery/region.yaml")).data, { target_group_arn = "", alarm_topics = "" },
     ) && contains(keys(output.kubernetes.overlay), "target_group_arn")
@@ -158,7 +158,7 @@ run "alarm_topics" {
     condition = jsondecode(output.kubernetes.overlay.alarm_topics) == [
       { topic_arn = "arn:aws:sns:eu-west-1:123456789012:operators", sigv4 = { region = "eu-west-1" } }
     ]
-    error_message = "Alertmanager is not told the topics."
+    error_message = "Alertmanager does not get the topics."
   }
 }
 

@@ -11,10 +11,10 @@ run "a_release_stays_what_it_is" {
   command = plan
   assert {
     condition     = aws_ecr_repository.this.image_tag_mutability == "IMMUTABLE" && one(aws_ecr_repository.this.encryption_configuration).encryption_type == "KMS"
-    error_message = "A released tag can be moved, or is not encrypted."
+    error_message = "A tag can be moved, or images are not encrypted."
   }
   assert {
     condition     = one(aws_ecr_repository.this.image_scanning_configuration).scan_on_push
-    error_message = "Nobody looks for known faults in what was pushed."
+    error_message = "Pushed images are not scanned."
   }
 }

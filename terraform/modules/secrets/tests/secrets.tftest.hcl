@@ -28,6 +28,6 @@ run "in_the_primary_region" {
 run "in_the_recovery_region" {
   assert {
     condition     = length(aws_secretsmanager_secret.this) == 0
-    error_message = "The region of the copies makes secrets of its own."
+    error_message = "The region of the copies creates secrets of its own."
   }
 }

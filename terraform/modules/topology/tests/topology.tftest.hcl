@@ -53,7 +53,7 @@ run "zones_of_an_account" {
       dob-us-east-1-a = ["us-east-1f", "10.20.68.11"], dob-us-east-1-b = ["us-east-1b", "10.20.69.11"]
       dob-us-east-1-c = ["us-east-1d", "10.20.70.11"], dob-us-east-1-r = ["us-east-1f", "10.20.68.12"]
     }
-    error_message = "Nodes are not in the zones that were named, in that order."
+    error_message = "Nodes are not in the named zones, in that order."
   }
   assert {
     condition     = toset(keys(output.sides.primary.subnets.public)) == toset(["us-east-1f", "us-east-1b", "us-east-1d"])

@@ -1,4 +1,4 @@
-# How the provider talks to the emulator; the rest is in the environment.
+# How the provider reaches the emulator. The rest is in the environment.
 provider "aws" {
   s3_use_path_style           = true
   skip_credentials_validation = true

@@ -1,4 +1,4 @@
-# moto's clusters have no security group of their own.
+# A cluster of moto has no security group of its own.
 data "aws_subnet" "first" {
   id = var.subnet_ids[0]
 }

@@ -1,4 +1,4 @@
-# All of this module that moto 5.2 can't make: it is planned, and left out of the apply.
+# The resources of this module that moto 5.2 can't create. They are planned, but not applied.
 resource "aws_eks_addon" "before_nodes" {
   for_each = toset([])
 }
