@@ -49,6 +49,8 @@ DENY := bans licenses sources $(if $(CI),advisories)
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Only the build that serves.
+run: BUILDS := $(if $(filter 0.3,$(WASI)),wasi-p3,wasi-p2)
 run: packages-run component ## Serve on 127.0.0.1:3000 with a private PostgreSQL, or with the one in DATABASE_URL
 	@$(SERVE) run --listen $(LISTEN) $(if $(DATA),--data "$(DATA)")
 

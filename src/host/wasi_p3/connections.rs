@@ -79,7 +79,7 @@ impl Connections {
     }
 
     async fn open(self, address: String) {
-        let outcome = crate::open(&address).await;
+        let outcome = crate::postgres::open(&address).await;
         let before = match &outcome {
             Ok(connection) => self.0.borrow_mut().insert(address.clone(), Slot::Open(connection.clone())),
             Err(_) => self.0.borrow_mut().remove(&address),

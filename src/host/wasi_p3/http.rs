@@ -1,0 +1,118 @@
+//! HTTP: the host's requests and answers behind the service's.
+
+use crate::within;
+use ::http::{HeaderName, HeaderValue, Method};
+use dob_api::host::{BodyError, Request};
+use dob_api::http::Answer;
+use spin_sdk::wasip3::http::types::{self, Fields, Response};
+use spin_sdk::wasip3::{wit_future, wit_stream};
+use std::cell::{OnceCell, RefCell};
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+use wit_bindgen::StreamResult;
+
+/// A request, with its body still unread.
+pub struct Incoming {
+    method: Method,
+    path_with_query: String,
+    /// Without its body once that was taken.
+    request: RefCell<Option<types::Request>>,
+    headers: OnceCell<Fields>,
+}
+
+impl Incoming {
+    /// What the host has passed on.
+    pub fn new(method: Method, request: types::Request) -> Self {
+        let path_with_query = request.get_path_with_query().unwrap_or_default();
+        Self { method, path_with_query, request: RefCell::new(Some(request)), headers: OnceCell::new() }
+    }
+
+    fn headers(&self) -> &Fields {
+        let read = || self.request.borrow().as_ref().map_or_else(Fields::new, types::Request::get_headers);
+        self.headers.get_or_init(read)
+    }
+}
+
+impl Request for Incoming {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn path_with_query(&self) -> &str {
+        &self.path_with_query
+    }
+
+    fn header(&self, name: &HeaderName) -> Option<String> {
+        self.headers().get(name.as_str()).pop().and_then(|value| String::from_utf8(value).ok())
+    }
+
+    async fn body(&self, limit: usize, time: Duration) -> Result<Vec<u8>, BodyError> {
+        // The request is gone with its body.
+        self.headers();
+        let request = self.request.take().ok_or(BodyError::Broken)?;
+        within(time, body(request, limit)).await.ok_or(BodyError::Late)?
+    }
+}
+
+/// Reads the body, up to one byte more than `limit`.
+async fn body(request: types::Request, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let (_, taken) = wit_future::new(|| Ok(()));
+    let (mut stream, end) = types::Request::consume_body(request, taken);
+    let mut body = Vec::with_capacity(limit + 1);
+    while body.len() <= limit {
+        let (result, more) = stream.read(body).await;
+        body = more;
+        if result == StreamResult::Dropped {
+            return end.await.map(|_| body).map_err(|_| BodyError::Broken);
+        }
+    }
+    Ok(body)
+}
+
+/// The method's name; HTTP has more than the interface names.
+pub fn method_of(request: &types::Request) -> String {
+    match request.get_method() {
+        types::Method::Get => "GET".to_owned(),
+        types::Method::Head => "HEAD".to_owned(),
+        types::Method::Post => "POST".to_owned(),
+        types::Method::Put => "PUT".to_owned(),
+        types::Method::Delete => "DELETE".to_owned(),
+        types::Method::Connect => "CONNECT".to_owned(),
+        types::Method::Options => "OPTIONS".to_owned(),
+        types::Method::Trace => "TRACE".to_owned(),
+        types::Method::Patch => "PATCH".to_owned(),
+        types::Method::Other(method) => method,
+    }
+}
+
+/// The answer for the host. Its body's first write begins before that, and its length is declared: Spin sends with Nagle's algorithm,
+/// and a body that comes after its head waits for the client's delayed acknowledgement.
+pub async fn response(answer: Answer) -> Response {
+    let text = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
+    let headers: Vec<_> = answer.headers().iter().map(text).collect();
+    let headers = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
+    let status = answer.status().as_u16();
+    let body = answer.into_body().into_owned().into_bytes();
+    let (trailers, end) = wit_future::new(|| Ok(None));
+    // A body that is not there ends with the head, whatever length this declares: so HEAD has its answer.
+    if body.is_empty() {
+        let (response, _) = Response::new(headers, None, end);
+        let _ = response.set_status_code(status);
+        return response;
+    }
+    let (mut writer, reader) = wit_stream::new();
+    let (response, _) = Response::new(headers, Some(reader), end);
+    let _ = response.set_status_code(status);
+    let mut writing = Box::pin(async move {
+        // A client that has gone takes no more.
+        let _ = writer.write_all(body).await;
+        drop(writer);
+        let _ = trailers.write(Ok(None)).await;
+    });
+    let written = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context).is_ready())).await;
+    if !written {
+        wit_bindgen::spawn(writing);
+    }
+    response
+}
