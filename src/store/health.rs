@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// How long the primary is asked alone: some twenty times what a greeting takes on a busy machine.
 const ALONE: Duration = Duration::from_millis(50);
 /// How long the primary may be silent before a replica's answer counts. Source: the HTTP contract.
-const SILENT: Duration = Duration::from_millis(250);
+const SILENT: Duration = Duration::from_millis(200);
 /// How long a primary that was out is waited for, and how often that is tried.
 const PROBE: Duration = Duration::from_millis(50);
 const PROBE_EVERY: Duration = Duration::from_millis(500);

@@ -4,11 +4,12 @@ use crate::helpers::*;
 use crate::network::Network;
 use crate::replication::{PRIMARY, Pair, REPLICA};
 use dob_postgresql::Database;
+use dob_spin::Build;
 use dob_support::eventually;
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A story in a network of its own: on one thread, whose namespace every thread and process of the story inherits.
 fn in_own_network(tell: impl FnOnce(&Network) + Send + 'static) {
@@ -169,4 +170,51 @@ fn greetings_go_on_while_packets_to_the_primary_are_dropped_wherever_it_stands_i
             });
         });
     }
+}
+
+/// Clients that greet one after the other, each with this much time between two greetings.
+const CLIENTS: usize = 12;
+const PACE: Duration = Duration::from_millis(100);
+/// How long they are counted, before the packets are dropped and after.
+const COUNTED: Duration = Duration::from_secs(6);
+
+/// How long each greeting of all clients took, for a while.
+async fn greetings(service: &Service) -> Vec<Duration> {
+    let until = Instant::now() + COUNTED;
+    let client = async |_| {
+        let mut took = Vec::new();
+        while Instant::now() < until {
+            let answer = service.timely("GET", "/hello/john").await;
+            assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
+            took.push(answer.took);
+            tokio::time::sleep(PACE).await;
+        }
+        took
+    };
+    let mut took = join_all((0..CLIENTS).map(client)).await.concat();
+    took.sort();
+    took
+}
+
+#[test]
+fn greetings_of_wasi_0_3_hardly_notice_a_primary_whose_packets_are_dropped() {
+    in_own_network(|network| {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let pair = Pair::start().await;
+            pair.caught_up().await;
+            let before = greetings(&pair.service).await;
+            drop_packets(network, &pair.primary);
+            // The first second finds out.
+            tokio::time::timeout(Duration::from_secs(1), greetings(&pair.service)).await.unwrap_err();
+            let after = greetings(&pair.service).await;
+            network.restore().unwrap();
+            let kept = after.len() as f64 / before.len() as f64;
+            let p99 = after[after.len() * 99 / 100];
+            println!("{:.0} % of the greetings, 99 % of them within {p99:?}", 100.0 * kept);
+            if Build::chosen().unwrap() == Build::Wasi03 {
+                assert!(kept >= 0.8 && p99 <= Duration::from_millis(300), "{kept:.2} of them, {p99:?}");
+            }
+        });
+    });
 }

@@ -2,7 +2,9 @@
 
 use crate::helpers::*;
 use dob_postgresql::{Database, Shutdown};
+use dob_spin::Build;
 use dob_support::eventually;
+use nix::sys::signal::Signal;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -85,6 +87,28 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
     promoted.query_one("SELECT pg_promote()", &[]).await.unwrap();
     service.works().await;
     assert_eq!(service.get("/readyz").await.json()["primary"], "ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn greetings_of_wasi_0_3_come_from_the_replica_while_the_primary_is_frozen() {
+    if Build::chosen().unwrap() == Build::Wasi02 {
+        // Its requests are held: see frozen_server_processes_hold_requests_of_wasi_0_2.
+        return;
+    }
+    let pair = Pair::start().await;
+    pair.caught_up().await;
+    let service = &pair.service;
+    pair.primary.signal_all(Signal::SIGSTOP).unwrap();
+    for _ in 0..200 {
+        let answer = service.timely("GET", "/hello/john").await;
+        assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
+    }
+    service.timely("PUT", "/hello/john").await.unavailable();
+    let readyz = service.timely("GET", "/readyz").await;
+    assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("not ready")));
+    pair.primary.signal_all(Signal::SIGCONT).unwrap();
+    service.until("PUT", "/hello/john", 204).await;
+    service.works().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
