@@ -3,7 +3,7 @@
 use anyhow::Result;
 use dob_lab::{Base, CENTRAL, HERE, Lab, Plan, Roles, WEST};
 use dob_run::prepare_schema;
-use dob_spin::{App, Manifest, Options, Server};
+use dob_spin::{Build, Options, Server};
 use std::process::ExitCode;
 
 const PORT: u16 = 3000;
@@ -38,8 +38,8 @@ async fn serve(both: bool) -> Result<ExitCode> {
         lab.region(CENTRAL).until_following().await?;
     }
     let variables = west.variables("dob_api_a", "lab-password", lab.admin_password())?;
-    let app = App::load(&Manifest::of_project()?, Options { variables, ..Options::default() })?;
-    let server = Server::start(app, (HERE, PORT).into()).await?;
+    let options = Options { variables, ..Options::default() };
+    let server = Server::serve(&Build::chosen()?.manifest(), options, (HERE, PORT).into()).await?;
     prepare_schema(&server.url()).await?;
     println!("{}", welcome(&lab, roles, &server.url()));
     std::future::pending().await

@@ -1,10 +1,11 @@
 //! Which server is put under which load, and in which order.
 
 use crate::data::Data;
-use crate::load::{self, Measured};
+use crate::load::{self, CONNECTIONS, Measured};
 use crate::servers::{Server, Subject};
 use crate::workload::{LARGE, Load, SMALL, Settings};
 use anyhow::{Context, Result};
+use dob_spin::Build;
 use std::collections::{BTreeMap, btree_map::Entry};
 
 /// One line of the result.
@@ -14,6 +15,8 @@ pub struct Case {
     pub load: Load,
     /// How many users the database has.
     pub users: u32,
+    /// Over how many connections.
+    pub connections: usize,
     /// Who is asked.
     pub subject: Subject,
 }
@@ -23,17 +26,26 @@ pub type Rounds = BTreeMap<Case, Vec<Measured>>;
 
 /// All cases; those that are compared stand side by side.
 pub fn all() -> Vec<Case> {
-    use Subject::*;
-    let groups: [(Load, u32, &[Subject]); 4] = [
-        (Load::Greeting, SMALL.users, &[Constant, Native, OneQuery, Component]),
-        (Load::Greeting, LARGE.users, &[Component, OneQuery, Native]),
-        (Load::Saving, SMALL.users, &[Native, OneQuery, Component]),
-        (Load::SavingSame, SMALL.users, &[Component, OneQuery, Native]),
-    ];
+    use Build::{Wasi02, Wasi03};
+    use Subject::{Component, Constant, Native, OneQuery};
+    let builds = [Native, Component(Wasi02), Component(Wasi03)];
+    let floors = [OneQuery(Wasi02), OneQuery(Wasi03)];
     let mut cases = Vec::new();
-    for (load, users, subjects) in groups {
-        cases.extend(subjects.iter().map(|&subject| Case { load, users, subject }));
+    let mut group = |load, users, connections, subjects: &[Subject]| {
+        cases.extend(subjects.iter().map(|&subject| Case { load, users, connections, subject }));
+    };
+    group(Load::Greeting, SMALL.users, CONNECTIONS, &[Constant(Wasi02), Constant(Wasi03)]);
+    for load in [Load::Greeting, Load::Saving] {
+        for connections in [2, CONNECTIONS, 200, 1000] {
+            group(load, SMALL.users, connections, &builds);
+            if connections == CONNECTIONS {
+                group(load, SMALL.users, connections, &floors);
+            }
+        }
     }
+    let compared = [Component(Wasi02), OneQuery(Wasi02), Native];
+    group(Load::Greeting, LARGE.users, CONNECTIONS, &compared);
+    group(Load::SavingSame, SMALL.users, CONNECTIONS, &compared);
     cases
 }
 
@@ -69,7 +81,8 @@ async fn round(
     for case in cases {
         data.prepare(case.load, case.users).await?;
         let server = servers.get(&(case.subject, case.users)).context("every server was started")?;
-        let run = load::Run { load: case.load, users: case.users, seed: number, seconds: settings.seconds };
+        let Case { load, users, connections, .. } = case;
+        let run = load::Run { load, users, connections, seed: number, seconds: settings.seconds };
         let measured = run.on(server, data).await.with_context(|| format!("{case:?}"))?;
         rounds.entry(case).or_default().push(measured);
     }

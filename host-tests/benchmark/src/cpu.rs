@@ -8,18 +8,15 @@ const TICKS_PER_SECOND: u64 = 100;
 /// The first of utime, stime, cutime and cstime among the fields after the program's name. Source: proc_pid_stat(5).
 const UTIME: usize = 11;
 
-/// User and system time of one process, all its threads included.
-pub fn of_process(pid: u32) -> Result<Duration> {
-    times(pid).map(|times| ticks(times[..2].iter().sum()))
-}
-
 /// User and system time of a process, its children, and its children that have ended.
 pub fn of_family(pid: u32) -> Result<Duration> {
     let mut total: u64 = times(pid)?.iter().sum();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    // A child that ends meanwhile counts with its parent the next time.
-    for child in children.split_whitespace().filter_map(|child| times(child.parse().ok()?).ok()) {
-        total += child[0] + child[1];
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread or a child that ends meanwhile counts with the process the next time.
+        let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| times(child.parse().ok()?).ok()) {
+            total += child[0] + child[1];
+        }
     }
     Ok(ticks(total))
 }

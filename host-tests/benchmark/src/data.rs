@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use dob_api::config;
 use dob_clients::history::date;
 use dob_postgresql::Database;
-use dob_spin::{Manifest, Variables};
+use dob_spin::{Build, Manifest, Variables};
 use dob_support::free_port;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -83,7 +83,7 @@ impl Data {
     }
 
     async fn fill(&self, size: &Size) -> Result<()> {
-        let server = Server::start(Subject::Component, &self.variables(size.users)?)?;
+        let server = Server::start(Subject::Component(Build::Wasi02), &self.variables(size.users)?)?;
         let readyz = server.client.get(server.url("/readyz")).send().await?;
         if !readyz.status().is_success() {
             bail!("the component can't make its schema: {}", readyz.text().await?);

@@ -1,9 +1,10 @@
 //! Where and with what was measured.
 
 use crate::data::Data;
-use crate::load::CONNECTIONS;
 use crate::workload::Settings;
 use anyhow::Result;
+use dob_spin::real_spin;
+use dob_support::{cmd, read};
 use std::fs::read_to_string;
 
 const LOCK: &str = include_str!("../../../Cargo.lock");
@@ -19,11 +20,16 @@ pub async fn describe(data: &Data, settings: Settings) -> Result<String> {
     let postgres: String = client.query_one("SHOW server_version", &[]).await?.get(0);
     let postgres = postgres.split(' ').next().unwrap_or_default();
     let crates = ["wasmtime", "axum", "tokio-postgres"].map(|name| format!("{name} {}", version(name)));
+    let host = match real_spin() {
+        Some(spin) => read(&cmd!(spin, "--version"))?.trim().to_owned(),
+        None => "the imitation of Spin".to_owned(),
+    };
     let Settings { rounds, seconds } = settings;
     Ok(format!(
         "Machine: {model}, {cores} cores, {memory:.0} GB; servers, PostgreSQL and load generator share it.  \n\
+         Host of the components: {host}.  \n\
          Versions: PostgreSQL {postgres} (`fsync` on), {}.  \n\
-         Settings: {CONNECTIONS} connections for {seconds} s, random users, {rounds} interleaved rounds, medians.",
+         Settings: turns of {seconds} s, random users, {rounds} interleaved rounds, medians.",
         crates.join(", ")
     ))
 }

@@ -4,6 +4,7 @@ use crate::data::Data;
 use crate::servers::{Server, Subject};
 use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
+use dob_spin::Build;
 use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const UNFINISHED: &[u8] = b"PUT /hello/a HTTP/1.1\r\nhost: bench\r\ncontent-leng
 
 /// Resident bytes for each request of this component that is in progress, its connection's buffers included.
 pub async fn per_instance(data: &Data) -> Result<u64> {
-    let server = Server::start(Subject::Component, &data.variables(SMALL.users)?)?;
+    let server = Server::start(Subject::Component(Build::Wasi02), &data.variables(SMALL.users)?)?;
     server.client.get(server.url("/hello/aaaaaaa")).send().await?.error_for_status()?;
     let mut clients = (0..INSTANCES).map(|_| TcpStream::connect(server.address)).collect::<Result<Vec<_>, _>>()?;
     tokio::time::sleep(SETTLE).await;

@@ -5,6 +5,7 @@ use crate::native::{FIND, SAVE};
 use crate::servers::{Server, Subject};
 use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
+use dob_spin::Build;
 use reqwest::RequestBuilder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -35,7 +36,9 @@ pub type Counted = BTreeMap<Subject, [PerRequest; 2]>;
 /// Counts greetings and savings of every server, and insists that all run the same statements.
 pub async fn count(data: &Data) -> Result<Counted> {
     let mut counted = Counted::new();
-    for subject in [Subject::Component, Subject::OneQuery, Subject::Native] {
+    use Build::{Wasi02, Wasi03};
+    use Subject::{Component, Native, OneQuery};
+    for subject in [Component(Wasi02), Component(Wasi03), OneQuery(Wasi02), OneQuery(Wasi03), Native] {
         let relay = Relay::start(data.database.address)?;
         let server = Server::start(subject, &data.variables_through(SMALL.users, relay.port)?)?;
         let greeting = relay.per_request(|number| greeting(&server, number)).await?;

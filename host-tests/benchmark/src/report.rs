@@ -1,13 +1,14 @@
 //! The result as Markdown, for the README.
 
 use crate::cases::{self, Case, Rounds};
-use crate::load::Measured;
+use crate::load::{CONNECTIONS, Measured};
 use crate::relay::Counted;
 use crate::servers::Subject;
 use crate::startup::Startup;
 use crate::statistics::median;
 use crate::workload::{LARGE, Load, SMALL};
 use anyhow::{Context, Result};
+use dob_spin::Build;
 
 /// At least this share of what the smallest component with one statement reaches.
 const SHARE_OF_FLOOR: f64 = 0.95;
@@ -19,6 +20,12 @@ const WASM_BYTES: f64 = 300.0 * 1024.0;
 const ROUND_TRIPS: f64 = 3.0;
 /// At least this share of the greetings that a database of 10,000 users gives.
 const SHARE_OF_SMALL: f64 = 0.9;
+
+/// PostgreSQL's CPU time for a greeting of WASI 0.3, as times that for a native server's, which keeps its statements.
+const POSTGRES_TIMES_NATIVE: f64 = 4.0;
+
+/// The build that serves by default.
+const COMPONENT: Subject = Subject::Component(Build::DEFAULT);
 
 /// Everything that was measured.
 pub struct Report {
@@ -45,21 +52,23 @@ pub fn print(report: &Report) -> Result<()> {
 
 fn print_load(report: &Report) -> Result<()> {
     println!(
-        "| request | server | requests/s | p50 ms | p99 ms | CPU µs: server | PostgreSQL | × one query | × native |"
+        "| request | connections | server | requests/s | failed | p50 ms | p99 ms | CPU µs: server | PostgreSQL | × one query | × native |"
     );
-    println!("|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    println!("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|");
     for case in in_order() {
         let value = |of: fn(&Measured) -> f64| report.median(case, of);
         println!(
-            "| {} | {} | {:.0} | {:.2} | {:.2} | {:.0} | {:.0} | {} | {} |",
+            "| {} | {} | {} | {:.0} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {} | {} |",
             case.request(),
+            case.connections,
             case.subject.words(),
             value(|measured| measured.per_second)?,
+            percent(value(|measured| measured.failed)?),
             value(|measured| measured.p50_us / 1000.0)?,
             value(|measured| measured.p99_us / 1000.0)?,
             value(|measured| measured.server_us)?,
             value(|measured| measured.postgres_us)?,
-            ratio(report.throughput(case, Case { subject: Subject::OneQuery, ..case })?),
+            ratio(case.floor().map(|floor| report.throughput(case, floor)).transpose()?.flatten()),
             ratio(report.throughput(case, Case { subject: Subject::Native, ..case })?),
         );
     }
@@ -85,7 +94,8 @@ fn print_counted(report: &Report) {
 
 fn print_sizes(report: &Report) -> Result<()> {
     println!("| | |\n|---|--:|");
-    for subject in [Subject::Component, Subject::OneQuery, Subject::Constant] {
+    let of_each = [Subject::Component, Subject::OneQuery, Subject::Constant];
+    for subject in of_each.iter().flat_map(|of| [Build::Wasi02, Build::Wasi03].map(of)) {
         let size = subject.wasm_size()?.context("a component")? as f64 / 1024.0;
         println!("| wasm size, {} | {size:.0} KB |", subject.words());
     }
@@ -97,22 +107,42 @@ fn print_sizes(report: &Report) -> Result<()> {
 
 fn print_targets(report: &Report) -> Result<()> {
     println!("| target | wanted | measured | |\n|---|--:|--:|---|");
+    let case = |load, subject| Case { load, users: SMALL.users, connections: CONNECTIONS, subject };
     for (name, load) in [("greeting", Load::Greeting), ("saving", Load::Saving), ("saving the same", Load::SavingSame)]
     {
-        let case = Case { load, users: SMALL.users, subject: Subject::Component };
-        let floor = Case { subject: Subject::OneQuery, ..case };
-        at_least(&format!("{name} ÷ one query"), SHARE_OF_FLOOR, report.throughput(case, floor)?);
-        at_most(&format!("{name}: our guest code, µs"), GUEST_US, report.cpu_above(case, floor)?);
+        let (own, floor) = (case(load, COMPONENT), case(load, Subject::OneQuery(Build::Wasi02)));
+        at_least(&format!("{name} ÷ one query"), SHARE_OF_FLOOR, report.throughput(own, floor)?);
+        at_most(&format!("{name}: our guest code, µs"), GUEST_US, report.cpu_above(own, floor)?);
     }
-    if let Some([greeting, saving]) = report.counted.get(&Subject::Component) {
+    print_targets_of_wasi_0_3(report)?;
+    if let Some([greeting, saving]) = report.counted.get(&COMPONENT) {
         at_most("greeting: round trips", ROUND_TRIPS, Some(greeting.round_trips));
         at_most("saving: round trips", ROUND_TRIPS, Some(saving.round_trips));
     }
-    let size = Subject::Component.wasm_size()?.map(|size| size as f64 / 1024.0);
+    let size = COMPONENT.wasm_size()?.map(|size| size as f64 / 1024.0);
     at_most("wasm size, KB", WASM_BYTES / 1024.0, size);
-    let small = Case { load: Load::Greeting, users: SMALL.users, subject: Subject::Component };
+    let small = case(Load::Greeting, COMPONENT);
     let large = Case { users: LARGE.users, ..small };
     at_least("greeting: 1,000,000 ÷ 10,000 users", SHARE_OF_SMALL, report.throughput(large, small)?);
+    Ok(())
+}
+
+/// What keeping connections is for.
+fn print_targets_of_wasi_0_3(report: &Report) -> Result<()> {
+    let new = Subject::Component(Build::Wasi03);
+    for (connections, times, p99_ms) in [(CONNECTIONS, 3.0, 50.0), (200, 2.0, 300.0)] {
+        let case = |subject| Case { load: Load::Greeting, users: SMALL.users, connections, subject };
+        let name = format!("WASI 0.3, {connections} connections: greeting");
+        at_least(&format!("{name} ÷ WASI 0.2"), times, report.throughput(case(new), case(COMPONENT))?);
+        let p99 = report.median(case(new), |measured| measured.p99_us / 1000.0)?;
+        at_most(&format!("{name}, p99 ms"), p99_ms, Some(p99));
+    }
+    let case = |subject| Case { load: Load::Greeting, users: SMALL.users, connections: CONNECTIONS, subject };
+    let floor = case(Subject::OneQuery(Build::Wasi03));
+    at_least("WASI 0.3: greeting ÷ one query", SHARE_OF_FLOOR, report.throughput(case(new), floor)?);
+    let postgres =
+        report.paired(case(new), case(Subject::Native), |new, native| new.postgres_us / native.postgres_us)?;
+    at_most("WASI 0.3: greeting, PostgreSQL's CPU ÷ native", POSTGRES_TIMES_NATIVE, postgres);
     Ok(())
 }
 
@@ -128,6 +158,10 @@ fn at_most(name: &str, wanted: f64, measured: Option<f64>) {
 
 fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "**missed**" }
+}
+
+fn percent(share: f64) -> String {
+    if share == 0.0 { "0".to_owned() } else { format!("{:.1} %", 100.0 * share) }
 }
 
 fn ratio(ratio: Option<f64>) -> String {
@@ -166,6 +200,16 @@ fn in_order() -> Vec<Case> {
 }
 
 impl Case {
+    /// The same for the smallest component that asks the database, on the same host.
+    fn floor(self) -> Option<Self> {
+        match self.subject {
+            Subject::Component(build) | Subject::OneQuery(build) | Subject::Constant(build) => {
+                Some(Self { subject: Subject::OneQuery(build), ..self })
+            }
+            Subject::Native => None,
+        }
+    }
+
     fn request(self) -> &'static str {
         match (self.load, self.users == LARGE.users) {
             (Load::Greeting, false) => "greeting, 10,000 users",
@@ -177,12 +221,13 @@ impl Case {
 }
 
 impl Subject {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Component => "this component",
-            Self::OneQuery => "one query and nothing else",
-            Self::Constant => "a constant",
-            Self::Native => "native (axum)",
-        }
+    fn words(self) -> String {
+        let (words, build) = match self {
+            Self::Component(build) => ("this component", build),
+            Self::OneQuery(build) => ("one query and nothing else", build),
+            Self::Constant(build) => ("a constant", build),
+            Self::Native => return "native (axum)".to_owned(),
+        };
+        format!("{words}, WASI {build}")
     }
 }

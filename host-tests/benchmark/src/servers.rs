@@ -1,10 +1,10 @@
 //! The servers that are compared, each in a process of its own: this program, started again.
 
 use anyhow::{Context, Result, bail};
-use dob_spin::{Manifest, VARIABLE_PREFIX};
-use dob_support::{Process, project_file};
+use dob_spin::{Build, Manifest, Options, Real, VARIABLE_PREFIX, real_spin};
+use dob_support::{Process, free_port, project_file};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,11 +18,11 @@ const STARTS_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// This project's component on the test host.
-    Component,
+    Component(Build),
     /// The smallest component that runs one statement, on the test host.
-    OneQuery,
+    OneQuery(Build),
     /// The smallest component, on the test host.
-    Constant,
+    Constant(Build),
     /// The native server.
     Native,
 }
@@ -33,12 +33,31 @@ pub struct Server {
     pub address: SocketAddr,
     /// Asks it for single things.
     pub client: reqwest::Client,
-    process: Process,
+    running: Running,
+}
+
+enum Running {
+    /// This program, started again.
+    Own(Process),
+    /// The Spin that `SPIN` names.
+    Spin(Real),
 }
 
 impl Server {
     /// Starts a server in a process of its own and waits until it listens.
     pub fn start(subject: Subject, variables: &BTreeMap<String, String>) -> Result<Self> {
+        let (address, running) = match (subject.manifest(), real_spin()) {
+            (Some(manifest), Some(spin)) => {
+                let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
+                let options = Options { variables: variables.clone(), ..Options::default() };
+                (address, Running::Spin(Real::start(&spin, &manifest, &options, address)?))
+            }
+            _ => Self::start_own(subject, variables)?,
+        };
+        Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()?, running })
+    }
+
+    fn start_own(subject: Subject, variables: &BTreeMap<String, String>) -> Result<(SocketAddr, Running)> {
         let mut command = Command::new(std::env::current_exe()?);
         match subject.manifest() {
             Some(manifest) => command.args(["serve", "--listen", "127.0.0.1:0", "--manifest"]).arg(manifest),
@@ -52,7 +71,7 @@ impl Server {
         let printed =
             process.until_printed(SERVING, STARTS_WITHIN).with_context(|| format!("the server {subject:?}"))?;
         let address = printed.trim_end().strip_prefix(SERVING).context("an address")?.parse()?;
-        Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()?, process })
+        Ok((address, Running::Own(process)))
     }
 
     /// The URL of a path.
@@ -62,20 +81,25 @@ impl Server {
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.process.id()
+        match &self.running {
+            Running::Own(process) | Running::Spin(Real(process)) => process.id(),
+        }
     }
 }
 
 impl Subject {
     /// The manifest of a component; none for the native server.
     pub fn manifest(self) -> Option<PathBuf> {
-        let path = match self {
-            Self::Component => "spin.toml",
-            Self::OneQuery => "host-tests/benchmark/floors/one-query/spin.toml",
-            Self::Constant => "host-tests/benchmark/floors/constant/spin.toml",
-            Self::Native => return None,
+        let floor = |name: &str, build| {
+            let build = if build == Build::Wasi02 { "p2" } else { "p3" };
+            project_file(format!("host-tests/benchmark/floors/{name}-{build}/spin.toml"))
         };
-        Some(project_file(path))
+        match self {
+            Self::Component(build) => Some(build.manifest()),
+            Self::OneQuery(build) => Some(floor("one-query", build)),
+            Self::Constant(build) => Some(floor("constant", build)),
+            Self::Native => None,
+        }
     }
 
     /// The component's size in bytes; none for the native server.
@@ -87,13 +111,16 @@ impl Subject {
 
 /// Builds the components that this one is compared with; where they are up to date, nothing happens.
 pub fn build_floors() -> Result<()> {
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-    build.args(["build", "--quiet", "--locked", "--profile", "component", "--target", "wasm32-wasip2"]);
-    // Where their manifests look for them, wherever CARGO_TARGET_DIR has the rest.
-    build.args(["--target-dir", "target", "--package", "constant", "--package", "one-query"]);
-    build.current_dir(project_file(""));
-    if !build.status().context("can't run cargo")?.success() {
-        bail!("the components to compare with can't be built; cargo's own words are above");
+    for build in ["p2", "p3"] {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        cargo.args(["build", "--quiet", "--locked", "--profile", "component", "--target", "wasm32-wasip2"]);
+        // Where their manifests look for them, wherever CARGO_TARGET_DIR has the rest.
+        cargo.args(["--target-dir", "target"]);
+        cargo.args(["--package", &format!("constant-{build}"), "--package", &format!("one-query-{build}")]);
+        cargo.current_dir(project_file(""));
+        if !cargo.status().context("can't run cargo")?.success() {
+            bail!("the components to compare with can't be built; cargo's own words are above");
+        }
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use crate::servers::{Server, Subject};
 use crate::statistics::median;
 use crate::workload::{SMALL, Settings};
 use anyhow::Result;
+use dob_spin::Build;
 
 /// The host answers this without an instance.
 const HOST: &str = "/.well-known/spin/health";
@@ -22,7 +23,7 @@ pub struct Startup {
 
 /// Asks host and component in turn, one request after the other.
 pub async fn measure(data: &Data, settings: Settings) -> Result<Startup> {
-    let server = Server::start(Subject::Component, &data.variables(SMALL.users)?)?;
+    let server = Server::start(Subject::Component(Build::Wasi02), &data.variables(SMALL.users)?)?;
     sequential(&server, data, 1, COMPONENT).await?;
     let mut differences = Vec::new();
     for _ in 0..3 {

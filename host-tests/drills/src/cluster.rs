@@ -1,9 +1,8 @@
 //! What a drill of the cluster has: SpinKube with the component rolled out, and clients who come through the load balancer.
 
 use crate::held::{Held, Outcome};
-use crate::traffic::{Traffic, Watched};
+use crate::traffic::{Traffic, Watched, today};
 use anyhow::{Context, Result, bail, ensure};
-use chrono::{Days, NaiveDate};
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::{Load as Clients, Plan as Load, Route, Workload};
 use dob_cluster::{Access, Checkout, Cluster, Database, Fault, NAMESPACE, Node, Parts, Plan, WAY_IN, image, shim};
@@ -15,7 +14,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// How long the clients run before anything happens to them, and once all is well.
@@ -445,10 +444,4 @@ fn watched(cluster: Arc<Cluster>) -> Watched {
 fn serving(cluster: &Cluster) -> Vec<IpAddr> {
     let targets = cluster.way_in.targets().into_iter();
     targets.filter(|target| target.state == State::Healthy).map(|target| target.address.ip()).collect()
-}
-
-/// The day that the pods' clocks show.
-fn today() -> NaiveDate {
-    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
-    NaiveDate::default() + Days::new(days)
 }

@@ -1,12 +1,13 @@
 //! What a drill of the database has: the lab, and the component serving in a region.
 
 use crate::held::{Held, Outcome};
-use crate::traffic::{Traffic, Watched};
+use crate::traffic::{Traffic, Watched, today};
 use anyhow::{Context, Result, ensure};
-use dob_clients::history::{Findings, TODAY, stored, stored_query};
+use chrono::NaiveDate;
+use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::Route;
 use dob_lab::{Base, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
-use dob_spin::{App, Clock, Manifest, Options, Server};
+use dob_spin::{Build, Clock, Options, Server};
 use dob_support::eventually;
 use futures_util::future::{BoxFuture, join_all};
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub(crate) struct Environment {
     route: Route,
     service: Mutex<Service>,
     pub held: Held,
+    /// The day that the service's clock shows.
+    today: NaiveDate,
 }
 
 /// The component's servers by region, and with what they serve.
@@ -51,7 +54,8 @@ impl Environment {
             admin_password: lab.admin_password().to_owned(),
             servers: BTreeMap::new(),
         };
-        Ok(Self { lab: Arc::new(lab), prometheus, route, service: Mutex::new(service), held: Held::default() })
+        let service = Mutex::new(service);
+        Ok(Self { lab: Arc::new(lab), prometheus, route, service, held: Held::default(), today: today() })
     }
 
     /// The primary region.
@@ -88,10 +92,11 @@ impl Environment {
         let Service { user, password, admin_password, .. } = &*service;
         let variables = self.lab.region(region).variables(user, password, admin_password)?;
         let clock = Clock::default();
-        clock.set_day(TODAY.to_epoch_days().into());
+        // Greetings tell which date they were made from; a real Spin shows the day that it is.
+        clock.set_day(self.today.to_epoch_days().into());
         // What the component logs is the journals' business: a drill has hundreds of refused calls.
         let options = Options { variables, clock, stderr: Some(Options::log()), ..Options::default() };
-        let server = Server::start(App::load(&Manifest::of_project()?, options)?, (HERE, 0).into()).await?;
+        let server = Server::serve(&Build::chosen()?.manifest(), options, (HERE, 0).into()).await?;
         until_ready(region, &server.url()).await?;
         self.route.send_replace(server.address);
         // The one before goes on with its requests in flight, as a pod does that is being replaced.
@@ -121,7 +126,7 @@ impl Environment {
 
     /// Starts clients, and lets them run for a while.
     pub async fn traffic(&self) -> Traffic {
-        let plan = Traffic::plan(self.held.next_load(), TODAY);
+        let plan = Traffic::plan(self.held.next_load(), self.today);
         let traffic = Traffic::start(&plan, &self.route, watched(self.lab.clone()));
         traffic.run_for(BEFORE).await;
         traffic

@@ -1,12 +1,12 @@
 //! The clients of a drill, and the record of what they, the nodes and the drill itself did.
 
 use anyhow::Result;
-use chrono::NaiveDate;
+use chrono::{Days, NaiveDate};
 use dob_clients::history::Call;
 use dob_clients::load::{Load, Plan, Route, Workload};
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -105,6 +105,12 @@ impl Traffic {
         let marks = self.marks.into_inner().expect("no drill panics here");
         Record { calls, looks, lanes: self.lanes, marks }
     }
+}
+
+/// The day that the clocks of pods and of a real Spin show.
+pub(crate) fn today() -> NaiveDate {
+    let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
+    NaiveDate::default() + Days::new(days)
 }
 
 async fn watch(

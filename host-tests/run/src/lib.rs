@@ -15,7 +15,7 @@ use std::process::ExitCode;
 /// What serves until it is ended.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Serve with the variables in SPIN_VARIABLE_<NAME>, until a signal ends it at once
+    /// Serve on the imitation of Spin with the variables in SPIN_VARIABLE_<NAME>, until a signal ends it at once
     Serve {
         /// The application's manifest
         #[arg(long, default_value = "spin.toml")]

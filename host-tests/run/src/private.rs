@@ -3,7 +3,7 @@
 use crate::database_url;
 use anyhow::{Context, Result, bail};
 use dob_postgresql::{Database, can_enter, refuse_other_owner};
-use dob_spin::{App, Manifest, Options, Server, listener};
+use dob_spin::{Build, Options, Server, listener};
 use dob_support::{free_port, random_word};
 use std::fs::{self, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -34,7 +34,7 @@ pub async fn run(listen: SocketAddr, data: &Path) -> Result<()> {
 async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
     // Before anything is started; the port is taken for good a moment later.
     listener(listen).await.context("make run LISTEN=ADDRESS:PORT takes another address")?;
-    let manifest = Manifest::of_project()?;
+    let manifest = Build::chosen()?.manifest();
     // Empty it is as good as unset, which is how a shell unsets it for one command.
     let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
     let own = url.map(|url| database_url::parse(&url)).transpose()?;
@@ -45,7 +45,7 @@ async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
             (database.variables(DATABASE), Some(database))
         }
     };
-    let server = Server::start(App::load(&manifest, Options { variables, ..Options::default() })?, listen).await?;
+    let server = Server::serve(&manifest, Options { variables, ..Options::default() }, listen).await?;
     if let Err(error) = prepare_schema(&server.url()).await {
         let advice = match &own {
             Some(config) => database_url::advice(config).await,

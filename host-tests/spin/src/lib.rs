@@ -14,6 +14,7 @@
 //! reuse                instances that serve more than one request
 //! app                  the compiled component
 //! outgoing             a body that is late leaves after its head
+//! real                 a real Spin instead of all this
 //! server               HTTP in front of it
 //! ```
 
@@ -27,6 +28,7 @@ mod locked;
 mod manifest;
 mod outgoing;
 mod postgres;
+mod real;
 mod reuse;
 mod server;
 mod values;
@@ -40,5 +42,6 @@ pub use instance::Clock;
 pub use manifest::{Build, Manifest};
 pub use native_tls::Error as TlsError;
 pub use postgres::connect;
+pub use real::{Real, program as real_spin};
 pub use server::{Server, listener};
 pub use variables::{VARIABLE_PREFIX, Variables};

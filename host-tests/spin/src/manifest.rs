@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What the manifest says about the application's one component.
@@ -49,6 +50,15 @@ pub enum Build {
     Wasi02,
     /// For Spin 4.1 and newer.
     Wasi03,
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Wasi02 => "0.2",
+            Self::Wasi03 => "0.3",
+        })
+    }
 }
 
 impl Build {

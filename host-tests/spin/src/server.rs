@@ -1,8 +1,11 @@
 //! HTTP in front of the component.
 
-use crate::app::{App, Handler, Single};
+use crate::app::{App, Handler, Options, Single};
+use crate::manifest::Manifest;
 use crate::outgoing;
+use crate::real::{self, Real};
 use anyhow::{Context, Result, anyhow, bail};
+use dob_support::free_port;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap};
@@ -12,7 +15,9 @@ use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::{sync::oneshot, task::JoinHandle};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -21,15 +26,39 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 /// Paths that Spin answers by itself.
 const WELL_KNOWN: &str = "/.well-known/spin/";
 
-/// A running server; dropping it closes its port and leaves requests in flight to end by themselves.
+/// Between two looks whether Spin still runs.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A running server; dropping it closes its port and leaves requests in flight to end by themselves, unless it is a real Spin, which
+/// cuts them.
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    accepting: JoinHandle<Result<Infallible>>,
+    serving: Serving,
+}
+
+enum Serving {
+    /// The imitation, in this process.
+    Here(JoinHandle<Result<Infallible>>),
+    /// A real Spin.
+    There(Real),
 }
 
 impl Server {
-    /// Serves the application; port 0 takes any free one.
+    /// Serves an application: on the Spin that `SPIN` names, else on the imitation. Port 0 takes any free one.
+    pub async fn serve(manifest: &Path, options: Options, listen: SocketAddr) -> Result<Self> {
+        let Some(program) = real::program() else {
+            return Self::start(App::load(&Manifest::read(manifest)?, options)?, listen).await;
+        };
+        let address = match listen.port() {
+            0 => SocketAddr::new(listen.ip(), free_port()?),
+            _ => listen,
+        };
+        let spin = Real::start(&program, manifest, &options, address)?;
+        Ok(Self { address, serving: Serving::There(spin) })
+    }
+
+    /// Serves a loaded application on the imitation.
     pub async fn start(app: Arc<App>, listen: SocketAddr) -> Result<Self> {
         let listener = listener(listen).await?;
         let address = listener.local_addr()?;
@@ -41,12 +70,20 @@ impl Server {
                 tokio::spawn(connection(app.clone(), stream, client));
             }
         });
-        Ok(Self { address, accepting })
+        Ok(Self { address, serving: Serving::Here(accepting) })
     }
 
-    /// Serves until no connection can be accepted any more.
+    /// Serves until no connection can be accepted any more, or Spin ends.
     pub async fn until_ended(mut self) -> Result<Infallible> {
-        (&mut self.accepting).await?
+        match &mut self.serving {
+            Serving::Here(accepting) => accepting.await?,
+            Serving::There(spin) => loop {
+                if let Some(status) = spin.0.0.try_wait()? {
+                    bail!("Spin has ended: {status}");
+                }
+                tokio::time::sleep(LOOK).await;
+            },
+        }
     }
 
     /// `http://` and the address, without a slash at the end.
@@ -68,7 +105,9 @@ pub async fn listener(listen: SocketAddr) -> Result<TcpListener> {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.accepting.abort();
+        if let Serving::Here(accepting) = &self.serving {
+            accepting.abort();
+        }
     }
 }
 

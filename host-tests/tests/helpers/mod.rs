@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use dob_postgresql::Database;
-use dob_spin::{App, Build, Clock, Faults, Manifest, Options, Server, VARIABLE_PREFIX};
+use dob_spin::{Build, Clock, Faults, Manifest, Options, Server, VARIABLE_PREFIX};
 use dob_support::{Process, eventually, free_port};
 use futures_util::future::join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -92,8 +92,9 @@ impl Service {
     pub async fn start_with(variables: BTreeMap<String, String>, faults: Faults) -> Self {
         let (log, clock) = (Options::log(), Clock::default());
         let options = Options { variables, clock: clock.clone(), faults: faults.clone(), stderr: Some(log.clone()) };
-        let app = App::load(&manifest(), options).expect("the component: `make component`");
-        let server = Server::start(app, (Ipv4Addr::LOCALHOST, 0).into()).await.expect("a free port");
+        let manifest = Build::chosen().expect("a build to test").manifest();
+        let served = Server::serve(&manifest, options, (Ipv4Addr::LOCALHOST, 0).into()).await;
+        let server = served.expect("the component: `make component`");
         Self { server, client: client(), clock, faults, log }
     }
 

@@ -13,7 +13,10 @@ const SAVE: &str = include_str!("../../save.sql");
 fn handle(request: IncomingRequest, out: ResponseOutparam) {
     let target = request.path_with_query().unwrap_or_default();
     match target.split_once('?') {
-        Some((path, date)) => send(if save(path, date).is_some() { 204 } else { 500 }, b"", out),
+        Some((path, date)) => {
+            read_to_end(&request);
+            send(if save(path, date).is_some() { 204 } else { 500 }, b"", out);
+        }
         None => send(if find(&target).is_some() { 200 } else { 500 }, b"Hello", out),
     }
 }
@@ -22,7 +25,7 @@ fn find(path: &str) -> Option<()> {
     connection()?.query(FIND, &[username(path)]).ok().map(drop)
 }
 
-/// The date comes with the path, because reading a body would be more than the floor.
+/// The date comes with the path, because reading it from the body would be more than the floor.
 fn save(path: &str, date: &str) -> Option<()> {
     let mut parts = date.splitn(3, '-');
     let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -36,6 +39,13 @@ fn connection() -> Option<Connection> {
 
 fn username(path: &str) -> ParameterValue {
     ParameterValue::Str(path.rsplit('/').next().unwrap_or_default().to_owned())
+}
+
+fn read_to_end(request: &IncomingRequest) {
+    let Ok(body) = request.consume() else { return };
+    if let Ok(stream) = body.stream() {
+        while stream.blocking_read(4096).is_ok() {}
+    }
 }
 
 fn send(status: u16, text: &[u8], out: ResponseOutparam) {
