@@ -64,6 +64,8 @@ locals {
     keepalive_time   = 10
     keepalive_intvl  = 5
     keepalive_probes = 3
+    # A link between regions takes smaller packets (8,500 bytes) than a VPC (9,001): that is found out without ICMP, which may not arrive.
+    mtu_probing = 1
   }
 
   files = concat(

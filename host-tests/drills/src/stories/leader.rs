@@ -36,7 +36,7 @@ pub async fn cold_start(environment: &Environment) -> Result<Outcome> {
 
 /// The kernel tries a host that is gone, and one that no longer answers, for seconds only.
 async fn gives_peers_up(node: &Node) -> Result<()> {
-    for (setting, expected) in [("tcp_syn_retries", "1"), ("tcp_retries2", "6")] {
+    for (setting, expected) in [("tcp_syn_retries", "1"), ("tcp_retries2", "6"), ("tcp_mtu_probing", "1")] {
         let value = node.run(&["cat", &format!("/proc/sys/net/ipv4/{setting}")]).await?;
         ensure!(value == expected, "{setting} is {value} on {}, not {expected}", node.name);
     }

@@ -39,7 +39,7 @@ run "a_data_node" {
   }
   assert {
     condition = one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/sysctl.d/60-dob.conf"]) == join("\n", [
-      "net.ipv4.tcp_keepalive_intvl = 5", "net.ipv4.tcp_keepalive_probes = 3", "net.ipv4.tcp_keepalive_time = 10", "net.ipv4.tcp_retries2 = 6", "net.ipv4.tcp_syn_retries = 1", "",
+      "net.ipv4.tcp_keepalive_intvl = 5", "net.ipv4.tcp_keepalive_probes = 3", "net.ipv4.tcp_keepalive_time = 10", "net.ipv4.tcp_mtu_probing = 1", "net.ipv4.tcp_retries2 = 6", "net.ipv4.tcp_syn_retries = 1", "",
     ])
     error_message = "The kernel has no time limits for a peer that is gone."
   }
