@@ -47,6 +47,7 @@ locals {
     DOB_DATA_DIRECTORY           = local.data_directory
     DOB_SECRET_AUTHORITY         = var.secrets.certificate_authority
     DOB_SECRET_PASSWORDS         = var.secrets.passwords
+    DOB_PATRONI_RELEASE          = "${var.patroni.version} ${var.patroni.sha256}"
     DOB_PACKAGES                 = join(" ", local.packages)
     DOB_RESTORED_CLIENTS         = join(" ", var.client_networks)
     AWS_DEFAULT_REGION           = var.region
@@ -94,7 +95,7 @@ locals {
       # Debian's images upgrade by themselves: not what would restart the database or etcd on all nodes in one night.
       path        = "/etc/apt/apt.conf.d/60dob"
       permissions = "0644"
-      content     = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"patroni\"; \"pgbackrest\"; \"postgresql\"; };\n"
+      content     = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"
     }],
     local.runs_etcd ? [{
       path        = "/etc/default/etcd"
