@@ -1,7 +1,8 @@
 # Patroni decides who leads. Passwords come from a file in memory beside this configuration (dob-secrets), never from here.
 locals {
   # A leader that is lost costs up to ttl; 20 s is the least that Patroni 4 takes, and loop_wait + 2 * retry_timeout must fit in it.
-  timing = { ttl = 20, loop_wait = 5, retry_timeout = 5 }
+  # A leader that has crashed and replays its WAL for longer than primary_start_timeout gives way to its replica, which has replayed it already.
+  timing = { ttl = 20, loop_wait = 5, retry_timeout = 5, primary_start_timeout = 10 }
 
   # Bytes, 16 MiB: a replica that is further behind does not lead. The alert ReplicationLag counts with it.
   maximum_lag = 16777216
@@ -84,6 +85,7 @@ locals {
         retry_timeout           = local.timing.retry_timeout
         maximum_lag_on_failover = local.maximum_lag
         failsafe_mode           = true
+        primary_start_timeout   = local.timing.primary_start_timeout
         synchronous_mode        = var.replication_mode == "synchronous"
         postgresql = {
           use_pg_rewind = true
