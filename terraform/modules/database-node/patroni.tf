@@ -11,6 +11,9 @@ locals {
   region_slot = "other_region"
 
   # 64 for each pod, old and new ones of a rollout, and some besides: k8s/checks/rules.py counts them.
+  # With 8 GB, all of them taken: shared_buffers 2 GB; a session 1.6 MB (measured), and 4 MB of page tables once it has touched all of those buffers,
+  # 3.1 GB; three autovacuum workers with maintenance_work_mem, 1.5 GB; Patroni, etcd and the rest 0.4 GB. That is 7 GB. work_mem comes on top
+  # where a query sorts: the service's do not.
   max_connections = 560
 
   postgresql_parameters = {
