@@ -33,10 +33,12 @@ locals {
     tcp_keepalives_idle     = 5
     tcp_keepalives_interval = 2
     # A peer that is gone, or frozen, ends its connection, also while it has data to acknowledge or to take: keepalives don't count then, and
-    # a checkpoint may wait for the process that sends. More than wal_sender_timeout, less than Patroni's ttl.
-    tcp_user_timeout           = "15s"
-    wal_receiver_timeout       = "10s"
-    wal_sender_timeout         = "10s"
+    # a checkpoint may wait for the process that sends. Less than Patroni's ttl.
+    tcp_user_timeout     = "15s"
+    wal_receiver_timeout = "10s"
+    # A node that joins writes all data of the leader, and its volume may hold up what streams the WAL beside that for longer than 10 s; one
+    # that is gone, tcp_user_timeout gives up.
+    wal_sender_timeout         = "60s"
     log_checkpoints            = "on"
     log_lock_waits             = "on"
     log_min_duration_statement = "500ms"
