@@ -75,7 +75,7 @@ locals {
       permissions = "0755"
       # EC2 takes 16 KB of user data: comments stay here.
       content = replace(file("${path.module}/files/sbin/${name}"), "/(?m)^ *#( .*)?\n/", "")
-    }],
+    } if name != "dob-restore" || local.self.role == "restore"],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path        = "/etc/systemd/system/${name}"
       permissions = "0644"
