@@ -13,7 +13,7 @@ resource "aws_ssm_document" "operation" {
         description = "The command"
         allowedValues = [
           "dob-backup", "dob-checksum", "dob-copy-back", "dob-etcd-alone", "dob-promote", "dob-rejoin", "dob-renew", "dob-replication", "dob-restore", "dob-retire-role",
-          "dob-status", "dob-switchover",
+          "dob-status", "dob-stay", "dob-switchover",
         ]
       }
       arguments = {
