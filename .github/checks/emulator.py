@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import urllib.request
 
@@ -15,6 +16,8 @@ from moto.ssm import exceptions, models as ssm  # noqa: E402
 from workflows import ROOT  # noqa: E402
 
 SBIN = ROOT / "terraform/modules/database-node/files/sbin"
+# What the document takes for a command.
+OPERATIONS = re.findall(r'"(dob-[a-z-]+)"', (ROOT / "terraform/modules/database/operations.tf").read_text())
 
 HERE, THERE = "eu-west-1", "eu-central-1"
 
@@ -56,6 +59,8 @@ class Emulator:
         """Runs a command on one instance and returns its outcome."""
         assert command.document_name == "dob-operation"
         line = "{} {}".format(*(command.parameters[name][0] for name in ("command", "arguments"))).strip()
+        if line.split()[0] not in OPERATIONS:
+            raise exceptions.SSMException("InvalidParameters", "a parameter has none of its allowed values")
         name = self.names[instance]
         self.sent.append((name, line))
         if not (self.folder / name).exists():

@@ -58,6 +58,11 @@ def test_the_command_fails_with_its_own_sentence(script, region):
     assert "the other region still leads" in failed.err and "dob-promote failed on i-" in failed.err
 
 
+def test_a_command_that_operations_do_not_have_is_not_blamed_on_the_machine(script, region):
+    failed = script("on-node", HERE, "data", "dob-guard", aws=region)
+    assert failed.code == 1 and "does not allow 'dob-guard'" in failed.err and "did not take" not in failed.err
+
+
 def test_a_command_that_does_not_end_is_given_up(script, region):
     failed = script("on-node", HERE, "data", "dob-rejoin", aws=region, ON_NODE_PATIENCE="2")
     assert failed.code == 1 and "dob-rejoin on i-" in failed.err and "is not done after 2 s" in failed.err

@@ -8,10 +8,11 @@ use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::Route;
 use dob_lab::{Base, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
 use dob_spin::{Build, Clock, Options, Server};
-use dob_support::eventually;
+use dob_support::{Process, eventually};
 use futures_util::future::{BoxFuture, join_all};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -117,6 +118,20 @@ impl Environment {
         };
         self.serve(WEST).await?;
         Ok(old)
+    }
+
+    /// Sessions of the API's role on a node that do nothing, for as long as what this gives lives.
+    pub async fn open_sessions(&self, node: &Node, sessions: usize) -> Result<Vec<Process>> {
+        let Service { user, password, .. } = &*self.service.lock().await;
+        let (host, port) = (node.address, node.ports.postgresql);
+        let server = format!("host={host} port={port} user={user} dbname=dob_api sslmode=require");
+        let open = |_| {
+            let mut psql = Command::new("psql");
+            psql.args(["--no-psqlrc", "--quiet", &server]).env("PGPASSWORD", password);
+            psql.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            Process::spawn(&mut psql, "`make drill` installs it")
+        };
+        (0..sessions).map(open).collect()
     }
 
     /// The password of dob_admin from now on.

@@ -1,8 +1,10 @@
 //! What is done to a node's backups and to the buckets that hold them, and asked of them.
 
+use crate::database::DATA;
 use crate::node::Node;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// What the name of a region's bucket begins with; the region follows.
 const BUCKET_PREFIX: &str = "dob-backups-";
@@ -91,6 +93,29 @@ impl Node {
             self.region
         );
         self.script(&tamper).await
+    }
+
+    /// Repository and label of each backup.
+    pub async fn backups(&self) -> Result<BTreeSet<String>> {
+        let backups = "dob-status --json | jq -r '.backups[] | \"\\(.repository) \\(.label)\"'";
+        Ok(self.script(backups).await?.lines().map(str::to_owned).collect())
+    }
+
+    /// Makes a table, and changes a byte of it on the volume; on the other nodes it stays as it was.
+    pub async fn damage_a_page(&self) -> Result<()> {
+        let make = "CREATE TABLE damaged AS SELECT generate_series(1, 1000) AS number";
+        let path = "SELECT pg_relation_filepath('damaged')";
+        self.sql("postgres", make).await?;
+        self.sql("postgres", "CHECKPOINT").await?;
+        let file = format!("{DATA}/{}", self.sql("postgres", path).await?);
+        self.script(&format!("printf x | dd of={file} bs=1 seek=12000 conv=notrunc status=none")).await.map(drop)
+    }
+
+    /// Reads the table of `damage_a_page` to its end, and takes it away.
+    pub async fn read_damaged_table(&self) -> Result<()> {
+        let rows = self.sql("postgres", "SELECT count(number) FROM damaged").await?;
+        ensure!(rows == "1000", "{rows} rows of 1000 are on {}", self.name);
+        self.sql("postgres", "DROP TABLE damaged").await.map(drop)
     }
 
     /// Gives a node a wrong key for its backups.

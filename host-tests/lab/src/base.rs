@@ -1,6 +1,6 @@
 //! The base system of the nodes: Debian 13 with the packages of the user data, made once and kept.
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Release};
 use anyhow::{Context, Result};
 use dob_support::{cmd, project_file, run_logged};
 use std::fs;
@@ -10,9 +10,12 @@ use std::time::Duration;
 
 const CACHE: &str = "/var/cache/dob-api";
 /// Counted up when the steps below change, so that everybody's is made anew.
-const RECIPE: u32 = 2;
-/// What installs packages on a node, and here.
+const RECIPE: u32 = 3;
+/// What installs packages and Patroni on a node, and here.
 const INSTALL: &str = "terraform/modules/database-node/files/sbin/dob-packages";
+const INSTALL_PATRONI: &str = "terraform/modules/database-node/files/sbin/dob-patroni";
+/// Those that this machine trusts, such as its way out.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// How long a step may take; the longest ones wait for the network.
 const STEP_DEADLINE: Duration = Duration::from_secs(1200);
 /// What an EC2 image holds besides the packages of the user data.
@@ -26,13 +29,15 @@ impl Base {
     /// The base system for this plan; the first time takes minutes, and the network.
     pub fn prepare(plan: &Plan) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
-        (&plan.packages, IMAGE, RECIPE, fs::read(project_file(INSTALL))?).hash(&mut hasher);
+        let programs = [INSTALL, INSTALL_PATRONI].map(|program| fs::read(project_file(program)));
+        (&plan.packages, &plan.patroni, IMAGE, RECIPE).hash(&mut hasher);
+        programs.into_iter().collect::<Result<Vec<_>, _>>()?.hash(&mut hasher);
         let directory = Path::new(CACHE).join(format!("lab-base-{:016x}", hasher.finish()));
         if !directory.exists() {
             remove_older()?;
             println!("Making the nodes' base system in {} (about 4 minutes, once) ...", directory.display());
             let unfinished = directory.with_extension("unfinished");
-            make(&unfinished, &plan.packages)?;
+            make(&unfinished, &plan.packages, &plan.patroni)?;
             fs::rename(&unfinished, &directory)?;
         }
         Ok(Self(directory))
@@ -49,7 +54,7 @@ fn remove_older() -> Result<()> {
     Ok(())
 }
 
-fn make(directory: &Path, packages: &[String]) -> Result<()> {
+fn make(directory: &Path, packages: &[String], patroni: &Release) -> Result<()> {
     fs::create_dir_all(directory)?;
     let log = PathBuf::from(CACHE).join("lab-base.log");
     let log_file = fs::File::create(&log)?;
@@ -70,11 +75,14 @@ fn make(directory: &Path, packages: &[String]) -> Result<()> {
     fs::copy(project_file(INSTALL), directory.join("tmp/dob-packages"))?;
     let packages = IMAGE.into_iter().chain(packages.iter().map(String::as_str));
     let install: Vec<&str> = ["/tmp/dob-packages"].into_iter().chain(packages).collect();
-    in_chroot("cloud-init, PostgreSQL, Patroni, etcd, pgBackRest", &install)?;
+    in_chroot("cloud-init, PostgreSQL, etcd, pgBackRest", &install)?;
+    fs::copy(project_file(INSTALL_PATRONI), directory.join("tmp/dob-patroni"))?;
+    fs::copy(AUTHORITIES, directory.join("tmp/authorities.crt"))?;
+    let trusting = ["env", "SSL_CERT_FILE=/tmp/authorities.crt"];
+    in_chroot("Patroni", &[&trusting[..], &["/tmp/dob-patroni", &patroni.version, &patroni.sha256]].concat())?;
     // A new instance of an image has no services running but those that its user data starts.
     for service in [
         "etcd",
-        "patroni",
         "postgresql",
         "prometheus-node-exporter",
         "prometheus-postgres-exporter",

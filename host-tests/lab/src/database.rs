@@ -1,16 +1,23 @@
 //! What is done to a node's PostgreSQL, Patroni and etcd, and asked of them.
 
 use crate::node::{Node, PATIENCE};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use dob_support::eventually;
 use serde_json::Value;
 use std::time::Duration;
 
 const PATRONI: &str = "/etc/dob/patroni";
 const VOLUME: &str = "/var/lib/postgresql";
-const DATA: &str = "/var/lib/postgresql/17/dob";
+pub(crate) const DATA: &str = "/var/lib/postgresql/17/dob";
 /// Longest that a statement may take, in seconds.
 const STATEMENT_S: &str = "10";
+/// What is upgraded, and what its next version ends with.
+const PACKAGE: &str = "postgresql-17";
+const NEXT: &str = "next";
+/// Segments that are written one after the other, before it is said how far that has come.
+const BURST: usize = 8;
+/// How long Patroni may take to start a server that has crashed, in seconds.
+const RESTARTS_WITHIN_S: &str = "30";
 
 impl Node {
     /// Asks the node's PostgreSQL as its superuser.
@@ -41,7 +48,9 @@ impl Node {
         self.reconnect()?;
         let back = format!(
             "nft delete table ip lab 2>/dev/null || true
+             fsfreeze --unfreeze {VOLUME} 2>/dev/null || true
              pkill --signal CONT --uid postgres || true
+             patronictl --config-file {PATRONI} resume dob 2>/dev/null || true
              rm -f {VOLUME}/filler*"
         );
         self.script(&back).await.map(drop)
@@ -67,6 +76,40 @@ impl Node {
         self.signal_startup_process("CONT").await
     }
 
+    /// Stops the copying of the leader's data for some seconds, data and WAL, once both have begun.
+    pub async fn hold_base_backup(&self, seconds: u64) -> Result<()> {
+        let copying = "test $(pgrep --count --exact pg_basebackup) = 2";
+        let hold = format!(
+            "timeout {RESTARTS_WITHIN_S} bash -c 'until {copying}; do :; done'
+             pkill --signal STOP --exact pg_basebackup
+             sleep {seconds}
+             pkill --signal CONT --exact pg_basebackup"
+        );
+        self.script(&hold).await.map(drop).with_context(|| format!("{} has not begun to copy data", self.name))
+    }
+
+    /// How often it has failed to copy the leader's data since it booted.
+    pub async fn failed_base_backups(&self) -> Result<usize> {
+        Ok(self.journal("patroni").await?.matches("Error when fetching backup").count())
+    }
+
+    /// Holds up every write to the data volume.
+    pub async fn stall_volume(&self) -> Result<()> {
+        self.run(&["fsfreeze", "--freeze", VOLUME]).await.map(drop)
+    }
+
+    /// Ends `stall_volume`.
+    pub async fn resume_volume(&self) -> Result<()> {
+        self.run(&["fsfreeze", "--unfreeze", VOLUME]).await.map(drop)
+    }
+
+    /// Stops the replay of WAL that a crashed server begins with, once it begins: it lasts no second here.
+    pub async fn hold_recovery(&self) -> Result<()> {
+        let hold = "until pkill --signal STOP --full '^postgres: dob: startup'; do :; done";
+        let why = || format!("{} has not begun to replay its WAL within {RESTARTS_WITHIN_S} s", self.name);
+        self.run(&["timeout", RESTARTS_WITHIN_S, "bash", "-c", hold]).await.map(drop).with_context(why)
+    }
+
     async fn signal_startup_process(&self, signal: &str) -> Result<()> {
         self.run(&["pkill", "--signal", signal, "--full", "^postgres: dob: startup"]).await.map(drop)
     }
@@ -87,8 +130,27 @@ impl Node {
 
     /// Kills etcd, and removes its data.
     pub async fn lose_etcd(&self) -> Result<()> {
-        let lose = format!("systemctl kill --signal=KILL etcd; systemctl stop etcd; rm -r {VOLUME}/etcd/*/member");
-        self.script(&lose).await.map(drop)
+        let lose = "systemctl kill --signal=KILL etcd; systemctl stop etcd; rm -r /var/lib/etcd/*/member";
+        self.script(lose).await.map(drop)
+    }
+
+    /// Makes this node's member etcd's leader.
+    pub async fn lead_etcd(&self) -> Result<()> {
+        let lead = "source /usr/local/sbin/dob-lib
+             ETCDCTL_ENDPOINTS=$(etcd_of \"$DOB_MEMBERS\"); export ETCDCTL_ENDPOINTS
+             members=$(etcdctl endpoint status --write-out=json)
+             own=$(jq \".[] | select(.Endpoint | contains(\\\"//$DOB_ADDRESS:\\\")).Status.header.member_id\" <<<\"$members\")
+             leads=$(jq --raw-output '.[] | select(.Status.header.member_id == .Status.leader).Endpoint' <<<\"$members\")
+             [[ $leads == *//$DOB_ADDRESS:* ]] || ETCDCTL_ENDPOINTS=$leads etcdctl move-leader $(printf %x $own)";
+        self.until("it is to be etcd's leader", lead).await.map(drop)
+    }
+
+    /// Whether its Patroni leads on without etcd, because all members answer it.
+    pub async fn is_in_failsafe_mode(&self) -> Result<bool> {
+        let url = format!("https://{}:{}/metrics", self.address, self.ports.patroni);
+        let metrics = self.http.get(url).send().await?.text().await?;
+        let mut lines = metrics.lines().filter(|line| line.starts_with("patroni_failsafe_mode_is_active{"));
+        Ok(lines.next().context("Patroni says nothing of its failsafe mode")?.ends_with(" 1"))
     }
 
     /// Waits until every member of etcd, seen from this node, is healthy.
@@ -99,6 +161,11 @@ impl Node {
              etcdctl endpoint health --cluster | grep -c 'is healthy' | grep -qx {members}"
         );
         self.until(&format!("{members} healthy members of etcd"), &healthy).await.map(drop)
+    }
+
+    /// When its PostgreSQL was started.
+    pub async fn started_at(&self) -> Result<String> {
+        self.sql("postgres", "SELECT pg_postmaster_start_time()").await
     }
 
     /// Tells the node's data from data that was fetched anew: when it was made.
@@ -114,13 +181,42 @@ impl Node {
         let write = "SELECT pg_logical_emit_message(false, 'drill', 'a segment'), pg_switch_wal()
             WHERE (SELECT count(*) < 8 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready')";
         eventually(&format!("enough WAL is archived and written for {state}"), PATIENCE, async || {
-            while self.sql("postgres", &reached).await? != "t" {
+            for _ in 0..BURST {
+                if self.sql("postgres", &reached).await? == "t" {
+                    return Ok(());
+                }
                 let written = self.sql("postgres", write).await?;
                 ensure!(!written.is_empty(), "segments wait for the archive");
             }
-            Ok(())
+            bail!("{BURST} segments more are not enough")
         })
         .await
+    }
+
+    /// How many connections are left to others than superusers.
+    pub async fn free_connections(&self) -> Result<usize> {
+        let free = "SELECT greatest(0, (SELECT sum(setting::int * CASE name WHEN 'max_connections' THEN 1 ELSE -1 END) FROM pg_settings
+                WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections'))
+            - count(*)) FROM pg_stat_activity WHERE backend_type = 'client backend'";
+        Ok(self.sql("postgres", free).await?.parse()?)
+    }
+
+    /// Installs PostgreSQL's package as it is under a higher version, as Debian's next minor one would come.
+    pub async fn upgrade_postgresql(&self) -> Result<()> {
+        let upgrade = format!(
+            "package=$(mktemp --directory) && mkdir $package/DEBIAN
+             dpkg-query --listfiles {PACKAGE} | while read -r path; do
+                 [[ -d $path && ! -L $path ]] || cp --parents --no-dereference \"$path\" $package
+             done
+             dpkg-query --status {PACKAGE} | sed '/^Status:/d; s/^Version: .*/&.{NEXT}/' >$package/DEBIAN/control
+             for script in preinst postinst prerm postrm; do
+                 [[ ! -e /var/lib/dpkg/info/{PACKAGE}.$script ]] || cp /var/lib/dpkg/info/{PACKAGE}.$script $package/DEBIAN/$script
+             done
+             dpkg-deb -Znone --build $package /tmp/{PACKAGE}.deb
+             DEBIAN_FRONTEND=noninteractive dpkg --install /tmp/{PACKAGE}.deb
+             dpkg-query --show --showformat='${{Version}}' {PACKAGE} | grep '{NEXT}$'"
+        );
+        self.script(&upgrade).await.map(drop)
     }
 
     /// Whether a slot has lost its WAL.
@@ -145,6 +241,21 @@ impl Node {
     /// A table's copy as `pg_dump` writes it.
     pub async fn dump(&self, table: &str) -> Result<String> {
         self.run(&["runuser", "--user", "postgres", "--", "pg_dump", &format!("--table={table}"), "dob_api"]).await
+    }
+
+    /// How much rather than others the kernel ends a session where memory ends, while the postmaster has this score. It is given back its own.
+    pub async fn oom_score_of_session_under(&self, score: i32) -> Result<String> {
+        let file = format!("/proc/$(head --lines=1 {DATA}/postmaster.pid)/oom_score_adj");
+        let own = self.script(&format!("cat {file}; echo {score} >{file}")).await?;
+        let session = self.sql("postgres", "SELECT trim(pg_read_file('/proc/self/oom_score_adj'), E'\n')").await;
+        self.script(&format!("echo {own} >{file}")).await?;
+        session
+    }
+
+    /// Whether nothing more is written to the data volume once its file system is found to be broken.
+    pub async fn remounts_a_broken_volume(&self) -> Result<bool> {
+        let options = self.run(&["findmnt", "--noheadings", "--output=OPTIONS", VOLUME]).await?;
+        Ok(options.split(',').any(|option| option == "errors=remount-ro"))
     }
 
     /// What `dob-status --json` says.
@@ -178,6 +289,24 @@ impl Node {
     /// The node's certificate, by its serial number.
     pub async fn certificate(&self) -> Result<String> {
         self.run(&["openssl", "x509", "-noout", "-serial", "-in", "/run/dob/tls/node.crt"]).await
+    }
+
+    /// For how many seconds its certificate has been valid.
+    pub async fn certificate_age_s(&self) -> Result<u64> {
+        let age = "start=$(openssl x509 -noout -startdate -in /run/dob/tls/node.crt)
+             echo $(($(date +%s) - $(date --date=\"${start#*=}\" +%s)))";
+        Ok(self.script(age).await?.parse()?)
+    }
+
+    /// Logs so many lines at once, and waits until the last of them is in CloudWatch Logs.
+    pub async fn until_shipped(&self, lines: usize) -> Result<()> {
+        self.script(&format!("seq --format='line %g of many' {lines} | systemd-cat --identifier=many")).await?;
+        let shipped = format!(
+            "aws --region {} logs filter-log-events --log-group-name /dob/dob/database --log-stream-names {} \
+             --filter-pattern '\"line {lines} of many\"' | jq -e '.events | length > 0'",
+            self.region, self.name
+        );
+        self.until(&format!("{lines} lines in CloudWatch Logs"), &shipped).await.map(drop)
     }
 
     /// Waits until both exporters answer and the node's journal is in CloudWatch Logs.

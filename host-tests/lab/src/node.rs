@@ -23,6 +23,8 @@ use tokio::time::timeout;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// How long a command may run on a node; the longest ones restore a backup.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(180);
+/// Where members of etcd listen for clients and for each other.
+const ETCD_PORTS: &str = "{ 2379, 2380 }";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A node, off or on.
@@ -130,6 +132,25 @@ impl Node {
         self.until_ended(running).await
     }
 
+    /// Its power is cut, and it never gets what its kernel had not yet written to the data volume; after `power_off` that is written.
+    pub async fn cut_power(&self) -> Result<()> {
+        self.cut_off()?;
+        let group = dob_namespaces::group(&self.name)?;
+        fs::write(group.join("cgroup.freeze"), "1")?;
+        eventually(&format!("{} stands still", self.name), PATIENCE, async || {
+            let events = fs::read_to_string(group.join("cgroup.events"))?;
+            ensure!(events.contains("frozen 1"), "{events}");
+            Ok(())
+        })
+        .await?;
+        let at_cut = self.directory.join("volume-at-cut");
+        read(&cmd!("cp", "--sparse=always", self.volume(), &at_cut))?;
+        // What it does in the moment until it is off goes to a volume that it does not get back.
+        fs::write(group.join("cgroup.freeze"), "0")?;
+        self.power_off().await?;
+        Ok(fs::rename(at_cut, self.volume())?)
+    }
+
     /// Shut down in order, as EC2 does when an instance is stopped.
     pub async fn shut_down(&self) -> Result<()> {
         let Some(running) = self.running().take() else { return Ok(()) };
@@ -192,6 +213,15 @@ impl Node {
     pub fn drop_packets_to<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) -> Result<()> {
         let addresses: Vec<String> = nodes.into_iter().map(|node| node.address.to_string()).collect();
         self.filter(&format!("ip daddr {{ {} }} drop", addresses.join(", ")))
+    }
+
+    /// Drops what the node's etcd and its clients send to these nodes.
+    pub fn drop_etcd_packets_to<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) -> Result<()> {
+        let addresses: Vec<String> = nodes.into_iter().map(|node| node.address.to_string()).collect();
+        let (to, ports) = (addresses.join(", "), ETCD_PORTS);
+        self.filter(&format!(
+            "ip daddr {{ {to} }} tcp dport {ports} drop; add rule ip lab sent ip daddr {{ {to} }} tcp sport {ports} drop"
+        ))
     }
 
     /// Drops what the node's PostgreSQL sends to another node: replication stops without a word.

@@ -19,8 +19,18 @@ pub struct Plan {
     pub nodes: BTreeMap<String, PlannedNode>,
     /// Debian packages of the base system.
     pub packages: Vec<String>,
+    /// What it has from PyPI.
+    pub patroni: Release,
     /// What AWS holds for them.
     pub account: Account,
+}
+
+/// A release of a program.
+#[derive(Debug, Hash, Deserialize)]
+pub struct Release {
+    pub version: String,
+    /// Of its only file.
+    pub sha256: String,
 }
 
 /// A node as Terraform plans it.
@@ -84,9 +94,15 @@ impl Plan {
         struct Outputs {
             nodes: Output<BTreeMap<String, PlannedNode>>,
             packages: Output<Vec<String>>,
+            patroni: Output<Release>,
             account: Output<Account>,
         }
         let outputs: Outputs = serde_json::from_str(&printed?).context("terraform's output")?;
-        Ok(Self { nodes: outputs.nodes.value, packages: outputs.packages.value, account: outputs.account.value })
+        Ok(Self {
+            nodes: outputs.nodes.value,
+            packages: outputs.packages.value,
+            patroni: outputs.patroni.value,
+            account: outputs.account.value,
+        })
     }
 }

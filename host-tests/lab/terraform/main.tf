@@ -64,6 +64,11 @@ output "packages" {
   value       = sort(distinct(flatten(values(module.node)[*].packages)))
 }
 
+output "patroni" {
+  description = "The release of Patroni in it."
+  value       = module.node["west-a"].patroni
+}
+
 output "account" {
   description = "What AWS is asked for."
   value       = { buckets = local.buckets, secrets = local.secrets, data_device = local.data_device, data_volume_mb = local.data_volume_mb }

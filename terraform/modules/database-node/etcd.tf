@@ -1,8 +1,9 @@
 # etcd: a member on every node of the cluster; members and clients show certificates to each other.
 locals {
   etcd = {
-    NAME     = var.node
-    DATA_DIR = "${local.self.role == "data" ? local.data_mount : "/var/lib"}/etcd/${var.cluster}"
+    NAME = var.node
+    # On the root volume, also where there is another one: a base backup or a checkpoint there would hold up what etcd writes, and an election follow.
+    DATA_DIR = "/var/lib/etcd/${var.cluster}"
 
     LISTEN_PEER_URLS            = "https://${local.self.address}:${local.ports.etcd_peer}"
     LISTEN_CLIENT_URLS          = "https://${local.self.address}:${local.ports.etcd_client}"

@@ -47,6 +47,7 @@ locals {
     DOB_DATA_DIRECTORY           = local.data_directory
     DOB_SECRET_AUTHORITY         = var.secrets.certificate_authority
     DOB_SECRET_PASSWORDS         = var.secrets.passwords
+    DOB_PATRONI_RELEASE          = "${var.patroni.version} ${var.patroni.sha256}"
     DOB_PACKAGES                 = join(" ", local.packages)
     DOB_RESTORED_CLIENTS         = join(" ", var.client_networks)
     AWS_DEFAULT_REGION           = var.region
@@ -64,6 +65,8 @@ locals {
     keepalive_time   = 10
     keepalive_intvl  = 5
     keepalive_probes = 3
+    # A link between regions takes smaller packets (8,500 bytes) than a VPC (9,001): that is found out without ICMP, which may not arrive.
+    mtu_probing = 1
   }
 
   files = concat(
@@ -72,7 +75,7 @@ locals {
       permissions = "0755"
       # EC2 takes 16 KB of user data: comments stay here.
       content = replace(file("${path.module}/files/sbin/${name}"), "/(?m)^ *#( .*)?\n/", "")
-    }],
+    } if name != "dob-restore" || local.self.role == "restore"],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path        = "/etc/systemd/system/${name}"
       permissions = "0644"
@@ -92,7 +95,7 @@ locals {
       # Debian's images upgrade by themselves: not what would restart the database or etcd on all nodes in one night.
       path        = "/etc/apt/apt.conf.d/60dob"
       permissions = "0644"
-      content     = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"patroni\"; \"pgbackrest\"; \"postgresql\"; };\n"
+      content     = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"
     }],
     local.runs_etcd ? [{
       path        = "/etc/default/etcd"

@@ -17,6 +17,11 @@ output "ports" {
   value       = local.ports
 }
 
+output "patroni" {
+  description = "Release of Patroni, and the SHA-256 of its wheel."
+  value       = var.patroni
+}
+
 output "packages" {
   description = "Debian packages of this node."
   value       = local.packages

@@ -1,7 +1,8 @@
 # Patroni decides who leads. Passwords come from a file in memory beside this configuration (dob-secrets), never from here.
 locals {
   # A leader that is lost costs up to ttl; 20 s is the least that Patroni 4 takes, and loop_wait + 2 * retry_timeout must fit in it.
-  timing = { ttl = 20, loop_wait = 5, retry_timeout = 5 }
+  # A leader that has crashed and replays its WAL for longer than primary_start_timeout gives way to its replica, which has replayed it already.
+  timing = { ttl = 20, loop_wait = 5, retry_timeout = 5, primary_start_timeout = 10 }
 
   # Bytes, 16 MiB: a replica that is further behind does not lead. The alert ReplicationLag counts with it.
   maximum_lag = 16777216
@@ -10,6 +11,9 @@ locals {
   region_slot = "other_region"
 
   # 64 for each pod, old and new ones of a rollout, and some besides: k8s/checks/rules.py counts them.
+  # With 8 GB, all of them taken: shared_buffers 2 GB; a session 1.6 MB (measured), and 4 MB of page tables once it has touched all of those buffers,
+  # 3.1 GB; three autovacuum workers with maintenance_work_mem, 1.5 GB; Patroni, etcd and the rest 0.4 GB. That is 7 GB. work_mem comes on top
+  # where a query sorts: the service's do not.
   max_connections = 560
 
   postgresql_parameters = {
@@ -29,10 +33,12 @@ locals {
     tcp_keepalives_idle     = 5
     tcp_keepalives_interval = 2
     # A peer that is gone, or frozen, ends its connection, also while it has data to acknowledge or to take: keepalives don't count then, and
-    # a checkpoint may wait for the process that sends. More than wal_sender_timeout, less than Patroni's ttl.
-    tcp_user_timeout           = "15s"
-    wal_receiver_timeout       = "10s"
-    wal_sender_timeout         = "10s"
+    # a checkpoint may wait for the process that sends. Less than Patroni's ttl.
+    tcp_user_timeout     = "15s"
+    wal_receiver_timeout = "10s"
+    # A node that joins writes all data of the leader, and its volume may hold up what streams the WAL beside that for longer than 10 s; one
+    # that is gone, tcp_user_timeout gives up.
+    wal_sender_timeout         = "60s"
     log_checkpoints            = "on"
     log_lock_waits             = "on"
     log_min_duration_statement = "500ms"
@@ -84,6 +90,7 @@ locals {
         retry_timeout           = local.timing.retry_timeout
         maximum_lag_on_failover = local.maximum_lag
         failsafe_mode           = true
+        primary_start_timeout   = local.timing.primary_start_timeout
         synchronous_mode        = var.replication_mode == "synchronous"
         postgresql = {
           use_pg_rewind = true

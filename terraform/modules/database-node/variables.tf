@@ -179,6 +179,17 @@ variable "packages" {
     common  = ["awscli", "curl", "jq", "openssl", "prometheus-node-exporter"]
     etcd    = ["etcd-client", "etcd-server"]
     restore = ["e2fsprogs", "pgbackrest", "postgresql-17"]
-    data    = ["e2fsprogs", "patroni", "pgbackrest", "postgresql-17", "prometheus-postgres-exporter", "python3-etcd"]
+    # Python's are what Patroni needs.
+    data = [
+      "e2fsprogs", "pgbackrest", "postgresql-17", "prometheus-postgres-exporter",
+      "python3-click", "python3-dateutil", "python3-etcd", "python3-prettytable", "python3-psutil", "python3-psycopg2", "python3-urllib3", "python3-venv",
+      "python3-yaml", "python3-ydiff",
+    ]
   }
+}
+
+variable "patroni" {
+  description = "Release of Patroni on PyPI, and the SHA-256 of its wheel."
+  type        = object({ version = string, sha256 = string })
+  default     = { version = "4.1.5", sha256 = "7aad8c1539e6c51c269a8005169dd54ddc7668437b7900fa6099d7894e224c84" }
 }

@@ -12,8 +12,8 @@ resource "aws_ssm_document" "operation" {
         type        = "String"
         description = "The command"
         allowedValues = [
-          "dob-backup", "dob-checksum", "dob-copy-back", "dob-promote", "dob-rejoin", "dob-renew", "dob-replication", "dob-restore", "dob-retire-role",
-          "dob-status", "dob-switchover",
+          "dob-backup", "dob-checksum", "dob-copy-back", "dob-etcd-alone", "dob-promote", "dob-rejoin", "dob-renew", "dob-replication", "dob-restore", "dob-retire-role",
+          "dob-status", "dob-stay", "dob-switchover",
         ]
       }
       arguments = {

@@ -29,6 +29,10 @@ pub async fn restore(environment: &Environment) -> Result<Outcome> {
     let booted = Instant::now();
     let fresh = fresh_node(environment).await?;
     let (started, boot) = (Instant::now(), booted.elapsed().as_secs());
+    // Whoever began it is gone after a second, as when Session Manager's hour is over.
+    fresh.refusal(&["timeout", "1", "dob-restore", &moment]).await?;
+    let said = fresh.run(&["dob-restore", "progress"]).await?;
+    ensure!(said.contains("MB are here, the newest backup has"), "{said}");
     fresh.run(&["dob-restore", &moment]).await?;
     let restore = started.elapsed().as_secs();
     holds(fresh, &before).await?;
@@ -81,7 +85,8 @@ pub async fn archive_lost(environment: &Environment) -> Result<Outcome> {
         leader.until_segments_wait(MAY_WAIT).await?;
     }
     traffic.mark("more written than the volume holds");
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["WalArchiveFailing".to_owned()].into()).await?;
+    let alerts = ["WalArchiveFailing", "ArchiveHole"].map(str::to_owned);
+    alerts::until_fired(&environment.prometheus, traffic.started(), &alerts.into()).await?;
     traffic.mark("S3 is back");
     leader.pass_packets()?;
     leader.run(&["dob-backup"]).await?;

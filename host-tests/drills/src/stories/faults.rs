@@ -6,10 +6,15 @@ use crate::held::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};
+use dob_support::eventually;
 use std::time::{Duration, Instant};
 
 /// How long a fault lasts: longer than Patroni takes to act on anything.
 const FAULT: Duration = Duration::from_secs(15);
+/// How long it may take until a client has all connections.
+const TAKEN_WITHIN: Duration = Duration::from_secs(90);
+/// How long etcd is away, or not in everybody's reach: three times Patroni's ttl.
+const WITHOUT_ETCD: Duration = Duration::from_secs(60);
 
 /// The replica's power is cut.
 pub async fn replica_lost(environment: &Environment) -> Result<Outcome> {
@@ -35,7 +40,8 @@ async fn node_lost(environment: &Environment, node: &Node) -> Result<Outcome> {
     judge_later(environment, traffic).await
 }
 
-/// The etcd of the leader's node is killed, and comes back without its data.
+/// The etcd of the leader's node is killed, and comes back without its data; that of the standby leader's is away while its PostgreSQL
+/// starts again.
 pub async fn etcd_lost(environment: &Environment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -45,10 +51,71 @@ pub async fn etcd_lost(environment: &Environment) -> Result<Outcome> {
     traffic.mark("etcd started");
     leader.run(&["systemctl", "start", "etcd"]).await?;
     traffic.mark("a member again");
+    let standby = environment.central().until_following().await?.leader;
+    standby.run(&["systemctl", "stop", "etcd"]).await?;
+    standby.run(&["systemctl", "restart", "patroni"]).await?;
+    environment.central().until_following().await?;
+    traffic.mark("the recovery region follows after a restart without its etcd");
+    standby.run(&["systemctl", "start", "etcd"]).await?;
     let outcome = judge_later(environment, traffic).await?;
     let now = environment.ready().await?.leader;
     ensure!(now.name == leader.name, "{} leads", now.name);
     Ok(outcome)
+}
+
+/// All three members of etcd are stopped: the leader goes on as long as the replica's Patroni answers it.
+pub async fn etcd_all_stopped(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("etcd stopped on all nodes");
+    for node in environment.west().nodes() {
+        node.run(&["systemctl", "stop", "etcd"]).await?;
+    }
+    traffic.run_for(WITHOUT_ETCD).await;
+    ensure!(leader.is_in_failsafe_mode().await?, "{} is not in failsafe mode", leader.name);
+    traffic.mark("etcd started");
+    for node in environment.west().nodes() {
+        node.run(&["systemctl", "start", "--no-block", "etcd"]).await?;
+    }
+    leader.until_etcd_has(3).await?;
+    traffic.mark("its majority is back");
+    let outcome = judge_later(environment, traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+/// First leader and replica don't reach each other, but the witness; then the leader reaches everybody, but no etcd.
+pub async fn asymmetric_cut(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, witness } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader and replica cut off from each other");
+    leader.drop_packets_to([replica])?;
+    replica.drop_packets_to([leader])?;
+    traffic.run_for(WITHOUT_ETCD).await;
+    still_leads(environment, leader, replica).await?;
+    traffic.mark("reconnected");
+    leader.pass_packets()?;
+    replica.pass_packets()?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica streams; leader cut off from etcd");
+    leader.drop_etcd_packets_to([replica, witness])?;
+    traffic.run_for(WITHOUT_ETCD).await;
+    still_leads(environment, leader, replica).await?;
+    traffic.mark("reconnected");
+    leader.pass_packets()?;
+    leader.until_etcd_has(3).await?;
+    let outcome = judge_later(environment, traffic).await?;
+    still_leads(environment, leader, replica).await?;
+    Ok(outcome)
+}
+
+/// The leader takes writes, and the replica does not.
+async fn still_leads(environment: &Environment, leader: &Node, replica: &Node) -> Result<()> {
+    let leads = environment.west().primary().await.map(|node| node.name.as_str());
+    ensure!(leads == Some(&leader.name), "{leads:?} leads");
+    ensure!(!replica.takes_writes().await?, "{} takes writes, too", replica.name);
+    Ok(())
 }
 
 /// The leader's data volume is full for a while.
@@ -91,6 +158,32 @@ pub async fn packets_dropped(environment: &Environment) -> Result<Outcome> {
     leader.pass_packets_of_clients()?;
     traffic.until_saved().await?;
     Ok(environment.judge(traffic).await?.with_note("greetings come from the replica"))
+}
+
+/// A client takes all of the leader's connections, and does nothing with them: administrators and Patroni still get in.
+pub async fn connection_storm(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("a client opens sessions and does nothing");
+    let limit: usize = leader.sql("postgres", "SHOW max_connections").await?.parse()?;
+    let sessions = environment.open_sessions(leader, limit).await?;
+    eventually("the leader's connections are taken", TAKEN_WITHIN, async || {
+        let free = leader.free_connections().await?;
+        ensure!(free == 0, "{free} are free");
+        Ok(())
+    })
+    .await?;
+    traffic.mark("no connection is left");
+    traffic.run_for(FAULT).await;
+    leader.status().await?;
+    leader.patronictl(&["list"]).await?;
+    drop(sessions);
+    traffic.mark("the client is gone");
+    traffic.until_saved().await?;
+    let outcome = judge_later(environment, traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    Ok(outcome)
 }
 
 /// The API's password is rotated: pods come up as a new role, then the old one is retired.

@@ -10,8 +10,14 @@ use dob_support::eventually;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
+/// How long a volume takes no writes.
+const STALL: Duration = Duration::from_secs(60);
 /// How far behind the replica is when it matters.
 const LAG: Duration = Duration::from_secs(3);
+/// By how many seconds clocks may differ, and nodes still take each other's new certificates.
+const CLOCKS_DIFFER_S: u64 = 3000;
+/// Lines that a node logs at once: many times what is shipped in one go.
+const FLOOD: usize = 3000;
 /// How long a leader that is cut off may go on taking writes, and the next one take to start.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -24,6 +30,14 @@ pub async fn cold_start(environment: &Environment) -> Result<Outcome> {
         node.run(&["cloud-init", "schema", "--system"]).await?;
     }
     gives_peers_up(leader).await?;
+    let session = leader.oom_score_of_session_under(100).await?;
+    ensure!(session == "0", "sessions of {} are spared with the postmaster where memory ends: {session}", leader.name);
+    ensure!(leader.remounts_a_broken_volume().await?, "a broken file system on {} stays writable", leader.name);
+    ensure!(
+        leader.certificate_age_s().await? > CLOCKS_DIFFER_S,
+        "a node whose clock is behind refuses {}",
+        leader.name
+    );
     says_that_it_leads(leader, replica).await?;
     // A slot that nobody reads from would fill the volume.
     let standby = environment.central().until_following().await?.leader;
@@ -31,12 +45,13 @@ pub async fn cold_start(environment: &Environment) -> Result<Outcome> {
     ensure!(unread == "0", "a slot on {} keeps WAL for nobody", standby.name);
     leader.until_archiving().await?;
     leader.until_observed().await?;
+    leader.until_shipped(FLOOD).await?;
     Ok(Outcome::noted(format!("two regions of three nodes, from power-on to all streaming and served: {took} s")))
 }
 
 /// The kernel tries a host that is gone, and one that no longer answers, for seconds only.
 async fn gives_peers_up(node: &Node) -> Result<()> {
-    for (setting, expected) in [("tcp_syn_retries", "1"), ("tcp_retries2", "6")] {
+    for (setting, expected) in [("tcp_syn_retries", "1"), ("tcp_retries2", "6"), ("tcp_mtu_probing", "1")] {
         let value = node.run(&["cat", &format!("/proc/sys/net/ipv4/{setting}")]).await?;
         ensure!(value == expected, "{setting} is {value} on {}, not {expected}", node.name);
     }
@@ -70,6 +85,22 @@ pub async fn crash(environment: &Environment) -> Result<Outcome> {
     judge_and_name_leader(environment, traffic).await
 }
 
+/// All of PostgreSQL's processes are killed, and it would replay its WAL for longer than anybody waits: the replica leads.
+pub async fn crash_replaying(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("all of PostgreSQL's processes killed");
+    leader.kill_postgresql().await?;
+    leader.hold_recovery().await?;
+    traffic.mark("its replay held");
+    traffic.until_saved().await?;
+    let now = environment.west().until_leading().await?.leader;
+    traffic.mark("old leader follows");
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}
+
 /// The leader's node is shut down in order.
 pub async fn shutdown(environment: &Environment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
@@ -92,6 +123,12 @@ pub async fn power_off(environment: &Environment) -> Result<Outcome> {
     traffic.run_for(AFTER).await;
     let rejoined = power_on_again(environment, leader, &traffic).await?;
     Ok(environment.judge(traffic).await?.with_note(rejoined))
+}
+
+/// The same, and etcd's leader is on that node: its next one counts the time of Patroni's leader from the beginning.
+pub async fn power_off_with_etcd(environment: &Environment) -> Result<Outcome> {
+    environment.ready().await?.leader.lead_etcd().await?;
+    power_off(environment).await
 }
 
 /// The same, with every acknowledged date on both nodes.
@@ -119,6 +156,26 @@ pub async fn power_off_lagging(environment: &Environment) -> Result<Outcome> {
     ensure!(figures.lost_seconds <= LAG.as_secs_f64(), "{} s were lost, not {LAG:?}", figures.lost_seconds);
     let lost = figures.lost_seconds;
     Ok(outcome.with_note(format!("{lost:.1} s of dates lost; both regions' other nodes, which had them, rewound")))
+}
+
+/// The leader alone has the last dates, and loses its power with all that is not on its volume.
+pub async fn power_cut_for_real(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replica shut down in order");
+    replica.shut_down().await?;
+    traffic.run_for(AFTER).await;
+    traffic.mark("leader's power cut; what its kernel had not written is lost");
+    leader.cut_power().await?;
+    traffic.mark("its power on");
+    leader.power_on().await?;
+    traffic.until_saved().await?;
+    traffic.mark("replica's power on");
+    replica.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica follows");
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
 }
 
 /// The leader's zone is cut off from all others, and reconnected.
@@ -170,6 +227,27 @@ async fn until_open(node: &Node) -> Result<Instant> {
     .await
 }
 
+/// The leader's volume takes no writes for a minute, though it is still read.
+pub async fn disk_stalled(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's volume stalls");
+    leader.stall_volume().await?;
+    let took = traffic.until_saved().await?;
+    traffic.run_for(STALL.saturating_sub(took)).await;
+    traffic.mark("it takes writes");
+    leader.resume_volume().await?;
+    let west = environment.west();
+    let now = tokio::select! {
+        opened = until_open(leader) => bail!("the old leader takes writes: {opened:?}"),
+        now = west.until_leading() => now?.leader,
+    };
+    traffic.mark("old leader follows");
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}
+
 /// PostgreSQL's and Patroni's processes stop, while the node's kernel goes on answering for them.
 pub async fn frozen(environment: &Environment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
@@ -216,8 +294,15 @@ async fn synchronously(
     Ok(outcome)
 }
 
+/// Changes the mode in both regions, and dob-status in either says so.
 async fn replicate(environment: &Environment, mode: &str) -> Result<()> {
-    environment.ready().await?.leader.run(&["dob-replication", mode]).await.map(drop)
+    let leader = environment.ready().await?.leader;
+    leader.run(&["dob-replication", mode]).await?;
+    for node in [leader, environment.central().until_following().await?.leader] {
+        let said = &node.status().await?["replication"];
+        ensure!(said["here"] == mode && said["in_other_region"] == mode, "{} says {said}, not {mode}", node.name);
+    }
+    Ok(())
 }
 
 async fn judge_and_name_leader(environment: &Environment, traffic: Traffic) -> Result<Outcome> {

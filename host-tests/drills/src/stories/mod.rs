@@ -27,23 +27,30 @@ macro_rules! stories {
 }
 
 /// The story of each drill of the database.
-const ON_LAB: [(&str, Story<Environment>); 31] = stories! {
+const ON_LAB: [(&str, Story<Environment>); 42] = stories! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
+    "leader-crash-replaying" => leader::crash_replaying,
     "leader-shutdown" => leader::shutdown,
     "leader-power-off" => leader::power_off,
+    "leader-power-off-with-etcd" => leader::power_off_with_etcd,
     "leader-power-off-synchronous" => leader::power_off_synchronous,
     "leader-power-off-lagging" => leader::power_off_lagging,
+    "power-cut-for-real" => leader::power_cut_for_real,
     "zone-cut" => leader::zone_cut,
     "zone-cut-synchronous" => leader::zone_cut_synchronous,
     "leader-frozen" => leader::frozen,
+    "disk-stalled" => leader::disk_stalled,
     "switchover" => leader::switchover,
     "replica-lost" => faults::replica_lost,
     "witness-lost" => faults::witness_lost,
     "etcd-lost" => faults::etcd_lost,
+    "etcd-all-stopped" => faults::etcd_all_stopped,
+    "asymmetric-cut" => faults::asymmetric_cut,
     "disk-full" => faults::disk_full,
     "replica-lagging" => faults::replica_lagging,
     "packets-dropped" => faults::packets_dropped,
+    "connection-storm" => faults::connection_storm,
     "password-rotated" => faults::password_rotated,
     "secrets-renewed" => faults::secrets_renewed,
     "node-replaced" => faults::node_replaced,
@@ -52,6 +59,9 @@ const ON_LAB: [(&str, Story<Environment>); 31] = stories! {
     "slot-lost" => repairs::slot_lost,
     "replica-rebuilt" => repairs::replica_rebuilt,
     "connections-raised" => repairs::connections_raised,
+    "minor-upgrade" => repairs::minor_upgrade,
+    "pause-left-over" => repairs::pause_left_over,
+    "page-damaged" => repairs::page_damaged,
     "restore" => backups::restore,
     "bucket-lost" => backups::bucket_lost,
     "archive-lost" => backups::archive_lost,
@@ -59,6 +69,7 @@ const ON_LAB: [(&str, Story<Environment>); 31] = stories! {
     "region-gone" => regions::gone,
     "fail-back" => regions::fail_back,
     "both-regions-lead" => regions::both_lead,
+    "old-region-stays" => regions::old_stays,
 };
 
 /// The story of each drill of the cluster.

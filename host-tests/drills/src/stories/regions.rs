@@ -6,7 +6,7 @@ use crate::environment::Environment;
 use crate::held::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
-use dob_lab::{CENTRAL, Node, WEST};
+use dob_lab::{CENTRAL, Node, Roles, WEST};
 use std::time::Instant;
 
 /// All nodes of the primary region lose their power; a person promotes the recovery region.
@@ -27,6 +27,8 @@ pub async fn gone(environment: &Environment) -> Result<Outcome> {
     environment.serve(CENTRAL).await?;
     traffic.until_saved().await?;
     let recovery_time = decided.elapsed().as_secs();
+    let refused = standby.refusal(&["dob-replication", "synchronous"]).await?;
+    ensure!(refused.contains("no Patroni of the other region answers"), "{refused}");
     traffic.run_for(AFTER).await;
     let outcome = environment.judge_in(environment.central(), traffic).await?;
     let figures = outcome.figures()?;
@@ -104,4 +106,35 @@ pub async fn both_lead(environment: &Environment) -> Result<Outcome> {
     ensure!(left == "0", "what the primary region took alone is still there");
     let note = "lost: what the primary region took between the promotion and the clients' move; it is in the copy";
     Ok(outcome.with_note(note))
+}
+
+/// The same, and the region that led before is the one that stays: its leader has the older timeline.
+pub async fn old_stays(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let standby = environment.central().until_following().await?.leader;
+    let traffic = environment.traffic().await;
+    traffic.mark("regions cut off from each other");
+    environment.west().cut_off_from(&environment.central())?;
+    traffic.mark("dob-promote --other-region-is-gone, though it is not");
+    standby.run(&["dob-promote", "--other-region-is-gone"]).await?;
+    standby.until_archiving().await?;
+    traffic.mark("regions reconnected: both lead");
+    environment.west().reconnect()?;
+    alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoRegionsLead".to_owned()].into()).await?;
+    replica.run(&["systemctl", "restart", "patroni"]).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("the primary region's replica streams after a restart; dob-stay");
+    leader.run(&["dob-stay"]).await?;
+    let now = environment.west().until_leading().await?.leader;
+    traffic.mark("dob-rejoin in the recovery region");
+    standby.run(&["dob-rejoin"]).await?;
+    environment.central().until_following().await?;
+    traffic.mark("it follows");
+    leader.run(&["systemctl", "restart", "patroni"]).await?;
+    environment.west().until_leading().await?;
+    now.finish_segment().await?;
+    now.until_archived().await?;
+    traffic.mark("archived, and the old leader streams after a restart");
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
 }

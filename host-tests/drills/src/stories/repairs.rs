@@ -1,14 +1,21 @@
 //! What does not come back by itself: a person repairs it with the runbooks' commands.
 
 use super::steps::{judge_later, refuses};
+use crate::alerts;
 use crate::environment::Environment;
 use crate::held::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, Roles};
+use dob_support::eventually;
 use std::time::{Duration, Instant};
 
 /// After a replica's power was cut: tcp_user_timeout and the checkpoint itself, with a margin.
 const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
+
+/// Seconds for which a busy volume holds up a node that joins: less than tcp_user_timeout.
+const HELD_UP_S: u64 = 12;
+/// How long the leader's data may take to arrive.
+const MADE_ANEW_WITHIN: Duration = Duration::from_secs(60);
 
 /// The nodes of the leader and of the witness are lost for good: etcd has lost its majority, and nobody may lead until a person
 /// says so.
@@ -63,16 +70,26 @@ pub async fn slot_lost(environment: &Environment) -> Result<Outcome> {
     Ok(outcome.with_note(format!("a checkpoint ended {took:.1} s after the power cut")))
 }
 
-/// The replica's data is fetched anew.
+/// The replica's data is fetched anew, while its volume holds up what arrives.
 pub async fn replica_rebuilt(environment: &Environment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let before = replica.data_made_at().await?;
+    let failed = replica.failed_base_backups().await?;
     let traffic = environment.traffic().await;
     traffic.mark("patronictl reinit");
-    leader.patronictl(&["reinit", "dob", &replica.name, "--force", "--wait"]).await?;
+    leader.patronictl(&["reinit", "dob", &replica.name, "--force"]).await?;
+    replica.hold_base_backup(HELD_UP_S).await?;
+    traffic.mark(&format!("copying goes on after {HELD_UP_S} s"));
+    let made_anew = format!("{} has new data", replica.name);
+    eventually(&made_anew, MADE_ANEW_WITHIN, async || {
+        let made = replica.data_made_at().await?;
+        ensure!(made != before, "it is that of before");
+        Ok(())
+    })
+    .await?;
     environment.west().until_leading().await?;
     traffic.mark("it streams");
-    ensure!(before != replica.data_made_at().await?, "its data is the same");
+    ensure!(replica.failed_base_backups().await? == failed, "copying had to begin again");
     judge_later(environment, traffic).await
 }
 
@@ -96,4 +113,65 @@ pub async fn connections_raised(environment: &Environment) -> Result<Outcome> {
     traffic.mark("all well");
     let outcome = environment.judge(traffic).await?;
     Ok(outcome.with_note("the switchover in it is all that was noticed"))
+}
+
+/// PostgreSQL's package in its next version: on the replica, then, after a switchover, on the old leader.
+pub async fn minor_upgrade(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    for node in [replica, leader] {
+        if node.name == leader.name {
+            traffic.mark("dob-switchover");
+            leader.run(&["dob-switchover"]).await?;
+            environment.west().until_leading().await?;
+        }
+        let started = node.started_at().await?;
+        node.upgrade_postgresql().await?;
+        ensure!(node.started_at().await? == started, "the package itself restarts PostgreSQL on {}", node.name);
+        node.patronictl(&["restart", "dob", &node.name, "--force"]).await?;
+        environment.west().until_leading().await?;
+        ensure!(node.started_at().await? != started, "PostgreSQL on {} runs on in its old version", node.name);
+        traffic.mark(&format!("{} runs the next version", node.name));
+    }
+    judge_later(environment, traffic).await
+}
+
+/// Somebody pauses Patroni, and forgets it.
+pub async fn pause_left_over(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("patronictl pause");
+    leader.patronictl(&["pause", "dob", "--wait"]).await?;
+    alerts::until_fired(&environment.prometheus, traffic.started(), &["ClusterPaused".to_owned()].into()).await?;
+    traffic.mark("patronictl resume");
+    leader.patronictl(&["resume", "dob", "--wait"]).await?;
+    judge_later(environment, traffic).await
+}
+
+/// A byte of a table changes on the leader's volume: its backup says so, no other is made and none expires; the replica, whose copy is
+/// whole, leads, and the old leader's data is fetched anew.
+pub async fn page_damaged(environment: &Environment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    leader.run(&["dob-backup"]).await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("a page of a table changed on the leader's volume");
+    leader.damage_a_page().await?;
+    let before = leader.backups().await?;
+    let refused = leader.refusal(&["dob-backup"]).await?;
+    ensure!(refused.contains("is damaged, and the backup in repository 1 2 holds it"), "{refused}");
+    traffic.mark("dob-backup says so");
+    leader.run(&["dob-backup", "nightly"]).await?;
+    let after = leader.backups().await?;
+    ensure!(before.is_subset(&after) && after.len() == before.len() + 2, "{before:?} before, {after:?} after");
+    alerts::until_fired(&environment.prometheus, traffic.started(), &["PageDamaged".to_owned()].into()).await?;
+    traffic.mark("dob-switchover");
+    leader.run(&["dob-switchover"]).await?;
+    let now = environment.west().until_leading().await?.leader;
+    now.patronictl(&["reinit", "dob", &leader.name, "--force", "--wait"]).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("the old leader's data fetched anew");
+    now.read_damaged_table().await?;
+    now.run(&["dob-backup"]).await?;
+    traffic.mark("a whole backup");
+    judge_later(environment, traffic).await
 }

@@ -39,9 +39,26 @@ run "a_data_node" {
   }
   assert {
     condition = one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/sysctl.d/60-dob.conf"]) == join("\n", [
-      "net.ipv4.tcp_keepalive_intvl = 5", "net.ipv4.tcp_keepalive_probes = 3", "net.ipv4.tcp_keepalive_time = 10", "net.ipv4.tcp_retries2 = 6", "net.ipv4.tcp_syn_retries = 1", "",
+      "net.ipv4.tcp_keepalive_intvl = 5", "net.ipv4.tcp_keepalive_probes = 3", "net.ipv4.tcp_keepalive_time = 10", "net.ipv4.tcp_mtu_probing = 1", "net.ipv4.tcp_retries2 = 6", "net.ipv4.tcp_syn_retries = 1", "",
     ])
     error_message = "The kernel has no time limits for a peer that is gone."
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "ETCD_DATA_DIR=/var/lib/etcd/dob\n")
+    error_message = "etcd shares PostgreSQL's volume."
+  }
+  assert {
+    condition = alltrue([for file in yamldecode(output.cloud_config).write_files : strcontains(file.content, "OOMScoreAdjust=-900")
+    if contains(["/etc/systemd/system/patroni.service", "/etc/systemd/system/etcd.service.d/dob.conf"], file.path)])
+    error_message = "Where memory ends, the kernel ends Patroni or etcd."
+  }
+  assert {
+    condition     = strcontains(output.cloud_config, "\"primary_start_timeout\": 10")
+    error_message = "A leader that replays its WAL for minutes is waited for."
+  }
+  assert {
+    condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/usr/local/sbin/dob-restore")
+    error_message = "A member of a running cluster has the command for a restore."
   }
   assert {
     condition     = strcontains(output.cloud_config, "\"synchronous_mode\": false")

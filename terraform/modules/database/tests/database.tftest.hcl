@@ -163,6 +163,11 @@ run "no_shell_through_the_operations_document" {
     error_message = "The arguments that operations take are refused."
   }
   assert {
+    condition = (toset(jsondecode(aws_ssm_document.operation.content).parameters.command.allowedValues) ==
+    toset(flatten(regexall("`(dob-[a-z-]+)[ `]", file("../../../docs/runbooks.md")))))
+    error_message = "The runbooks name other commands than the document allows."
+  }
+  assert {
     condition     = alltrue([for command in jsondecode(aws_ssm_document.operation.content).parameters.command.allowedValues : fileexists("../database-node/files/sbin/${command}")])
     error_message = "The document offers a command that nodes do not have."
   }
