@@ -63,12 +63,11 @@ run: packages-run component ## Serve on 127.0.0.1:3000 with a private PostgreSQL
 test: packages-test $(PYTHON) check-format component check-workflows ## Check the API (contract, calendar, faults, on a real PostgreSQL) and the GitHub workflows
 	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) $(addprefix --package ,$(foreach build,$(BUILDS:wasi-%=%),dob-api-wasi-$(build) constant-$(build) one-query-$(build)))
 	$(CHECKED) cargo test --quiet --no-run $(TESTED) --test faults
-	WASI=0.2 $(CHECKED) cargo test $(TESTED) -- $(LEFT_OUT)
-	WASI=0.3 $(CHECKED) cargo test --test api -- $(LEFT_OUT)
+	$(CHECKED) cargo test --lib --bin dob-host
+	$(foreach wasi,$(or $(WASI),0.2 0.3),WASI=$(wasi) $(CHECKED) cargo test --test api -- $(LEFT_OUT) &&) true
 	$(if $(SPIN),@echo "On a real Spin these tests are left out: $(IMITATED)")
 	$(if $(ROOT_ONLY),@echo "Not root: the tests that drop packets and fill a disk and use the files of another user are left out.")
-	WASI=0.2 $(CHECKED) cargo test --test faults -- --test-threads=1 $(LEFT_OUT)
-	WASI=0.3 $(CHECKED) cargo test --test faults -- --test-threads=1 $(LEFT_OUT)
+	$(foreach wasi,$(or $(WASI),0.2 0.3),WASI=$(wasi) $(CHECKED) cargo test --test faults -- --test-threads=1 $(LEFT_OUT) &&) true
 
 checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check all the rest: infrastructure, manifests, operations, alerts, documents; one: make checks ONLY=k8s
 	$(if $(filter-out $(CHECKS) workflows collector,$(ONLY)),$(error There is no check '$(ONLY)': name some of $(CHECKS) workflows collector))
@@ -112,7 +111,7 @@ overlays: $(PYTHON) kubectl-is-there ## Refuse Kubernetes overlays that can't wo
 supply-chain: ## Check lock files, licences, duplicates and sources of dependencies, and look for secrets in tree and history
 	@command -v cargo-deny >/dev/null || cargo install --quiet --locked cargo-deny@0.20.2
 	$(foreach manifest,Cargo.toml $(FUZZ),cargo metadata --quiet --locked --format-version 1 --manifest-path $(manifest) >/dev/null && \
-		cargo deny --manifest-path $(manifest) --locked check \
+		cargo deny --manifest-path $(manifest) --workspace --locked check \
 		--allow unmatched-skip --allow license-exception-not-encountered --allow license-not-encountered $(DENY) &&) true
 	scripts/scan-secrets
 
