@@ -1,6 +1,7 @@
 //! The configuration: Spin variables in, PostgreSQL connection strings out.
 //!
-//! The host sets no time limit of any kind, so every limit lives in the connection string.
+//! The host sets no time limit of any kind, so every limit lives in the connection string. Only where the host can end a wait, as with
+//! WASI 0.3, the store has limits besides.
 
 use crate::host::Host;
 use std::cmp::Ordering;

@@ -119,7 +119,9 @@ impl<'a, H: Host> Store<'a, H> {
                 break;
             }
             until = TRY_REPLICA_UNTIL;
-            asked.push(self.on_replica(place, &addresses[place], &work));
+            // A place counts only in the list's own order.
+            let place_to_keep = likely.is_none().then_some(place);
+            asked.push(self.on_replica(&addresses[place], place_to_keep, &work));
             match self.host.within(NEXT_REPLICA_AFTER, first_success(&mut asked)).await {
                 Some(Ok(done)) => return Ok(done),
                 Some(Err(failure)) => last = failure,
@@ -131,12 +133,14 @@ impl<'a, H: Host> Store<'a, H> {
 
     async fn on_replica<T>(
         &self,
-        place: usize,
         address: &Address,
+        place: Option<usize>,
         work: &impl AsyncFn(&Session<H::Connection>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let done = work(&Session::open(self.host, address, Purpose::Reading).await?).await?;
-        self.health.replica_answers(place);
+        if let Some(place) = place {
+            self.health.replica_answers(place);
+        }
         Ok(done)
     }
 
