@@ -85,7 +85,7 @@ lab: packages-lab $(PYTHON) terraform-is-there component ## Boot the database no
 cluster: packages-cluster go-is-there component ## Run SpinKube on this machine: three nodes, the operator, the component behind a load balancer (root)
 	@$(CHECKED) cargo build --quiet --bins && $(CHECKED) $(HOST) cluster
 
-bench: packages-run component ## Measure, and print the README's table
+bench: packages-run component ## Measure, and print the tables of docs/benchmarks.md
 	cargo run --quiet --release --bin dob-bench -- report
 
 # It needs nothing but rustup.

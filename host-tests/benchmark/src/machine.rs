@@ -40,8 +40,8 @@ fn field(file: &str, name: &str) -> Option<String> {
     line.split_once(':').map(|(_, value)| value.trim().to_owned())
 }
 
-/// The version of a dependency that this was built with.
+/// The version of a dependency that this was built with: the newest, where another dependency has an older one.
 fn version(name: &str) -> &'static str {
-    let after = LOCK.split_once(&format!("name = \"{name}\"\nversion = \"")).map_or("", |(_, after)| after);
+    let after = LOCK.rsplit_once(&format!("name = \"{name}\"\nversion = \"")).map_or("", |(_, after)| after);
     after.split('"').next().unwrap_or_default()
 }

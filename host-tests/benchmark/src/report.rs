@@ -1,4 +1,4 @@
-//! The result as Markdown, for the README.
+//! The result as Markdown, for `docs/benchmarks.md`.
 
 use crate::cases::{self, Case, Rounds};
 use crate::load::{CONNECTIONS, Measured};
