@@ -12,7 +12,7 @@ use wit_bindgen::StreamWriter;
 
 /// How long a connection is kept. The host has 64 for an address, and under a burst there are more instances: one that kept its own
 /// for as long as it lives would leave the others without. Taking it from the host's pool again costs one round trip.
-const KEPT_FOR: Duration = Duration::from_millis(50);
+const KEPT_FOR: Duration = Duration::from_millis(20);
 
 /// All that an instance keeps, by address; clones are the same.
 #[derive(Clone, Default)]
