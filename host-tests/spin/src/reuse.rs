@@ -23,6 +23,9 @@ const REQUESTS_AT_ONCE: usize = 16;
 /// How long it waits for the next one.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// What the handler of wasmtime-wasi-http says of an instance that panicked, or was dropped.
+const DROPPED: &str = "worker panicked";
+
 /// Sends requests to instances, and starts those that lack.
 pub struct Reused(handler::ProxyHandler<Instances>);
 
@@ -105,7 +108,9 @@ impl WorkerState for Requests {
     }
 
     fn drop(&self, store: Store<Instance>, ended: wasmtime::Result<()>) {
-        if let Err(error) = ended {
+        // An instance that is dropped while it runs goes with this program, and is no failure.
+        let is_dropped = |error: &wasmtime::Error| error.to_string() == DROPPED && !std::thread::panicking();
+        if let Some(error) = ended.err().filter(|error| !is_dropped(error)) {
             eprintln!("an instance failed: {error:?}");
         }
         drop(store);
