@@ -269,6 +269,9 @@ fn a_request_opens_one_connection_and_runs_one_statement() {
             service.faults.take_calls().into_iter().map(|(call, ..)| call).collect::<Vec<_>>()
         };
         assert_eq!(calls("PUT", "/hello/john").await, [Call::Open, Call::Execute]);
-        assert_eq!(calls("GET", "/hello/john").await, [Call::Open, Call::Query]);
+        let greeting = calls("GET", "/hello/john").await;
+        // With WASI 0.3 a connection on which the instance has just read may still be there.
+        let kept = Build::chosen().unwrap() == Build::Wasi03 && greeting == [Call::Query];
+        assert!(kept || greeting == [Call::Open, Call::Query], "{greeting:?}");
     });
 }
