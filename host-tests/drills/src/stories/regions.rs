@@ -82,17 +82,12 @@ pub async fn both_lead(environment: &Environment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let standby = environment.central().until_following().await?.leader;
     let traffic = environment.traffic().await;
-    traffic.mark("regions cut off from each other");
-    environment.west().cut_off_from(&environment.central())?;
-    traffic.mark("dob-promote --other-region-is-gone, though it is not");
-    standby.run(&["dob-promote", "--other-region-is-gone"]).await?;
+    promote_though_partitioned(environment, &traffic, standby).await?;
     environment.serve(CENTRAL).await?;
     traffic.until_saved().await?;
     let taken_alone = "INSERT INTO dob_api.birthday (username, date_of_birth) VALUES ('takenalone', '1990-05-20')";
     leader.sql("dob_api", taken_alone).await?;
-    traffic.mark("regions reconnected: both lead");
-    environment.west().reconnect()?;
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoRegionsLead".to_owned()].into()).await?;
+    reconnect_two_that_lead(environment, &traffic).await?;
     let copy = leader.dump("dob_api.birthday").await?;
     ensure!(copy.contains("takenalone\t1990-05-20"), "the copy lacks what the primary region took alone");
     traffic.mark("dob-rejoin in the primary region");
@@ -113,14 +108,9 @@ pub async fn old_stays(environment: &Environment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let standby = environment.central().until_following().await?.leader;
     let traffic = environment.traffic().await;
-    traffic.mark("regions cut off from each other");
-    environment.west().cut_off_from(&environment.central())?;
-    traffic.mark("dob-promote --other-region-is-gone, though it is not");
-    standby.run(&["dob-promote", "--other-region-is-gone"]).await?;
+    promote_though_partitioned(environment, &traffic, standby).await?;
     standby.until_archiving().await?;
-    traffic.mark("regions reconnected: both lead");
-    environment.west().reconnect()?;
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoRegionsLead".to_owned()].into()).await?;
+    reconnect_two_that_lead(environment, &traffic).await?;
     replica.run(&["systemctl", "restart", "patroni"]).await?;
     environment.west().until_leading().await?;
     traffic.mark("the primary region's replica streams after a restart; dob-stay");
@@ -137,4 +127,19 @@ pub async fn old_stays(environment: &Environment) -> Result<Outcome> {
     traffic.mark("archived, and the old leader streams after a restart");
     traffic.run_for(AFTER).await;
     environment.judge(traffic).await
+}
+
+/// Partitions the regions, and promotes the recovery region though the primary one leads.
+async fn promote_though_partitioned(environment: &Environment, traffic: &Traffic, standby: &Node) -> Result<()> {
+    traffic.mark("regions cut off from each other");
+    environment.west().cut_off_from(&environment.central())?;
+    traffic.mark("dob-promote --other-region-is-gone, though it is not");
+    standby.run(&["dob-promote", "--other-region-is-gone"]).await.map(drop)
+}
+
+/// Reconnects the regions, and waits for the alert that both lead.
+async fn reconnect_two_that_lead(environment: &Environment, traffic: &Traffic) -> Result<()> {
+    traffic.mark("regions reconnected: both lead");
+    environment.west().reconnect()?;
+    alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoRegionsLead".to_owned()].into()).await
 }
