@@ -1,6 +1,7 @@
 //! The connections on which an instance reads: one for each address, shared by its concurrent requests.
 
-use dob_api::host::DatabaseError;
+use crate::postgres::{failed, open, received, sent};
+use dob_api::host::{Connection, DatabaseError, Parameter, Value};
 use spin_sdk::pg;
 use spin_sdk::wasip3::clocks::monotonic_clock::wait_for;
 use spin_sdk::wasip3::wit_stream;
@@ -79,7 +80,7 @@ impl Connections {
     }
 
     async fn open(self, address: String) {
-        let outcome = crate::postgres::open(&address).await;
+        let outcome = open(&address).await;
         let before = match &outcome {
             Ok(connection) => self.0.borrow_mut().insert(address.clone(), Slot::Open(connection.clone())),
             Err(_) => self.0.borrow_mut().remove(&address),
@@ -122,5 +123,53 @@ impl Drop for Unanswered<'_> {
             let Shared { connection, connections, address } = self.shared;
             connections.keep_no_longer(address, connection);
         }
+    }
+}
+
+/// A connection in the hands of one request.
+pub enum Opened {
+    /// Other requests send statements on it, too.
+    Shared(Shared),
+    /// Nobody else does.
+    Own(Rc<pg::Connection>),
+}
+
+impl Opened {
+    fn connection(&self) -> &pg::Connection {
+        match self {
+            Self::Shared(shared) => &shared.connection,
+            Self::Own(connection) => connection,
+        }
+    }
+
+    /// Runs a statement; a shared connection that gave no answer is not kept.
+    async fn answered<T>(&self, statement: impl Future<Output = Result<T, pg::Error>>) -> Result<T, DatabaseError> {
+        let unanswered = match self {
+            Self::Shared(shared) => Some(shared.until_answered()),
+            Self::Own(_) => None,
+        };
+        let answer = statement.await.map_err(failed)?;
+        if let Some(unanswered) = unanswered {
+            unanswered.answered();
+        }
+        Ok(answer)
+    }
+}
+
+impl Connection for Opened {
+    async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<Vec<Value>>, DatabaseError> {
+        let row = async {
+            let mut result = self.connection().query(statement, sent(parameters)).await?;
+            match result.rows().next().await {
+                Some(row) => Ok(Some(row.into_iter().map(received).collect())),
+                // Why there is none: the statement has none, or it failed after it had begun.
+                None => result.result().await.map(|()| None),
+            }
+        };
+        self.answered(row).await
+    }
+
+    async fn execute(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<(), DatabaseError> {
+        self.answered(async { self.connection().execute(statement, sent(parameters)).await.map(drop) }).await
     }
 }

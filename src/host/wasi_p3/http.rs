@@ -1,6 +1,6 @@
 //! HTTP: the host's requests and answers behind the service's.
 
-use crate::within;
+use crate::clock::within;
 use ::http::{HeaderName, HeaderValue, Method};
 use dob_api::host::{BodyError, Request};
 use dob_api::http::Answer;

@@ -3,26 +3,25 @@
 // The export's name means nothing to a native linker.
 #![cfg(target_family = "wasm")]
 
+mod clock;
 mod connections;
 mod http;
 mod postgres;
 
 use ::http::Method;
-use connections::Connections;
+use clock::within;
+use connections::{Connections, Opened};
 use dob_api::api;
 use dob_api::host::{DatabaseError, Host, Purpose};
 use dob_api::http::Problem;
 use dob_api::store::Health;
-use futures_util::future::{Either, select};
 use http::{Incoming, method_of, response};
-use postgres::{Opened, open};
+use postgres::open;
 use spin_sdk::variables;
-use spin_sdk::wasip3::clocks::monotonic_clock;
 use spin_sdk::wasip3::exports::http::handler::Guest;
 use spin_sdk::wasip3::http::types::{ErrorCode, Request, Response};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::pin::pin;
 use std::time::Duration;
 
 struct Component;
@@ -82,13 +81,5 @@ impl Host for Spin {
 
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
         within(limit, work).await
-    }
-}
-
-async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-    let limit = pin!(monotonic_clock::wait_for(limit.as_nanos() as u64));
-    match select(pin!(work), limit).await {
-        Either::Left((done, _)) => Some(done),
-        Either::Right(_) => None,
     }
 }

@@ -1,8 +1,7 @@
-//! PostgreSQL: Spin's interface behind the service's.
+//! PostgreSQL: connections of the host's pool, and values and errors between Spin's interface and the service's.
 
-use crate::connections::Shared;
-use crate::within;
-use dob_api::host::{Connection, DatabaseError, Parameter, Value};
+use crate::clock::within;
+use dob_api::host::{DatabaseError, Parameter, Value};
 use spin_sdk::pg::{self, DbValue, ParameterValue, PgError, QueryError};
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,55 +16,8 @@ pub async fn open(address: &str) -> Result<Rc<pg::Connection>, DatabaseError> {
     opened.ok_or_else(late)?.map(Rc::new).map_err(failed)
 }
 
-/// A connection in the hands of one request.
-pub enum Opened {
-    /// Other requests send statements on it, too.
-    Shared(Shared),
-    /// Nobody else does.
-    Own(Rc<pg::Connection>),
-}
-
-impl Opened {
-    fn connection(&self) -> &pg::Connection {
-        match self {
-            Self::Shared(shared) => &shared.connection,
-            Self::Own(connection) => connection,
-        }
-    }
-
-    /// Runs a statement; a shared connection that gave no answer is not kept.
-    async fn answered<T>(&self, statement: impl Future<Output = Result<T, pg::Error>>) -> Result<T, DatabaseError> {
-        let unanswered = match self {
-            Self::Shared(shared) => Some(shared.until_answered()),
-            Self::Own(_) => None,
-        };
-        let answer = statement.await.map_err(failed)?;
-        if let Some(unanswered) = unanswered {
-            unanswered.answered();
-        }
-        Ok(answer)
-    }
-}
-
-impl Connection for Opened {
-    async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<Vec<Value>>, DatabaseError> {
-        let row = async {
-            let mut result = self.connection().query(statement, sent(parameters)).await?;
-            match result.rows().next().await {
-                Some(row) => Ok(Some(row.into_iter().map(received).collect())),
-                // Why there is none: the statement has none, or it failed after it had begun.
-                None => result.result().await.map(|()| None),
-            }
-        };
-        self.answered(row).await
-    }
-
-    async fn execute(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<(), DatabaseError> {
-        self.answered(async { self.connection().execute(statement, sent(parameters)).await.map(drop) }).await
-    }
-}
-
-fn sent(parameters: &[Parameter]) -> Vec<ParameterValue> {
+/// The parameters for the host.
+pub fn sent(parameters: &[Parameter]) -> Vec<ParameterValue> {
     let sent = |parameter: &Parameter| match *parameter {
         Parameter::Text(text) => ParameterValue::Str(text.to_owned()),
         Parameter::Date(year, month, day) => ParameterValue::Date((year, month, day)),
@@ -73,7 +25,8 @@ fn sent(parameters: &[Parameter]) -> Vec<ParameterValue> {
     parameters.iter().map(sent).collect()
 }
 
-fn received(value: DbValue) -> Value {
+/// A value from the host.
+pub fn received(value: DbValue) -> Value {
     match value {
         DbValue::DbNull => Value::Null,
         DbValue::Boolean(value) => Value::Boolean(value),
@@ -83,7 +36,8 @@ fn received(value: DbValue) -> Value {
     }
 }
 
-fn failed(error: pg::Error) -> DatabaseError {
+/// What went wrong, as the service sorts it.
+pub fn failed(error: pg::Error) -> DatabaseError {
     match error {
         pg::Error::PgError(PgError::QueryFailed(QueryError::DbError(error))) => {
             DatabaseError::Refused { sqlstate: error.code, message: error.message }
