@@ -61,7 +61,7 @@ async fn the_data_stays_between_runs_and_nothing_goes_on_running() {
     let mut with_empty_url = run(scratch.path(), port);
     with_empty_url.env("DATABASE_URL", "");
     let (second, printed) = ready(with_empty_url);
-    assert!(!printed.contains("Making a database"), "{printed}");
+    assert!(!printed.contains("Creating a database"), "{printed}");
     assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
     interrupt(second);
 }
