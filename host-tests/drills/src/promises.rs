@@ -1,6 +1,6 @@
 //! The promises of a drill, and their check.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use dob_clients::history::Findings;
 use serde::Deserialize;
 use std::fmt::{Display, Formatter};
@@ -28,12 +28,9 @@ impl Promises {
     }
 
     fn check_with_patience(&self, figures: &Findings, patience: u64) -> Result<()> {
-        let at_most = |what: &str, found: usize, limit: Option<usize>| {
-            ensure!(
-                limit.is_none_or(|limit| found <= limit),
-                "{found} {what}, but the promise is at most {limit:?}: {figures:?}"
-            );
-            Ok(())
+        let at_most = |what: &str, found: usize, limit: Option<usize>| match limit {
+            Some(limit) if found > limit => bail!("{found} {what}, but the promise is at most {limit}: {figures:?}"),
+            _ => Ok(()),
         };
         at_most("acknowledged dates were lost", figures.lost.len(), self.lost)?;
         at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
@@ -43,13 +40,11 @@ impl Promises {
             let other = figures.errors.keys().find(|kind| !kinds.contains(kind));
             ensure!(other.is_none(), "there were other errors than the allowed {kinds:?}: {figures:?}");
         }
-        let within = |what: &str, took: Duration, limit_s: Option<u64>| {
-            let took = took.as_secs_f64();
-            ensure!(
-                limit_s.is_none_or(|limit| took <= limit as f64),
-                "{what} was {took:.2} s, but the promise is at most {limit_s:?} s: {figures:?}"
-            );
-            Ok(())
+        let within = |what: &str, took: Duration, limit_s: Option<u64>| match limit_s {
+            Some(limit) if took > Duration::from_secs(limit) => {
+                bail!("{what} was {took:.2?}, but the promise is at most {limit} s: {figures:?}")
+            }
+            _ => Ok(()),
         };
         within("write downtime", figures.write_downtime, self.write_downtime_s.map(|limit| patience * limit))?;
         within("the slowest answer", figures.slowest, self.latency_s)
