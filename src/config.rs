@@ -186,7 +186,10 @@ impl Role {
     /// The administrator, or `None` if the name is empty.
     fn admin(values: &str) -> Result<Option<Self>, ConfigError> {
         let Some(admin) = Some(Self::parse(values)?).filter(|admin| !admin.name.is_empty()) else { return Ok(None) };
-        Ok(Some(Self { name: valid("pg_admin_user", A_NAME, Some(admin.name).filter(|name| is_name(name)))?, ..admin }))
+        Ok(Some(Self {
+            name: ok_or_invalid("pg_admin_user", A_NAME, Some(admin.name).filter(|name| is_name(name)))?,
+            ..admin
+        }))
     }
 
     fn parse(values: &str) -> Result<Self, ConfigError> {
@@ -205,10 +208,10 @@ impl Database {
         }
         Ok(Self {
             hosts,
-            port: valid("pg_port", "a port number from 1 to 65535", port_of(&port))?,
-            name: valid("pg_database", A_NAME, Some(database).filter(|name| is_name(name)))?,
-            role: Role { name: valid("pg_user", A_NAME, Some(user).filter(|name| is_name(name)))?, password },
-            sslmode: valid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
+            port: ok_or_invalid("pg_port", "a port number from 1 to 65535", port_of(&port))?,
+            name: ok_or_invalid("pg_database", A_NAME, Some(database).filter(|name| is_name(name)))?,
+            role: Role { name: ok_or_invalid("pg_user", A_NAME, Some(user).filter(|name| is_name(name)))?, password },
+            sslmode: ok_or_invalid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
         })
     }
 
@@ -269,7 +272,7 @@ fn replica_hosts(values: &str) -> Result<Vec<String>, ConfigError> {
 fn hosts(values: [(&'static str, String); 2]) -> Result<Vec<String>, ConfigError> {
     let mut hosts = Vec::with_capacity(values.len());
     for (variable, host) in values {
-        let host = valid(variable, "a host name or an IPv4 address", Some(host).filter(|host| is_host(host)))?;
+        let host = ok_or_invalid(variable, "a host name or an IPv4 address", Some(host).filter(|host| is_host(host)))?;
         if host != NO_HOST {
             hosts.push(host);
         }
@@ -341,7 +344,7 @@ fn sslmode_of(mode: &str) -> Option<&'static str> {
     ["disable", "prefer", "require"].into_iter().find(|known| *known == mode)
 }
 
-fn valid<T>(variable: &'static str, expected: &'static str, value: Option<T>) -> Result<T, ConfigError> {
+fn ok_or_invalid<T>(variable: &'static str, expected: &'static str, value: Option<T>) -> Result<T, ConfigError> {
     value.ok_or_else(|| ConfigError { variables: vec![variable], expected })
 }
 
