@@ -48,6 +48,7 @@ async fn serve() -> Result<ExitCode> {
     println!("Rolling out ...");
     let mut checkout = Checkout::make(&cluster, &parts)?;
     checkout.prepare(&cluster, &database.access())?;
+    cluster.start_monitoring(&parts, &database.access())?;
     checkout.set_digest(&cluster.registry.push_component("dev", None)?)?;
     checkout.roll_out().await?;
     let kubeconfig = Kubeconfig::write(&cluster.kubeconfig())?;

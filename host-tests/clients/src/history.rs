@@ -66,6 +66,8 @@ pub struct Findings {
     pub read_downtime: Duration,
     /// The latency of the slowest operation, failed ones included.
     pub slowest: Duration,
+    /// Greetings that were answered.
+    pub greetings: usize,
     pub failed_saves: usize,
     pub failed_greetings: usize,
     /// The number of errors of each kind.
@@ -128,6 +130,7 @@ impl Findings {
         findings.read_downtime = longest_gap(history, Operation::greeted);
         findings.slowest =
             history.iter().map(|operation| operation.ended - operation.started).max().unwrap_or_default();
+        findings.greetings = history.iter().filter(|operation| operation.greeted()).count();
         for operation in history {
             let Some(error) = &operation.error else { continue };
             *findings.errors.entry(error.clone()).or_default() += 1;

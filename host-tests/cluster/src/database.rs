@@ -5,7 +5,7 @@ use crate::{Cluster, NAMESPACE};
 use anyhow::{Context, Result};
 use dob_namespaces::DIRECTORY;
 use dob_support::{Authority, random_word};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -82,13 +82,21 @@ impl Access {
         let secrets = [
             ("dob-api", of(["pg_user", "pg_password"])),
             ("dob-api-admin", of(["pg_admin_user", "pg_admin_password"])),
-            ("database-ca", json!({ "ca-certificates.crt": self.authority })),
         ];
-        let secrets = secrets.map(|(name, data)| {
-            let metadata = json!({ "name": name, "namespace": NAMESPACE });
-            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data })
-        });
+        let secrets = secrets.map(|(name, data)| secret(NAMESPACE, name, data));
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": secrets });
-        cluster.apply(&list.to_string()).context("the pods' secrets")
+        cluster.apply(&list.to_string()).context("the pods' secrets")?;
+        self.put_authority(cluster, NAMESPACE, "ca-certificates.crt")
     }
+
+    /// Puts the certificate of the authority into a namespace, under the name that its pods know it by.
+    pub(crate) fn put_authority(&self, cluster: &Cluster, namespace: &str, file: &str) -> Result<()> {
+        let secret = secret(namespace, "database-ca", json!({ file: self.authority }));
+        cluster.apply(&secret.to_string()).context("the certificate of the database's authority")
+    }
+}
+
+fn secret(namespace: &str, name: &str, data: Value) -> Value {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data })
 }

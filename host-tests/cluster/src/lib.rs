@@ -16,6 +16,7 @@
 //! operator             the real spin-operator
 //! addons               metrics, network policies, DNS, the descheduler
 //! database             a PostgreSQL with TLS and its own certificate authority
+//! monitoring           the collectors and Prometheus
 //! checkout             the manifests and scripts that are rolled out
 //! ```
 
@@ -26,6 +27,7 @@ mod configuration;
 mod control_plane;
 mod daemon;
 mod database;
+mod monitoring;
 mod node;
 mod operator;
 mod parts;

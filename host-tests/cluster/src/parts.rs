@@ -35,7 +35,9 @@ const NEEDED: [Part; 4] = [
     Part { name: "spin-operator", module: "github.com/spinkube/spin-operator", minutes: 3 },
     KUBERNETES,
 ];
-const ADDONS: [Part; 4] = [
+const COLLECTOR: Part = Part { name: "otel-collector", module: "go.opentelemetry.io/collector/otelcol", minutes: 3 };
+const ADDONS: [Part; 5] = [
+    COLLECTOR,
     Part { name: "descheduler", module: "sigs.k8s.io/descheduler", minutes: 3 },
     Part { name: "kube-router", module: "github.com/cloudnativelabs/kube-router/v2", minutes: 2 },
     Part { name: "coredns", module: "github.com/coredns/coredns", minutes: 3 },
@@ -129,9 +131,7 @@ impl Part {
     }
 
     fn build(&self, bin: &Path) -> Result<()> {
-        let mut go = Command::new("go");
-        go.args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags()?, "-o"]).arg(bin).arg("tool");
-        go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false").current_dir(self.sources());
+        let mut go = self.command(bin)?;
         let mut go = go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let words = show_progress(go.stderr.take().context("piped")?);
         ensure!(go.wait()?.success(), "{} can't be built: {words}", self.name);
@@ -140,6 +140,19 @@ impl Part {
             fs::rename(bin.join("cmd"), bin.join(self.name))?;
         }
         Ok(())
+    }
+
+    /// The build. The collector's sources are written by a program of its own.
+    fn command(&self, bin: &Path) -> Result<Command> {
+        if self.name == COLLECTOR.name {
+            let mut script = Command::new(project_file("scripts/build-collector"));
+            script.arg(bin.join(self.name));
+            return Ok(script);
+        }
+        let mut go = Command::new("go");
+        go.args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags()?, "-o"]).arg(bin).arg("tool");
+        go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false").current_dir(self.sources());
+        Ok(go)
     }
 
     /// Flags that set the version which Kubernetes' programs report.

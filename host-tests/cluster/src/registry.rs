@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use dob_support::{cmd, eventually, project_file, read};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +40,10 @@ const SAVES_NOT: &[u8] = b"$2::dote WHERE NOT EXISTS";
 /// The name of the image of a single program.
 pub fn image(program: &str) -> String {
     format!("{REGISTRY}/{program}:1")
+}
+
+fn name_of(program: &Path) -> Result<&str> {
+    program.file_name().and_then(|name| name.to_str()).context("a program with a name")
 }
 
 /// A registry without TLS.
@@ -79,12 +85,31 @@ impl Registry {
 
     /// Pushes a static program as an image that runs it with these arguments. Returns the image's name.
     pub(crate) fn push_program(&self, program: &Path, arguments: &[&str]) -> Result<String> {
-        let name = program.file_name().and_then(|name| name.to_str()).context("a program with a name")?;
-        let (directory, image) = (program.parent().context("a directory")?, image(name));
-        let entrypoint = [&[&format!("--entrypoint=/{name}")[..]], arguments].concat().join(",");
-        let layer = self.directory.join(format!("{name}.tar"));
-        read(&cmd!("tar", "--create", "--file", &layer, "--directory", directory, name))?;
+        let (name, directory) = (name_of(program)?, program.parent().context("a directory")?);
+        let started_as = format!("/{name}");
+        self.push_files(name, directory, &[name.to_owned()], &[&[&started_as[..]], arguments].concat())
+    }
+
+    /// Pushes programs of this machine with the libraries that they load, as an image that runs the first one; gives the image's name.
+    pub(crate) fn push_dynamic_programs(&self, programs: &[&Path]) -> Result<String> {
+        let first = programs.first().context("a program")?;
+        let mut files = BTreeSet::new();
+        for program in programs {
+            files.insert(program.display().to_string());
+            let libraries = read(&cmd!("ldd", program))?;
+            files.extend(libraries.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
+        }
+        let files: Vec<String> = files.iter().map(|file| file.trim_start_matches('/').to_owned()).collect();
+        self.push_files(name_of(first)?, Path::new("/"), &files, &[&first.to_string_lossy()])
+    }
+
+    fn push_files(&self, name: &str, directory: &Path, files: &[String], entrypoint: &[&str]) -> Result<String> {
+        let (image, layer) = (image(name), self.directory.join(format!("{name}.tar")));
+        let from = ["--create", "--dereference", "--directory"].map(OsString::from);
+        let tar = from.into_iter().chain([directory.into(), "--file".into(), layer.clone().into()]);
+        read(&cmd("tar", tar.chain(files.iter().map(OsString::from))))?;
         read(&cmd!(&self.crane, "append", "--insecure", "--new_layer", &layer, "--new_tag", &image))?;
+        let entrypoint = format!("--entrypoint={}", entrypoint.join(","));
         read(&cmd!(&self.crane, "mutate", "--insecure", &image, entrypoint, "--tag", &image))?;
         Ok(image)
     }

@@ -66,6 +66,7 @@ pub(crate) struct ClusterEnvironment {
     pub current: CurrentDrill,
     pub cluster: Arc<Cluster>,
     backend: Backend,
+    parts: Parts,
     checkout: Mutex<Checkout>,
     pub pace: Pace,
     /// The seconds that a terminating pod still serves.
@@ -112,6 +113,7 @@ impl ClusterEnvironment {
             current: CurrentDrill::default(),
             cluster,
             backend,
+            parts,
             checkout: Mutex::new(checkout),
             pace,
             pre_stop,
@@ -354,6 +356,12 @@ impl ClusterEnvironment {
             ..Traffic::profile(self.current.next_load(), today())
         };
         LoadGenerator::start(&profile, &self.route)
+    }
+
+    /// Starts collectors and a Prometheus, and waits until they are ready.
+    pub async fn start_monitoring(&self) -> Result<()> {
+        self.cluster.start_monitoring(&self.parts, &*self.access.lock().await)?;
+        self.cluster.until_monitored()
     }
 
     /// Starts a pod in another namespace. Returns its address and its node.

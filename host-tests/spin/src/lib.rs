@@ -14,6 +14,7 @@
 //! reuse                instances that serve more than one request
 //! app                  the compiled component
 //! outgoing             bodies that leave after their head
+//! telemetry            a span for each request
 //! real                 a real Spin in place of the imitation
 //! server               HTTP in front of it
 //! ```
@@ -31,6 +32,7 @@ mod postgres;
 mod real;
 mod reuse;
 mod server;
+mod telemetry;
 mod values;
 mod variables;
 

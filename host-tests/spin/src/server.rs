@@ -4,6 +4,7 @@ use crate::app::{App, Handler, Options, Single};
 use crate::manifest::Manifest;
 use crate::outgoing;
 use crate::real::{self, Real};
+use crate::telemetry::Telemetry;
 use anyhow::{Context, Result, anyhow, bail};
 use dob_support::free_port;
 use http_body_util::{BodyExt, Empty, Full};
@@ -61,12 +62,13 @@ impl Server {
     pub async fn start(app: Arc<App>, listen: SocketAddr) -> Result<Self> {
         let listener = listener(listen).await?;
         let address = listener.local_addr()?;
+        let telemetry = Telemetry::from_environment().context("can't export spans")?;
         let accepting = tokio::spawn(async move {
             loop {
                 let (stream, client) = listener.accept().await.context(
                     "can't accept a connection, and ends like Spin; where too many files are open, `ulimit -n` allows more",
                 )?;
-                tokio::spawn(connection(app.clone(), stream, client));
+                tokio::spawn(connection(app.clone(), telemetry.clone(), stream, client));
             }
         });
         Ok(Self { address, serving: Serving::Here(accepting) })
@@ -110,10 +112,23 @@ impl Drop for Server {
     }
 }
 
-async fn connection(app: Arc<App>, stream: TcpStream, client: SocketAddr) {
-    let service = service_fn(|request| serve(app.clone(), request, client));
+async fn connection(app: Arc<App>, telemetry: Telemetry, stream: TcpStream, client: SocketAddr) {
+    let service = service_fn(|request| traced(telemetry.clone(), app.clone(), request, client));
     // As in Spin, the socket keeps Nagle's algorithm, and a client that disconnects is not reported.
     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Answers a request within its span, which ends without a status where the client leaves before the head of the answer.
+async fn traced(
+    telemetry: Telemetry,
+    app: Arc<App>,
+    request: Request<Incoming>,
+    client: SocketAddr,
+) -> Result<Response<WasiBody>> {
+    let (mut span, method) = (telemetry.start(&request), request.method().clone());
+    let response = serve(app, request, client).await?;
+    span.answered(&method, &response);
+    Ok(response)
 }
 
 /// An error closes the connection without an answer, as Spin does when the authority is missing or contradictory.

@@ -5,6 +5,7 @@ mod backups;
 mod escalation;
 mod faults;
 mod leader;
+mod monitoring;
 mod nodes;
 mod pods;
 mod policies;
@@ -74,7 +75,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 42] = scenarios! {
 };
 
 /// The scenario of each drill of the cluster.
-const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 27] = scenarios! {
+const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 28] = scenarios! {
     "three-rollouts" => rollouts::three,
     "rollout-without-pre-stop" => rollouts::without_pre_stop,
     "digest-missing" => rollouts::digest_missing,
@@ -101,6 +102,7 @@ const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 27] = scenarios! {
     "password-rotated-behind-pods" => backend::password_rotated,
     "network-policies" => policies::kept,
     "autoscaled" => pods::autoscaled,
+    "requests-counted" => monitoring::requests_counted,
     "leader-lost-behind-pods" => backend::leader_lost,
 };
 
