@@ -196,28 +196,29 @@ $(PYTHON): requirements.txt
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --requirement $< && touch $@
 
 # Packages of the machine. If all are installed, this takes no time.
-.PHONY: packages-run packages-test packages-checks packages-lab packages-shim packages-cluster terraform-is-there kubectl-is-there go-is-there
+.PHONY: packages-run packages-test packages-prometheus packages-checks packages-lab packages-shim packages-cluster terraform-is-there kubectl-is-there go-is-there
 packages-run:
 	@scripts/install-packages gcc libc6-dev libssl-dev pkg-config postgresql
 
 packages-test: packages-run
 	@scripts/install-packages curl git haproxy iproute2 jq nftables openssl shellcheck
 
-packages-checks:
-	@scripts/install-packages jq openssl
-	@command -v promtool >/dev/null || scripts/install-packages prometheus
+packages-prometheus:
+	@command -v prometheus >/dev/null || scripts/install-packages prometheus
 	@# In Debian 13, promtool is a package of its own.
 	@command -v promtool >/dev/null || scripts/install-packages promtool
+
+packages-checks: packages-prometheus
+	@scripts/install-packages jq openssl
 	@command -v amtool >/dev/null || scripts/install-packages prometheus-alertmanager
 
 packages-shim: packages-run
 	@scripts/install-packages libseccomp-dev protobuf-compiler
 
-packages-lab: packages-run
-	@command -v prometheus >/dev/null || scripts/install-packages prometheus
+packages-lab: packages-run packages-prometheus
 	@scripts/install-packages curl debootstrap e2fsprogs haproxy iproute2 mount nftables openssl procps systemd-container util-linux
 
-packages-cluster: packages-run packages-shim
+packages-cluster: packages-run packages-shim packages-prometheus
 	@scripts/install-packages busybox-static containernetworking-plugins etcd-server haproxy ipset iproute2 iptables nftables procps tini util-linux
 	@# Docker's own packages include runc, and apt would remove them to install Debian's.
 	@command -v runc >/dev/null || scripts/install-packages runc
