@@ -18,6 +18,9 @@ pub(crate) struct Promises {
     /// A control, which shows what the others hold against.
     #[serde(default)]
     must_fail: bool,
+    /// The same for what was acknowledged.
+    #[serde(default)]
+    must_lose: bool,
 }
 
 impl Promises {
@@ -37,6 +40,10 @@ impl Promises {
         ensure!(
             !self.must_fail || !figures.errors.is_empty(),
             "no request failed, and without what is left out some must"
+        );
+        ensure!(
+            !self.must_lose || !figures.lost.is_empty(),
+            "no acknowledged date was lost, and without what is left out some must"
         );
         if let Some(kinds) = &self.errors {
             let other = figures.errors.keys().find(|kind| !kinds.contains(kind));
@@ -70,7 +77,7 @@ mod tests {
     #[test]
     fn every_promise_can_be_broken() {
         let kept = "saves_again_within_s = 5\nslowest_call_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
-        let lost = [("ann".to_owned(), 1)].into();
+        let lost: BTreeMap<_, _> = [("ann".to_owned(), 1)].into();
         let errors = |kind: &str| [(kind.to_owned(), 1)].into();
         assert!(!broken(
             kept,
@@ -80,9 +87,11 @@ mod tests {
         assert!(broken(kept, Findings { slowest: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { failed_greetings: 1, ..Findings::default() }));
         assert!(broken(kept, Findings { backwards: 1, ..Findings::default() }));
-        assert!(broken(kept, Findings { lost, ..Findings::default() }));
+        assert!(broken(kept, Findings { lost: lost.clone(), ..Findings::default() }));
         assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("must_fail = true", Findings::default()));
+        assert!(broken("must_lose = true", Findings::default()));
+        assert!(!broken("must_lose = true", Findings { lost: lost.clone(), ..Findings::default() }));
         assert!(!broken("must_fail = true", Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("errors = []", Findings { errors: errors("503"), ..Findings::default() }));
         assert!(

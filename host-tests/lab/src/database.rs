@@ -4,6 +4,7 @@ use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
 use dob_support::eventually;
 use serde_json::Value;
+use std::fs;
 use std::time::Duration;
 
 const PATRONI: &str = "/etc/dob/patroni";
@@ -18,6 +19,10 @@ const NEXT: &str = "next";
 const BURST: usize = 8;
 /// How long Patroni may take to start a server that has crashed, in seconds.
 const RESTARTS_WITHIN_S: &str = "30";
+/// What gives processes a clock of their own: this machine's, and where it is on a node; what that clock is off by.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+const FAKETIME_ON_NODE: &str = "/usr/local/lib/libfaketime.so.1";
+const CLOCK: &str = "/run/clock";
 
 impl Node {
     /// Asks the node's PostgreSQL as its superuser.
@@ -54,6 +59,34 @@ impl Node {
              rm -f {VOLUME}/filler*"
         );
         self.script(&back).await.map(drop)
+    }
+
+    /// Restarts Patroni and PostgreSQL with a clock of their own, until the node restarts. It is right until `set_clock`; what they measure
+    /// by time that passes is the kernel's.
+    pub async fn give_clock(&self) -> Result<()> {
+        fs::copy(FAKETIME, self.root().join(&FAKETIME_ON_NODE[1..])).with_context(|| format!("{FAKETIME}: `make drill` installs it"))?;
+        self.set_clock("+0").await?;
+        let variables = format!(
+            "LD_PRELOAD={FAKETIME_ON_NODE} FAKETIME_TIMESTAMP_FILE={CLOCK} FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1"
+        );
+        let give = format!(
+            "mkdir -p /run/systemd/system/patroni.service.d
+             printf '[Service]\\nEnvironment=%s\\n' '{variables}' >/run/systemd/system/patroni.service.d/clock.conf
+             systemctl daemon-reload
+             systemctl restart patroni"
+        );
+        self.script(&give).await.map(drop)
+    }
+
+    /// Sets the clock that `give_clock` gave: what it is off by, such as `+3600`.
+    pub async fn set_clock(&self, offset: &str) -> Result<()> {
+        self.script(&format!("echo '{offset}' >{CLOCK}.new; chmod 644 {CLOCK}.new; mv {CLOCK}.new {CLOCK}")).await.map(drop)
+    }
+
+    /// Ends `give_clock`, with another restart.
+    pub async fn take_clock_back(&self) -> Result<()> {
+        let back = "rm -r /run/systemd/system/patroni.service.d; systemctl daemon-reload; systemctl restart patroni";
+        self.script(back).await.map(drop)
     }
 
     /// Kills all of PostgreSQL's processes.
@@ -153,6 +186,25 @@ impl Node {
         Ok(lines.next().context("Patroni says nothing of its failsafe mode")?.ends_with(" 1"))
     }
 
+    /// Its member of etcd, by the ID that one keeps with its data.
+    pub async fn etcd_member(&self) -> Result<String> {
+        let id = "source /usr/local/sbin/dob-lib
+             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl endpoint status --write-out=json | jq '.[].Status.header.member_id'";
+        self.until("etcd tells its member", id).await
+    }
+
+    /// Has its PostgreSQL believe that what it has handed to the kernel is on the volume, or no longer.
+    pub async fn set_fsync(&self, value: &str) -> Result<()> {
+        self.sql("postgres", &format!("ALTER SYSTEM SET fsync = {value}")).await?;
+        self.sql("postgres", "SELECT pg_reload_conf()").await?;
+        eventually(&format!("fsync is {value} on {}", self.name), PATIENCE, async || {
+            let now = self.sql("postgres", "SHOW fsync").await?;
+            ensure!(now == value, "it is {now}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Waits until every member of etcd, seen from this node, is healthy.
     pub async fn until_etcd_has(&self, members: usize) -> Result<()> {
         let healthy = format!(
@@ -250,6 +302,23 @@ impl Node {
         let session = self.sql("postgres", "SELECT trim(pg_read_file('/proc/self/oom_score_adj'), E'\n')").await;
         self.script(&format!("echo {own} >{file}")).await?;
         session
+    }
+
+    /// Limits the memory of all its processes together; `None` ends that.
+    pub fn limit_memory(&self, bytes: Option<u64>) -> Result<()> {
+        dob_namespaces::limit_memory(&self.name, bytes)
+    }
+
+    /// A session sorts more than a gigabyte in memory; gives what it is told when that ends it.
+    pub async fn exhaust_memory(&self) -> Result<String> {
+        let sort = "SET work_mem = '4GB'; SELECT count(*) FROM (SELECT n FROM generate_series(1, 20000000) n ORDER BY -n) sorted";
+        let session = ["runuser", "--user", "postgres", "--", "psql", "--no-psqlrc", "--command", sort];
+        self.refusal(&session).await
+    }
+
+    /// What must never end where memory does: the processes of postmaster, Patroni and etcd.
+    pub async fn vital_processes(&self) -> Result<String> {
+        self.script(&format!("head --lines=1 {DATA}/postmaster.pid; systemctl show --property=MainPID patroni etcd")).await
     }
 
     /// Whether nothing more is written to the data volume once its file system is found to be broken.

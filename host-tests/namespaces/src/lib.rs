@@ -7,7 +7,7 @@ mod door;
 mod groups;
 
 pub use door::Door;
-pub use groups::{for_kubelet, group};
+pub use groups::{for_kubelet, group, limit_memory};
 
 use anyhow::{Context, Result, bail};
 use dob_support::{cmd, read};

@@ -69,17 +69,19 @@ locals {
     mtu_probing = 1
   }
 
+  # EC2 takes 16 KB of user data: comments stay here.
+  comments = "/(?m)^ *#( .*)?\n/"
+
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path        = "/usr/local/sbin/${name}"
       permissions = "0755"
-      # EC2 takes 16 KB of user data: comments stay here.
-      content = replace(file("${path.module}/files/sbin/${name}"), "/(?m)^ *#( .*)?\n/", "")
+      content     = replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
     } if name != "dob-restore" || local.self.role == "restore"],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path        = "/etc/systemd/system/${name}"
       permissions = "0644"
-      content     = file("${path.module}/files/systemd/${name}")
+      content     = replace(file("${path.module}/files/systemd/${name}"), local.comments, "")
     }],
     [{
       path        = "/etc/dob/node.env"
