@@ -154,8 +154,8 @@ impl Node {
         // What it does in the moment until it is off goes to volumes that it does not get back.
         fs::write(group.join("cgroup.freeze"), "0")?;
         self.power_off().await?;
+        // Other nodes' namespaces may still have it mounted; what was written there later goes with them.
         read(&cmd!("umount", self.etcd_data()))?;
-        self.until_free(&self.etcd_volume()).await?;
         for volume in &volumes {
             fs::rename(volume.with_extension("at-cut"), volume)?;
         }
@@ -178,12 +178,8 @@ impl Node {
         })
         .await?;
         drop(volume);
-        self.until_free(&self.volume()).await
-    }
-
-    async fn until_free(&self, volume: &Path) -> Result<()> {
-        eventually(&format!("{} of {} is free", volume.display(), self.name), PATIENCE, async || {
-            let user = read(&cmd!("losetup", "--associated", volume))?;
+        eventually(&format!("the volume of {} is free", self.name), PATIENCE, async || {
+            let user = read(&cmd!("losetup", "--associated", self.volume()))?;
             ensure!(user.is_empty(), "{user}");
             Ok(())
         })
