@@ -1,8 +1,8 @@
 //! `make cluster`: SpinKube with the component rolled out, until Ctrl-C.
 
 use anyhow::{Context, Result};
-use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN, make_network, shim};
-use dob_namespaces::Door;
+use dob_cluster::{API_SERVER, Checkout, Cluster, Database, LOAD_BALANCER, Parts, Plan, make_network, shim};
+use dob_namespaces::PortForward;
 use dob_support::project_file;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -21,7 +21,7 @@ pub async fn run() -> Result<ExitCode> {
     if !dob_namespaces::is_inside() {
         Parts::prepare(true)?;
         for (variable, port) in [KUBERNETES, SERVICE] {
-            Door::reserve(variable, port)?;
+            PortForward::reserve(variable, port)?;
         }
         return dob_namespaces::enter("the cluster");
     }
@@ -37,7 +37,7 @@ pub async fn run() -> Result<ExitCode> {
 async fn serve() -> Result<ExitCode> {
     let started = Instant::now();
     // Before anything else is started, which would have the open files, too.
-    let _doors = [Door::open(KUBERNETES.0, API_SERVER)?, Door::open(SERVICE.0, WAY_IN)?];
+    let _port_forwards = [PortForward::open(KUBERNETES.0, API_SERVER)?, PortForward::open(SERVICE.0, LOAD_BALANCER)?];
     let parts = Parts::prepare(true)?;
     dob_namespaces::prepare()?;
     make_network()?;

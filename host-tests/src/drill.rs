@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use dob_cluster::Parts;
 use dob_drills::{Chosen, Pace, Place};
-use dob_lab::{Base, Plan};
+use dob_lab::{BaseImage, Plan};
 use std::process::ExitCode;
 
 /// Holds the chosen drills of the database inside namespaces of their own.
@@ -11,7 +11,7 @@ pub async fn run_on_lab(names: &[String]) -> Result<ExitCode> {
     let chosen = Chosen::by(&[Place::Lab], names)?;
     if !dob_namespaces::is_inside() {
         // What takes the machine's own network and files happens outside.
-        Base::prepare(&Plan::render()?)?;
+        BaseImage::prepare(&Plan::render()?)?;
         return dob_namespaces::enter("the lab");
     }
     until_interrupted(dob_drills::run_on_lab(&chosen)).await
@@ -36,7 +36,7 @@ fn enter_for_each_place(chosen: &Chosen, pace: Pace) -> Result<ExitCode> {
             continue;
         }
         if place == Place::ClusterOnLab {
-            Base::prepare(&Plan::render()?)?;
+            BaseImage::prepare(&Plan::render()?)?;
         }
         let size = (pace == Pace::FULL).then(|| "--full-size".to_owned());
         let arguments = ["rollout".to_owned()].into_iter().chain(names).chain(size);

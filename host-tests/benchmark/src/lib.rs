@@ -16,7 +16,7 @@
 
 mod cases;
 mod cpu;
-mod data;
+mod databases;
 mod load;
 mod machine;
 mod memory;
@@ -37,11 +37,11 @@ use anyhow::Result;
 /// are this program, started again.
 pub async fn run(settings: Settings) -> Result<()> {
     servers::build_floors()?;
-    let data = data::Data::create().await?;
-    let counted = relay::count(&data).await?;
-    let per_instance = memory::per_instance(&data).await?;
-    let rounds = cases::run(&data, settings).await?;
-    let startup = startup::measure(&data, settings).await?;
-    let machine = machine::describe(&data, settings).await?;
+    let databases = databases::Databases::create().await?;
+    let counted = relay::count(&databases).await?;
+    let per_instance = memory::per_instance(&databases).await?;
+    let rounds = cases::run(&databases, settings).await?;
+    let startup = startup::measure(&databases, settings).await?;
+    let machine = machine::describe(&databases, settings).await?;
     report::print(&report::Report { machine, rounds, counted, per_instance, startup })
 }

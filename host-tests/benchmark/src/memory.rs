@@ -1,7 +1,7 @@
 //! What one more instance costs in memory.
 
-use crate::data::Data;
-use crate::servers::{Server, Subject};
+use crate::databases::Databases;
+use crate::servers::{Implementation, Server};
 use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
 use dob_spin::Build;
@@ -17,8 +17,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const UNFINISHED: &[u8] = b"PUT /hello/a HTTP/1.1\r\nhost: bench\r\ncontent-length: 30\r\n\r\n{\"dateOf";
 
 /// Resident bytes for each request of this component that is in progress, its connection's buffers included.
-pub async fn per_instance(data: &Data) -> Result<u64> {
-    let server = Server::start(Subject::Component(Build::Wasi02), &data.variables(SMALL.users)?)?;
+pub async fn per_instance(databases: &Databases) -> Result<u64> {
+    let server = Server::start(Implementation::Component(Build::Wasi02), &databases.variables(SMALL.users)?)?;
     server.client.get(server.url("/hello/aaaaaaa")).send().await?.error_for_status()?;
     let mut clients = (0..INSTANCES).map(|_| TcpStream::connect(server.address)).collect::<Result<Vec<_>, _>>()?;
     tokio::time::sleep(SETTLE).await;

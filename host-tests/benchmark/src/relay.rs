@@ -1,8 +1,8 @@
 //! Counts what a server sends to PostgreSQL, by standing between the two.
 
-use crate::data::Data;
+use crate::databases::Databases;
 use crate::native::{FIND, SAVE};
-use crate::servers::{Server, Subject};
+use crate::servers::{Implementation, Server};
 use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
 use dob_spin::Build;
@@ -31,20 +31,20 @@ pub struct PerRequest {
 }
 
 /// Greeting and saving of each server that uses PostgreSQL.
-pub type Counted = BTreeMap<Subject, [PerRequest; 2]>;
+pub type Counted = BTreeMap<Implementation, [PerRequest; 2]>;
 
 /// Counts greetings and savings of every server, and insists that all run the same statements.
-pub async fn count(data: &Data) -> Result<Counted> {
+pub async fn count(databases: &Databases) -> Result<Counted> {
     let mut counted = Counted::new();
     use Build::{Wasi02, Wasi03};
-    use Subject::{Component, Native, OneQuery};
-    for subject in [Component(Wasi02), Component(Wasi03), OneQuery(Wasi02), OneQuery(Wasi03), Native] {
-        let relay = Relay::start(data.database.address)?;
-        let server = Server::start(subject, &data.variables_through(SMALL.users, relay.port)?)?;
+    use Implementation::{Component, Native, OneQuery};
+    for implementation in [Component(Wasi02), Component(Wasi03), OneQuery(Wasi02), OneQuery(Wasi03), Native] {
+        let relay = Relay::start(databases.database.address)?;
+        let server = Server::start(implementation, &databases.variables_through(SMALL.users, relay.port)?)?;
         let greeting = relay.per_request(|number| greeting(&server, number)).await?;
         let saving = relay.per_request(|number| saving(&server, number)).await?;
-        counted.insert(subject, [greeting, saving]);
-        relay.check_statements().with_context(|| format!("{subject:?}"))?;
+        counted.insert(implementation, [greeting, saving]);
+        relay.check_statements().with_context(|| format!("{implementation:?}"))?;
     }
     Ok(counted)
 }

@@ -3,10 +3,10 @@
 use crate::cases::{self, Case, Rounds};
 use crate::load::{CONNECTIONS, Measured};
 use crate::relay::Counted;
-use crate::servers::Subject;
+use crate::servers::Implementation;
 use crate::startup::Startup;
 use crate::statistics::median;
-use crate::workload::{LARGE, Load, SMALL};
+use crate::workload::{LARGE, RequestType, SMALL};
 use anyhow::{Context, Result};
 use dob_spin::Build;
 
@@ -25,7 +25,7 @@ const SHARE_OF_SMALL: f64 = 0.9;
 const POSTGRES_TIMES_NATIVE: f64 = 4.0;
 
 /// The build that serves by default.
-const COMPONENT: Subject = Subject::Component(Build::DEFAULT);
+const COMPONENT: Implementation = Implementation::Component(Build::DEFAULT);
 
 /// Everything that was measured.
 pub struct Report {
@@ -59,9 +59,9 @@ fn print_load(report: &Report) -> Result<()> {
         let value = |of: fn(&Measured) -> f64| report.median(case, of);
         println!(
             "| {} | {} | {} | {:.0} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {} | {} |",
-            case.request(),
+            case.label(),
             case.connections,
-            case.subject.words(),
+            case.implementation.label(),
             value(|measured| measured.per_second)?,
             percent(value(|measured| measured.failed)?),
             value(|measured| measured.p50_us / 1000.0)?,
@@ -69,7 +69,7 @@ fn print_load(report: &Report) -> Result<()> {
             value(|measured| measured.server_us)?,
             value(|measured| measured.postgres_us)?,
             ratio(case.floor().map(|floor| report.throughput(case, floor)).transpose()?.flatten()),
-            ratio(report.throughput(case, Case { subject: Subject::Native, ..case })?),
+            ratio(report.throughput(case, Case { implementation: Implementation::Native, ..case })?),
         );
     }
     println!();
@@ -79,10 +79,10 @@ fn print_load(report: &Report) -> Result<()> {
 fn print_counted(report: &Report) {
     println!("| to PostgreSQL, counted | greeting: round trips | packets | saving: round trips | packets |");
     println!("|---|--:|--:|--:|--:|");
-    for (subject, [greeting, saving]) in &report.counted {
+    for (implementation, [greeting, saving]) in &report.counted {
         println!(
             "| {} | {:.2} | {:.2} | {:.2} | {:.2} |",
-            subject.words(),
+            implementation.label(),
             greeting.round_trips,
             greeting.packets,
             saving.round_trips,
@@ -94,10 +94,10 @@ fn print_counted(report: &Report) {
 
 fn print_sizes(report: &Report) -> Result<()> {
     println!("| | |\n|---|--:|");
-    let of_each = [Subject::Component, Subject::OneQuery, Subject::Constant];
-    for subject in of_each.iter().flat_map(|of| [Build::Wasi02, Build::Wasi03].map(of)) {
-        let size = subject.wasm_size()?.context("a component")? as f64 / 1024.0;
-        println!("| wasm size, {} | {size:.0} KB |", subject.words());
+    let of_each = [Implementation::Component, Implementation::OneQuery, Implementation::Constant];
+    for implementation in of_each.iter().flat_map(|of| [Build::Wasi02, Build::Wasi03].map(of)) {
+        let size = implementation.wasm_size()?.context("a component")? as f64 / 1024.0;
+        println!("| wasm size, {} | {size:.0} KB |", implementation.label());
     }
     println!("| memory per instance of this component | {:.0} KB |", report.per_instance as f64 / 1024.0);
     println!("| starting an instance of it and calling it | {:.0} µs |", report.startup.time_us);
@@ -107,10 +107,13 @@ fn print_sizes(report: &Report) -> Result<()> {
 
 fn print_targets(report: &Report) -> Result<()> {
     println!("| target | wanted | measured | |\n|---|--:|--:|---|");
-    let case = |load, subject| Case { load, users: SMALL.users, connections: CONNECTIONS, subject };
-    for (name, load) in [("greeting", Load::Greeting), ("saving", Load::Saving), ("saving the same", Load::SavingSame)]
-    {
-        let (own, floor) = (case(load, COMPONENT), case(load, Subject::OneQuery(Build::Wasi02)));
+    let case = |request, implementation| Case { request, users: SMALL.users, connections: CONNECTIONS, implementation };
+    for (name, request) in [
+        ("greeting", RequestType::Greeting),
+        ("saving", RequestType::Saving),
+        ("saving the same", RequestType::SavingSame),
+    ] {
+        let (own, floor) = (case(request, COMPONENT), case(request, Implementation::OneQuery(Build::Wasi02)));
         at_least(&format!("{name} ÷ one query"), SHARE_OF_FLOOR, report.throughput(own, floor)?);
         at_most(&format!("{name}: our guest code, µs"), GUEST_US, report.cpu_above(own, floor)?);
     }
@@ -121,7 +124,7 @@ fn print_targets(report: &Report) -> Result<()> {
     }
     let size = COMPONENT.wasm_size()?.map(|size| size as f64 / 1024.0);
     at_most("wasm size, KB", WASM_BYTES / 1024.0, size);
-    let small = case(Load::Greeting, COMPONENT);
+    let small = case(RequestType::Greeting, COMPONENT);
     let large = Case { users: LARGE.users, ..small };
     at_least("greeting: 1,000,000 ÷ 10,000 users", SHARE_OF_SMALL, report.throughput(large, small)?);
     Ok(())
@@ -129,19 +132,25 @@ fn print_targets(report: &Report) -> Result<()> {
 
 /// What keeping connections is for.
 fn print_targets_of_wasi_0_3(report: &Report) -> Result<()> {
-    let new = Subject::Component(Build::Wasi03);
+    let new = Implementation::Component(Build::Wasi03);
     for (connections, times, p99_ms) in [(CONNECTIONS, 3.0, 50.0), (200, 2.0, 300.0)] {
-        let case = |subject| Case { load: Load::Greeting, users: SMALL.users, connections, subject };
+        let case =
+            |implementation| Case { request: RequestType::Greeting, users: SMALL.users, connections, implementation };
         let name = format!("WASI 0.3, {connections} connections: greeting");
         at_least(&format!("{name} ÷ WASI 0.2"), times, report.throughput(case(new), case(COMPONENT))?);
         let p99 = report.median(case(new), |measured| measured.p99_us / 1000.0)?;
         at_most(&format!("{name}, p99 ms"), p99_ms, Some(p99));
     }
-    let case = |subject| Case { load: Load::Greeting, users: SMALL.users, connections: CONNECTIONS, subject };
-    let floor = case(Subject::OneQuery(Build::Wasi03));
+    let case = |implementation| Case {
+        request: RequestType::Greeting,
+        users: SMALL.users,
+        connections: CONNECTIONS,
+        implementation,
+    };
+    let floor = case(Implementation::OneQuery(Build::Wasi03));
     at_least("WASI 0.3: greeting ÷ one query", SHARE_OF_FLOOR, report.throughput(case(new), floor)?);
     let postgres =
-        report.paired(case(new), case(Subject::Native), |new, native| new.postgres_us / native.postgres_us)?;
+        report.paired(case(new), case(Implementation::Native), |new, native| new.postgres_us / native.postgres_us)?;
     at_most("WASI 0.3: greeting, PostgreSQL's CPU ÷ native", POSTGRES_TIMES_NATIVE, postgres);
     Ok(())
 }
@@ -202,32 +211,32 @@ fn in_order() -> Vec<Case> {
 impl Case {
     /// The same for the smallest component that asks the database, on the same host.
     fn floor(self) -> Option<Self> {
-        match self.subject {
-            Subject::Component(build) | Subject::OneQuery(build) | Subject::Constant(build) => {
-                Some(Self { subject: Subject::OneQuery(build), ..self })
+        match self.implementation {
+            Implementation::Component(build) | Implementation::OneQuery(build) | Implementation::Constant(build) => {
+                Some(Self { implementation: Implementation::OneQuery(build), ..self })
             }
-            Subject::Native => None,
+            Implementation::Native => None,
         }
     }
 
-    fn request(self) -> &'static str {
-        match (self.load, self.users == LARGE.users) {
-            (Load::Greeting, false) => "greeting, 10,000 users",
-            (Load::Greeting, true) => "greeting, 1,000,000 users",
-            (Load::Saving, _) => "saving another date",
-            (Load::SavingSame, _) => "saving the same date",
+    fn label(self) -> &'static str {
+        match (self.request, self.users == LARGE.users) {
+            (RequestType::Greeting, false) => "greeting, 10,000 users",
+            (RequestType::Greeting, true) => "greeting, 1,000,000 users",
+            (RequestType::Saving, _) => "saving another date",
+            (RequestType::SavingSame, _) => "saving the same date",
         }
     }
 }
 
-impl Subject {
-    fn words(self) -> String {
-        let (words, build) = match self {
+impl Implementation {
+    fn label(self) -> String {
+        let (name, build) = match self {
             Self::Component(build) => ("this component", build),
             Self::OneQuery(build) => ("one query and nothing else", build),
             Self::Constant(build) => ("a constant", build),
             Self::Native => return "native (axum)".to_owned(),
         };
-        format!("{words}, WASI {build}")
+        format!("{name}, WASI {build}")
     }
 }

@@ -16,7 +16,7 @@ const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A server that can be put under load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
+pub enum Implementation {
     /// This project's component on the test host.
     Component(Build),
     /// The smallest component that runs one statement, on the test host.
@@ -45,21 +45,24 @@ enum Running {
 
 impl Server {
     /// Starts a server in a process of its own and waits until it listens.
-    pub fn start(subject: Subject, variables: &BTreeMap<String, String>) -> Result<Self> {
-        let (address, running) = match (subject.manifest(), real_spin()) {
+    pub fn start(implementation: Implementation, variables: &BTreeMap<String, String>) -> Result<Self> {
+        let (address, running) = match (implementation.manifest(), real_spin()) {
             (Some(manifest), Some(spin)) => {
                 let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
                 let options = Options { variables: variables.clone(), ..Options::default() };
                 (address, Running::Spin(Real::start(&spin, &manifest, &options, address)?))
             }
-            _ => Self::start_own(subject, variables)?,
+            _ => Self::start_own(implementation, variables)?,
         };
         Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()?, running })
     }
 
-    fn start_own(subject: Subject, variables: &BTreeMap<String, String>) -> Result<(SocketAddr, Running)> {
+    fn start_own(
+        implementation: Implementation,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<(SocketAddr, Running)> {
         let mut command = Command::new(std::env::current_exe()?);
-        match subject.manifest() {
+        match implementation.manifest() {
             Some(manifest) => command.args(["serve", "--listen", "127.0.0.1:0", "--manifest"]).arg(manifest),
             None => command.arg("native"),
         };
@@ -69,7 +72,7 @@ impl Server {
             .envs(variables.iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)));
         let mut process = Process::spawn(command.stdout(Stdio::piped()), "it is this program, was it moved?")?;
         let printed =
-            process.until_printed(SERVING, STARTS_WITHIN).with_context(|| format!("the server {subject:?}"))?;
+            process.until_printed(SERVING, STARTS_WITHIN).with_context(|| format!("the server {implementation:?}"))?;
         let address = printed.trim_end().strip_prefix(SERVING).context("an address")?.parse()?;
         Ok((address, Running::Own(process)))
     }
@@ -87,7 +90,7 @@ impl Server {
     }
 }
 
-impl Subject {
+impl Implementation {
     /// The manifest of a component; none for the native server.
     pub fn manifest(self) -> Option<PathBuf> {
         let floor = |name: &str, build| {

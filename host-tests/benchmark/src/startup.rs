@@ -1,8 +1,8 @@
 //! What it takes to start an instance: an answer of the component that needs no database, less one of the host itself.
 
-use crate::data::Data;
+use crate::databases::Databases;
 use crate::load::{Measured, sequential};
-use crate::servers::{Server, Subject};
+use crate::servers::{Implementation, Server};
 use crate::statistics::median;
 use crate::workload::{SMALL, Settings};
 use anyhow::Result;
@@ -22,13 +22,13 @@ pub struct Startup {
 }
 
 /// Asks host and component in turn, one request after the other.
-pub async fn measure(data: &Data, settings: Settings) -> Result<Startup> {
-    let server = Server::start(Subject::Component(Build::Wasi02), &data.variables(SMALL.users)?)?;
-    sequential(&server, data, 1, COMPONENT).await?;
+pub async fn measure(databases: &Databases, settings: Settings) -> Result<Startup> {
+    let server = Server::start(Implementation::Component(Build::Wasi02), &databases.variables(SMALL.users)?)?;
+    sequential(&server, databases, 1, COMPONENT).await?;
     let mut differences = Vec::new();
     for _ in 0..3 {
-        let host = sequential(&server, data, settings.seconds, HOST).await?;
-        let component = sequential(&server, data, settings.seconds, COMPONENT).await?;
+        let host = sequential(&server, databases, settings.seconds, HOST).await?;
+        let component = sequential(&server, databases, settings.seconds, COMPONENT).await?;
         differences.push((host, component));
     }
     let more = |value: fn(&Measured) -> f64| median(differences.iter().map(|(a, b)| value(b) - value(a)));

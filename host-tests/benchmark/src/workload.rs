@@ -1,11 +1,11 @@
 //! What is asked for, of how many users, and for how long.
 
-/// The version of the date that [`Load::SavingSame`] sends, and that every user has then.
+/// The version of the date that [`RequestType::SavingSame`] sends, and that every user has then.
 pub const SAME: u16 = 1;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Load {
+pub enum RequestType {
     /// A greeting for a random user.
     Greeting,
     /// Another date for a random user.

@@ -18,18 +18,18 @@ pub const LAST_USER: usize = 26 * 26 * 26 * 26 - 1;
 
 /// One call and its outcome; times are from the start of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct Operation {
     pub client: usize,
     pub started: Duration,
     pub ended: Duration,
-    pub operation: Operation,
+    pub action: Action,
     /// What went wrong, in a few words that are the same for the same fault.
     pub error: Option<String>,
 }
 
 /// What a call asked for, and for a greeting what it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
+pub enum Action {
     /// Save the n-th date of a user. The first of a new user, or the next of the client's own.
     Save { user: String, version: u16 },
     /// Greet a user; the version of the date that the greeting was made from, none for a user who is not there.
@@ -38,15 +38,15 @@ pub enum Operation {
     Get { path: String },
 }
 
-impl Call {
+impl Operation {
     /// Whether this saved a date that was acknowledged.
     pub fn saved(&self) -> bool {
-        self.error.is_none() && matches!(self.operation, Operation::Save { .. })
+        self.error.is_none() && matches!(self.action, Action::Save { .. })
     }
 
     /// Whether this greeted, with an answer.
     pub fn greeted(&self) -> bool {
-        self.error.is_none() && matches!(self.operation, Operation::Greet { .. })
+        self.error.is_none() && matches!(self.action, Action::Greet { .. })
     }
 }
 
@@ -59,10 +59,10 @@ pub struct Findings {
     /// From the first lost date's acknowledgement to the last one's, in seconds.
     pub lost_seconds: f64,
     /// Greetings made from an older date than the same client had had acknowledged or seen before.
-    pub backwards: usize,
+    pub stale_greetings: usize,
     /// The longest time without a successful save, and without a successful greeting.
-    pub longest_without_save: Duration,
-    pub longest_without_greeting: Duration,
+    pub write_downtime: Duration,
+    pub read_downtime: Duration,
     /// The slowest call of all, failed ones included.
     pub slowest: Duration,
     pub failed_saves: usize,
@@ -119,34 +119,35 @@ pub fn numbered_user(n: u32) -> String {
 
 impl Findings {
     /// Judges a history by the versions that the database holds at its end.
-    pub fn of(history: &[Call], stored: &BTreeMap<String, u16>) -> Self {
+    pub fn of(history: &[Operation], stored: &BTreeMap<String, u16>) -> Self {
         let mut findings = Self::default();
         findings.judge_saves(history, stored);
-        findings.backwards = stale_greetings(history);
-        findings.longest_without_save = longest_gap(history, Call::saved);
-        findings.longest_without_greeting = longest_gap(history, Call::greeted);
-        findings.slowest = history.iter().map(|call| call.ended - call.started).max().unwrap_or_default();
-        for call in history {
-            let Some(error) = &call.error else { continue };
+        findings.stale_greetings = stale_greetings(history);
+        findings.write_downtime = longest_gap(history, Operation::saved);
+        findings.read_downtime = longest_gap(history, Operation::greeted);
+        findings.slowest =
+            history.iter().map(|operation| operation.ended - operation.started).max().unwrap_or_default();
+        for operation in history {
+            let Some(error) = &operation.error else { continue };
             *findings.errors.entry(error.clone()).or_default() += 1;
-            match call.operation {
-                Operation::Save { .. } => findings.failed_saves += 1,
-                Operation::Greet { .. } => findings.failed_greetings += 1,
-                Operation::Get { .. } => {}
+            match operation.action {
+                Action::Save { .. } => findings.failed_saves += 1,
+                Action::Greet { .. } => findings.failed_greetings += 1,
+                Action::Get { .. } => {}
             }
         }
         findings
     }
 
-    fn judge_saves(&mut self, history: &[Call], stored: &BTreeMap<String, u16>) {
+    fn judge_saves(&mut self, history: &[Operation], stored: &BTreeMap<String, u16>) {
         let mut lost_at = Vec::new();
-        for call in history.iter().filter(|call| call.error.is_none()) {
-            let Operation::Save { user, version } = &call.operation else { continue };
+        for operation in history.iter().filter(|operation| operation.error.is_none()) {
+            let Action::Save { user, version } = &operation.action else { continue };
             self.acknowledged += 1;
             // A later date, acknowledged or not, may stand in its place.
             if stored.get(user).is_none_or(|stored| stored < version) {
                 self.lost.insert(user.clone(), *version);
-                lost_at.push(call.ended);
+                lost_at.push(operation.ended);
             }
         }
         if let (Some(first), Some(last)) = (lost_at.iter().min(), lost_at.iter().max()) {
@@ -156,19 +157,19 @@ impl Findings {
 }
 
 /// How many greetings show less than their client knew when it asked.
-fn stale_greetings(history: &[Call]) -> usize {
-    let mut calls: Vec<_> = history.iter().filter(|call| call.error.is_none()).collect();
-    calls.sort_by_key(|call| call.ended);
+fn stale_greetings(history: &[Operation]) -> usize {
+    let mut operations: Vec<_> = history.iter().filter(|operation| operation.error.is_none()).collect();
+    operations.sort_by_key(|operation| operation.ended);
     let mut known: BTreeMap<(usize, &str), u16> = BTreeMap::new();
     let mut stale = 0;
-    for call in calls {
-        let (user, seen) = match &call.operation {
-            Operation::Save { user, version } => (user, Some(*version)),
-            Operation::Greet { user, version } => (user, *version),
-            Operation::Get { .. } => continue,
+    for operation in operations {
+        let (user, seen) = match &operation.action {
+            Action::Save { user, version } => (user, Some(*version)),
+            Action::Greet { user, version } => (user, *version),
+            Action::Get { .. } => continue,
         };
-        let known = known.entry((call.client, user)).or_default();
-        if seen.unwrap_or(0) < *known && matches!(call.operation, Operation::Greet { .. }) {
+        let known = known.entry((operation.client, user)).or_default();
+        if seen.unwrap_or(0) < *known && matches!(operation.action, Action::Greet { .. }) {
             stale += 1;
         }
         *known = seen.unwrap_or(0).max(*known);
@@ -177,9 +178,9 @@ fn stale_greetings(history: &[Call]) -> usize {
 }
 
 /// The longest time between two successes, or between one and an end of the history.
-fn longest_gap(history: &[Call], succeeded: impl Fn(&Call) -> bool) -> Duration {
-    let end = history.iter().map(|call| call.ended).max().unwrap_or_default();
-    let successes = history.iter().filter(|call| succeeded(call)).map(|call| call.ended);
+fn longest_gap(history: &[Operation], succeeded: impl Fn(&Operation) -> bool) -> Duration {
+    let end = history.iter().map(|operation| operation.ended).max().unwrap_or_default();
+    let successes = history.iter().filter(|operation| succeeded(operation)).map(|operation| operation.ended);
     let mut moments: Vec<_> = successes.chain([Duration::ZERO, end]).collect();
     moments.sort();
     moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
@@ -189,21 +190,21 @@ fn longest_gap(history: &[Call], succeeded: impl Fn(&Call) -> bool) -> Duration 
 mod tests {
     use super::*;
 
-    fn call(at_ms: u64, operation: Operation) -> Call {
+    fn operation(at_ms: u64, action: Action) -> Operation {
         let at = Duration::from_millis(at_ms);
-        Call { client: 0, started: at, ended: at + Duration::from_millis(1), operation, error: None }
+        Operation { client: 0, started: at, ended: at + Duration::from_millis(1), action, error: None }
     }
 
-    fn save(at_ms: u64, user: &str, version: u16) -> Call {
-        call(at_ms, Operation::Save { user: user.to_owned(), version })
+    fn save(at_ms: u64, user: &str, version: u16) -> Operation {
+        operation(at_ms, Action::Save { user: user.to_owned(), version })
     }
 
-    fn greet(at_ms: u64, user: &str, version: Option<u16>) -> Call {
-        call(at_ms, Operation::Greet { user: user.to_owned(), version })
+    fn greet(at_ms: u64, user: &str, version: Option<u16>) -> Operation {
+        operation(at_ms, Action::Greet { user: user.to_owned(), version })
     }
 
-    fn failed(call: Call) -> Call {
-        Call { error: Some("503".to_owned()), ..call }
+    fn failed(operation: Operation) -> Operation {
+        Operation { error: Some("503".to_owned()), ..operation }
     }
 
     fn holds(users: &[(&str, u16)]) -> BTreeMap<String, u16> {
@@ -232,13 +233,13 @@ mod tests {
     #[test]
     fn a_planted_stale_read_is_found() {
         let after_save = [save(0, "ann", 1), save(10, "ann", 2), greet(20, "ann", Some(1))];
-        assert_eq!(Findings::of(&after_save, &holds(&[("ann", 2)])).backwards, 1);
+        assert_eq!(Findings::of(&after_save, &holds(&[("ann", 2)])).stale_greetings, 1);
         let after_greeting = [greet(0, "ann", Some(5)), greet(10, "ann", Some(4)), greet(20, "ann", Some(5))];
-        assert_eq!(Findings::of(&after_greeting, &holds(&[])).backwards, 1);
+        assert_eq!(Findings::of(&after_greeting, &holds(&[])).stale_greetings, 1);
         let gone = [save(0, "ann", 1), greet(10, "ann", None)];
-        assert_eq!(Findings::of(&gone, &holds(&[("ann", 1)])).backwards, 1);
+        assert_eq!(Findings::of(&gone, &holds(&[("ann", 1)])).stale_greetings, 1);
         let fine = [save(0, "ann", 1), failed(save(5, "ann", 2)), greet(10, "ann", Some(1)), greet(20, "ann", Some(2))];
-        assert_eq!(Findings::of(&fine, &holds(&[("ann", 2)])).backwards, 0);
+        assert_eq!(Findings::of(&fine, &holds(&[("ann", 2)])).stale_greetings, 0);
     }
 
     #[test]
@@ -251,8 +252,8 @@ mod tests {
             failed(greet(2600, "ann", None)),
         ];
         let findings = Findings::of(&history, &holds(&[("ann", 2)]));
-        assert_eq!(findings.longest_without_save, Duration::from_millis(2000));
-        assert_eq!(findings.longest_without_greeting, Duration::from_millis(2501));
+        assert_eq!(findings.write_downtime, Duration::from_millis(2000));
+        assert_eq!(findings.read_downtime, Duration::from_millis(2501));
         assert_eq!((findings.failed_saves, findings.failed_greetings), (1, 1));
         assert_eq!(findings.errors, [("503".to_owned(), 2)].into());
     }

@@ -11,7 +11,7 @@ pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 1);
 /// Where the two hosts of the database are, as an overlay names them.
 pub const DATABASES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 79, 0, 11), Ipv4Addr::new(10, 79, 0, 12)];
 /// Where the load balancer listens.
-pub const WAY_IN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(HERE, 8080));
+pub const LOAD_BALANCER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(HERE, 8080));
 /// Where the API server listens.
 pub const API_SERVER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(HERE, 6443));
 pub(crate) const REGISTRY: SocketAddrV4 = SocketAddrV4::new(HERE, 5000);

@@ -33,7 +33,7 @@ mod processes;
 mod registry;
 mod shim;
 
-pub use addresses::{API_SERVER, WAY_IN, make_network};
+pub use addresses::{API_SERVER, LOAD_BALANCER, make_network};
 pub use checkout::{AS_DEPLOYER, Checkout};
 pub use database::{Access, Database};
 pub use node::Node;
@@ -46,9 +46,9 @@ use addresses::{BRIDGE, PODS};
 use anyhow::{Context, Result, ensure};
 use control_plane::ControlPlane;
 use daemon::Daemon;
+use dob_load_balancer::{LoadBalancer, READINESS_GATES, Settings, TARGET_GROUP_BINDINGS};
 use dob_namespaces::DIRECTORY;
 use dob_support::{cmd, eventually, read};
-use dob_way_in::{READINESS_GATES, Settings, TARGET_GROUP_BINDINGS, WayIn};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use operator::Operator;
@@ -73,7 +73,7 @@ pub struct Cluster {
     /// The figures of the load balancer.
     pub target_group: Settings,
     /// Where clients connect.
-    pub way_in: WayIn,
+    pub load_balancer: LoadBalancer,
     operator: Operator,
     _addons: Vec<Daemon>,
     control_plane: ControlPlane,
@@ -111,8 +111,10 @@ impl Cluster {
             control_plane.apply(manifests)?;
         }
         let target_group = Settings::of_project()?.scaled(plan.faster_by.into());
-        let way_in = WayIn::start(client.clone(), &directory, addresses::WAY_IN, target_group.clone()).await?;
-        let cluster = Self { client, nodes, registry, target_group, way_in, operator, _addons: addons, control_plane };
+        let load_balancer =
+            LoadBalancer::start(client.clone(), &directory, addresses::LOAD_BALANCER, target_group.clone()).await?;
+        let cluster =
+            Self { client, nodes, registry, target_group, load_balancer, operator, _addons: addons, control_plane };
         for node in cluster.nodes.values() {
             node.until_ready(&cluster.client).await?;
         }

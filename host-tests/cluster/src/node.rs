@@ -110,7 +110,7 @@ impl Node {
         let init = self.start_init()?;
         let pid = until_alone(self.name, &init).await?;
         self.plug_in(pid)?;
-        self.inside(pid, &["sh", "-ec", &self.mounts()])?;
+        self.nsenter(pid, &["sh", "-ec", &self.mounts()])?;
         let containerd = self.start_containerd(pid).await?;
         let proxy = ["--config", &self.file("kube-proxy.yaml"), "--hostname-override", self.name];
         let proxy = self.daemon(pid, "kube-proxy", &proxy)?;
@@ -216,7 +216,7 @@ impl Node {
 
     /// Runs a command on the node as root, to its end; an error holds what it said.
     pub fn run(&self, command: &[&str]) -> Result<String> {
-        self.inside(self.init()?, command)
+        self.nsenter(self.init()?, command)
     }
 
     fn init(&self) -> Result<Pid> {
@@ -273,7 +273,7 @@ impl Node {
         Daemon::start(&self.directory, program, &mut nsenter)
     }
 
-    fn inside(&self, init: Pid, command: &[&str]) -> Result<String> {
+    fn nsenter(&self, init: Pid, command: &[&str]) -> Result<String> {
         let arguments = entering(init).into_iter().chain(command.iter().map(|word| word.to_string()));
         read(&cmd("nsenter", arguments).env("PATH", &self.path).env_remove("SSL_CERT_FILE"))
     }
@@ -303,7 +303,7 @@ hostname {name}
             let (pods, node) = (addresses::pods_of(other), addresses::node(other));
             commands += &format!("ip route add {pods} via {node}\n");
         }
-        self.inside(init, &["sh", "-ec", &commands]).map(drop)
+        self.nsenter(init, &["sh", "-ec", &commands]).map(drop)
     }
 
     /// The node's own view of the machine's files. A kubelet wants mounts that are shared.

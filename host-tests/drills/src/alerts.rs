@@ -7,13 +7,13 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-const SCENARIOS: &str = include_str!("../../../observability/tests/scenarios.yml");
+const ALERT_TESTS: &str = include_str!("../../../observability/tests/scenarios.yml");
 const RULES: &str = include_str!("../../../observability/rules/database.yml");
 /// How long an alert may take once its cause is there, at the lab's pace.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
-struct Scenario {
+struct AlertTest {
     #[serde(default)]
     drills: Vec<String>,
     fires: Vec<String>,
@@ -22,9 +22,9 @@ struct Scenario {
 /// The alerts that each drill raises, as the rules' own tests have it. Those on requests are left out: they are made of
 /// spans, which only Spin has.
 pub(crate) fn expected() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let scenarios: Vec<Scenario> = serde_yaml_ng::from_str(SCENARIOS).context("observability/tests/scenarios.yml")?;
+    let tests: Vec<AlertTest> = serde_yaml_ng::from_str(ALERT_TESTS).context("observability/tests/scenarios.yml")?;
     let mut expected = BTreeMap::<String, BTreeSet<String>>::new();
-    for Scenario { drills, fires } in scenarios {
+    for AlertTest { drills, fires } in tests {
         let names = fires.iter().filter_map(|alert| alert.split('{').next());
         let watched: Vec<&str> = names.filter(|name| RULES.contains(&format!("alert: {name}\n"))).collect();
         for drill in drills {

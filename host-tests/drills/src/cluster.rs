@@ -1,14 +1,16 @@
 //! What a drill of the cluster has: SpinKube with the component rolled out, and clients who come through the load balancer.
 
-use crate::held::{Held, Outcome};
-use crate::traffic::{Traffic, Watched, today};
+use crate::current::{CurrentDrill, Outcome};
+use crate::traffic::{Probe, Traffic, today};
 use anyhow::{Context, Result, bail, ensure};
 use dob_clients::history::{Findings, stored, stored_query};
-use dob_clients::load::{Load as Clients, Plan as Load, Route, Workload};
-use dob_cluster::{Access, Checkout, Cluster, Database, Fault, NAMESPACE, Node, Parts, Plan, WAY_IN, image, shim};
-use dob_lab::{Base, CENTRAL, Lab, WEST};
+use dob_clients::load::{LoadGenerator, LoadProfile, Route, Workload};
+use dob_cluster::{
+    Access, Checkout, Cluster, Database, Fault, LOAD_BALANCER, NAMESPACE, Node, Parts, Plan, image, shim,
+};
+use dob_lab::{BaseImage, CENTRAL, Lab, WEST};
+use dob_load_balancer::State;
 use dob_support::eventually;
-use dob_way_in::State;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -34,7 +36,7 @@ const AUTOSCALED_WITHIN: Duration = Duration::from_secs(600);
 /// Clients that send one call after the other, as many as keep this machine busy.
 const HEAVY: usize = 32;
 /// A pod of a namespace without network policies.
-const STRANGER: &str = "stranger";
+const FOREIGN_POD: &str = "foreign";
 
 /// The database that the component makes.
 const DATABASE: &str = "dob_api";
@@ -52,7 +54,7 @@ impl Pace {
 }
 
 /// Where the pods' data is.
-pub(crate) enum Behind {
+pub(crate) enum Backend {
     /// A PostgreSQL of the cluster's own.
     Single(Mutex<Box<Database>>),
     /// The database nodes of the lab's two regions.
@@ -60,10 +62,10 @@ pub(crate) enum Behind {
 }
 
 /// The cluster with a service on it.
-pub(crate) struct OnCluster {
-    pub held: Held,
+pub(crate) struct ClusterEnvironment {
+    pub current: CurrentDrill,
     pub cluster: Arc<Cluster>,
-    behind: Behind,
+    backend: Backend,
     checkout: Mutex<Checkout>,
     pub pace: Pace,
     /// The seconds that a pod serves after it was told to end.
@@ -77,39 +79,39 @@ pub(crate) struct OnCluster {
     version: Mutex<usize>,
 }
 
-impl OnCluster {
+impl ClusterEnvironment {
     /// Starts a cluster before a database of its own.
     pub async fn alone(pace: Pace, has_addons: bool) -> Result<Self> {
-        Self::make(pace, has_addons, Behind::Single(Mutex::new(Box::new(Database::start().await?)))).await
+        Self::make(pace, has_addons, Backend::Single(Mutex::new(Box::new(Database::start().await?)))).await
     }
 
     /// Starts a cluster before the lab's two regions.
     pub async fn on_lab(pace: Pace) -> Result<Self> {
         let plan = dob_lab::Plan::render()?;
-        let base = Base::prepare(&plan)?;
-        let lab = Lab::make(plan, &base)?;
+        let image = BaseImage::prepare(&plan)?;
+        let lab = Lab::make(plan, &image)?;
         for region in [WEST, CENTRAL] {
             lab.region(region).power_on().await?;
         }
         lab.region(WEST).until_leading().await?;
         lab.region(CENTRAL).until_following().await?;
-        Self::make(pace, false, Behind::Lab(lab)).await
+        Self::make(pace, false, Backend::Lab(lab)).await
     }
 
-    async fn make(pace: Pace, has_addons: bool, behind: Behind) -> Result<Self> {
+    async fn make(pace: Pace, has_addons: bool, backend: Backend) -> Result<Self> {
         let parts = Parts::prepare(has_addons)?;
         let plan = Plan { faster_by: pace.0, has_addons, shim: shim()? };
         let cluster = Arc::new(Cluster::start(&parts, &plan).await?);
-        let access = behind.access(&cluster).await?;
+        let access = backend.access(&cluster).await?;
         let checkout = Checkout::make(&cluster, &parts)?;
         checkout.prepare(&cluster, &access)?;
         checkout.hasten(pace.0)?;
         let pre_stop = checkout.change(PRE_STOP, |seconds| seconds)?;
-        let (route, _) = watch::channel(WAY_IN);
+        let (route, _) = watch::channel(LOAD_BALANCER);
         Ok(Self {
-            held: Held::default(),
+            current: CurrentDrill::default(),
             cluster,
-            behind,
+            backend,
             checkout: Mutex::new(checkout),
             pace,
             pre_stop,
@@ -125,7 +127,7 @@ impl OnCluster {
         if *self.version.lock().await == 0 {
             self.roll_out_next().await?;
         }
-        self.until_whole().await
+        self.until_healthy().await
     }
 
     /// Rolls the next version out, and returns when the last old pod is gone.
@@ -146,14 +148,14 @@ impl OnCluster {
         let mut checkout = self.checkout.lock().await;
         let before = checkout.set_digest(digest)?;
         checkout.roll_out().await?;
-        self.until_whole().await?;
+        self.until_healthy().await?;
         Ok(before)
     }
 
     /// Rolls out what was rolled out last once more.
     pub async fn roll_out_again(&self) -> Result<()> {
         self.checkout.lock().await.roll_out().await?;
-        self.until_whole().await
+        self.until_healthy().await
     }
 
     /// Rolls out a digest that must be put back; gives what `scripts/rollout` says.
@@ -215,13 +217,13 @@ impl OnCluster {
 
     /// Starts clients, and lets them run for a while.
     pub async fn traffic(&self) -> Traffic {
-        let plan = Load {
+        let profile = LoadProfile {
             gives_up_after: GIVES_UP_AFTER,
             // As long as a balancer keeps the connections of a target that is leaving.
             keeps_connection: Some(self.cluster.target_group.deregistration_delay),
-            ..Traffic::plan(self.held.next_load(), today())
+            ..Traffic::profile(self.current.next_load(), today())
         };
-        let traffic = Traffic::start(&plan, &self.route, watched(self.cluster.clone()));
+        let traffic = Traffic::start(&profile, &self.route, probe(self.cluster.clone()));
         traffic.run_for(AROUND).await;
         traffic
     }
@@ -229,26 +231,26 @@ impl OnCluster {
     /// Lets the clients run on, ends them, draws the timeline, and judges their record by what the database holds.
     pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
         traffic.run_for(AROUND).await;
-        let record = traffic.stop().await;
-        self.held.draw(&record)?;
-        let rows = self.behind.rows(&stored_query()).await?;
+        let timeline = traffic.stop().await;
+        self.current.draw(&timeline)?;
+        let rows = self.backend.rows(&stored_query()).await?;
         let stored = stored(rows.iter().map(String::as_str))?;
-        Ok(Outcome { figures: Some(Findings::of(&record.calls, &stored)), note: String::new() })
+        Ok(Outcome { figures: Some(Findings::of(&timeline.operations, &stored)), note: String::new() })
     }
 
     /// The lab behind the cluster.
     pub fn lab(&self) -> Result<&Lab> {
-        match &self.behind {
-            Behind::Lab(lab) => Ok(lab),
-            Behind::Single(_) => bail!("this cluster has a database of its own"),
+        match &self.backend {
+            Backend::Lab(lab) => Ok(lab),
+            Backend::Single(_) => bail!("this cluster has a database of its own"),
         }
     }
 
     /// The database that is the cluster's own.
     pub async fn database(&self) -> Result<MutexGuard<'_, Box<Database>>> {
-        match &self.behind {
-            Behind::Single(database) => Ok(database.lock().await),
-            Behind::Lab(_) => bail!("this cluster has the lab's databases"),
+        match &self.backend {
+            Backend::Single(database) => Ok(database.lock().await),
+            Backend::Lab(_) => bail!("this cluster has the lab's databases"),
         }
     }
 
@@ -269,7 +271,7 @@ impl OnCluster {
     }
 
     /// Waits until none of these pods gets connections; gives how long that took.
-    pub async fn until_out(&self, is_one: impl Fn(IpAddr) -> bool) -> Result<Duration> {
+    pub async fn until_out_of_service(&self, is_one: impl Fn(IpAddr) -> bool) -> Result<Duration> {
         let started = Instant::now();
         eventually("the load balancer sends some pods no connections", PATIENCE, async || {
             let serving = serving(&self.cluster);
@@ -281,13 +283,13 @@ impl OnCluster {
     }
 
     /// Waits until as many pods serve as should, and no other pod is left.
-    pub async fn until_whole(&self) -> Result<()> {
+    pub async fn until_healthy(&self) -> Result<()> {
         self.cluster.until_pods(PODS, PATIENCE + self.cluster.target_group.deregistration_lag).await?;
         eventually(
             "the load balancer has these pods as its targets, all healthy, and no others",
             PATIENCE,
             async || {
-                let targets = self.cluster.way_in.targets();
+                let targets = self.cluster.load_balancer.targets();
                 let healthy = targets.iter().filter(|target| target.state == State::Healthy).count();
                 ensure!(healthy == PODS && targets.len() == PODS, "it has {targets:?}");
                 Ok(())
@@ -317,7 +319,7 @@ impl OnCluster {
             Ok(())
         })
         .await?;
-        self.until_whole().await?;
+        self.until_healthy().await?;
         Ok(started.elapsed())
     }
 
@@ -348,29 +350,29 @@ impl OnCluster {
     }
 
     /// More clients than three pods should bear, besides those who are counted.
-    pub fn heavy_load(&self) -> Clients {
-        let plan = Load {
+    pub fn heavy_load(&self) -> LoadGenerator {
+        let profile = LoadProfile {
             clients: HEAVY,
             pace: Duration::ZERO,
             workload: Workload::Get { path: "/healthz".to_owned() },
-            ..Traffic::plan(self.held.next_load(), today())
+            ..Traffic::profile(self.current.next_load(), today())
         };
-        Clients::start(&plan, &self.route)
+        LoadGenerator::start(&profile, &self.route)
     }
 
-    /// Starts a pod of another namespace; gives its address and its node. It stays until `end_stranger`.
-    pub async fn a_stranger(&self) -> Result<(IpAddr, &Node)> {
+    /// Starts a pod of another namespace; gives its address and its node. It stays until `delete_foreign_pod`.
+    pub async fn start_foreign_pod(&self) -> Result<(IpAddr, &Node)> {
         let image = format!("--image={}", image("busybox"));
-        self.cluster.kubectl(&["run", STRANGER, &image])?;
-        let pod = format!("pod/{STRANGER}");
+        self.cluster.kubectl(&["run", FOREIGN_POD, &image])?;
+        let pod = format!("pod/{FOREIGN_POD}");
         self.cluster.kubectl(&["wait", &pod, "--for=condition=Ready", "--timeout=2m"])?;
         let address = self.cluster.kubectl(&["get", &pod, "--output=jsonpath={.status.podIP}"])?.parse()?;
         Ok((address, self.node_of(address)?))
     }
 
-    /// Ends `a_stranger`.
-    pub fn end_stranger(&self) -> Result<()> {
-        self.cluster.kubectl(&["delete", "pod", STRANGER, "--now"]).map(drop)
+    /// Ends `start_foreign_pod`.
+    pub fn delete_foreign_pod(&self) -> Result<()> {
+        self.cluster.kubectl(&["delete", "pod", FOREIGN_POD, "--now"]).map(drop)
     }
 
     /// Takes back what a drill that failed may have left.
@@ -386,7 +388,7 @@ impl OnCluster {
             node.until_ready(&self.cluster.client).await?;
             self.cluster.kubectl(&["uncordon", node.name])?;
         }
-        if let Behind::Single(database) = &self.behind {
+        if let Backend::Single(database) = &self.backend {
             let server = &mut database.lock().await.server;
             if server.pid().is_none() {
                 server.start().await?;
@@ -404,7 +406,7 @@ impl OnCluster {
     }
 }
 
-impl Behind {
+impl Backend {
     /// What pods must know to use it, and their way there.
     async fn access(&self, cluster: &Cluster) -> Result<Access> {
         match self {
@@ -433,15 +435,15 @@ impl Behind {
 }
 
 /// Whose pods get connections.
-fn watched(cluster: Arc<Cluster>) -> Watched {
-    let look = move || {
+fn probe(cluster: Arc<Cluster>) -> Probe {
+    let sample = move || {
         let names = serving(&cluster).iter().map(ToString::to_string).collect();
         Box::pin(std::future::ready(names)) as BoxFuture<'static, Vec<String>>
     };
-    Watched { lanes: "serves", look: Box::new(look) }
+    Probe { lanes: "serves", sample: Box::new(sample) }
 }
 
 fn serving(cluster: &Cluster) -> Vec<IpAddr> {
-    let targets = cluster.way_in.targets().into_iter();
+    let targets = cluster.load_balancer.targets().into_iter();
     targets.filter(|target| target.state == State::Healthy).map(|target| target.address.ip()).collect()
 }

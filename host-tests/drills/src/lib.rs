@@ -1,6 +1,6 @@
 //! The drills: failover, restore, recovery and rollouts, done for real under load, and judged by what they promise.
 //!
-//! `drills.toml` has every drill with its promises and its deadline; `stories` tells what happens. Each module knows only those
+//! `drills.toml` has every drill with its promises and its deadline; `scenarios` tells what happens. Each module knows only those
 //! above it:
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //! environment              the lab with a service on it
 //! cluster                  SpinKube with a service on it
 //! alerts                   what must be raised
-//! stories                  what happens in each drill
+//! scenarios                  what happens in each drill
 //! dashboard, table         what else remains of a run
 //! run                      one drill after the other
 //! ```
@@ -19,13 +19,13 @@
 mod alerts;
 mod catalogue;
 mod cluster;
+mod current;
 mod dashboard;
-mod environment;
-mod held;
+mod lab;
 mod legend;
 mod promises;
 mod run;
-mod stories;
+mod scenarios;
 mod table;
 mod timeline;
 mod traffic;

@@ -9,8 +9,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Promises {
-    saves_again_within_s: Option<u64>,
-    slowest_call_s: Option<u64>,
+    write_downtime_s: Option<u64>,
+    latency_s: Option<u64>,
     failed_greetings: Option<usize>,
     stale_greetings: Option<usize>,
     lost: Option<usize>,
@@ -36,7 +36,7 @@ impl Promises {
         };
         at_most("acknowledged dates lost", figures.lost.len(), self.lost)?;
         at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
-        at_most("greetings older than what their client knew", figures.backwards, self.stale_greetings)?;
+        at_most("greetings older than what their client knew", figures.stale_greetings, self.stale_greetings)?;
         ensure!(
             !self.must_fail || !figures.errors.is_empty(),
             "no request failed, and without what is left out some must"
@@ -57,18 +57,15 @@ impl Promises {
             );
             Ok(())
         };
-        within(
-            "without a save",
-            figures.longest_without_save,
-            self.saves_again_within_s.map(|limit| patience * limit),
-        )?;
-        within("for the slowest call", figures.slowest, self.slowest_call_s)
+        within("without a save", figures.write_downtime, self.write_downtime_s.map(|limit| patience * limit))?;
+        within("for the slowest call", figures.slowest, self.latency_s)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn broken(promises: &str, figures: Findings) -> bool {
         toml::from_str::<Promises>(promises).unwrap().check_with_patience(&figures, 1).is_err()
@@ -76,17 +73,17 @@ mod tests {
 
     #[test]
     fn every_promise_can_be_broken() {
-        let kept = "saves_again_within_s = 5\nslowest_call_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
+        let kept = "write_downtime_s = 5\nlatency_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
         let lost: BTreeMap<_, _> = [("ann".to_owned(), 1)].into();
         let errors = |kind: &str| [(kind.to_owned(), 1)].into();
         assert!(!broken(
             kept,
             Findings { acknowledged: 100, errors: errors("503"), failed_saves: 1, ..Findings::default() }
         ));
-        assert!(broken(kept, Findings { longest_without_save: Duration::from_millis(5001), ..Findings::default() }));
+        assert!(broken(kept, Findings { write_downtime: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { slowest: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { failed_greetings: 1, ..Findings::default() }));
-        assert!(broken(kept, Findings { backwards: 1, ..Findings::default() }));
+        assert!(broken(kept, Findings { stale_greetings: 1, ..Findings::default() }));
         assert!(broken(kept, Findings { lost: lost.clone(), ..Findings::default() }));
         assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("must_fail = true", Findings::default()));
@@ -95,7 +92,7 @@ mod tests {
         assert!(!broken("must_fail = true", Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("errors = []", Findings { errors: errors("503"), ..Findings::default() }));
         assert!(
-            !broken("", Findings { backwards: 1, failed_greetings: 1, ..Findings::default() }),
+            !broken("", Findings { stale_greetings: 1, failed_greetings: 1, ..Findings::default() }),
             "nothing is promised"
         );
     }

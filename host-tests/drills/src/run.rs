@@ -1,13 +1,13 @@
 //! A run: one drill after the other at one place, and what remains of it.
 
 use crate::catalogue::{Chosen, Drill, Place};
-use crate::cluster::{OnCluster, Pace};
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::cluster::{ClusterEnvironment, Pace};
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use crate::table::Row;
-use crate::{alerts, dashboard, stories, table};
+use crate::{alerts, dashboard, scenarios, table};
 use anyhow::{Context, Result, bail};
-use dob_lab::{Base, Plan};
+use dob_lab::{BaseImage, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use tokio::time::timeout;
 const BOOTS_WITHIN: Duration = Duration::from_secs(400);
 
 /// Where drills are held.
-trait Stage {
+trait Environment {
     /// Whether every waiting time is as on AWS.
     fn is_full_size(&self) -> bool;
     /// Makes ready what a drill starts from.
     async fn boot(&self) -> Result<()>;
-    /// Tells the story of a drill.
-    async fn tell(&self, drill: &Drill) -> Result<Outcome>;
+    /// Tells the scenario of a drill.
+    async fn run_scenario(&self, drill: &Drill) -> Result<Outcome>;
     /// Waits until the drill has raised the alerts that it must raise.
     async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()>;
     /// Takes back what a drill that failed may have left. An error says that the place is of no use any more.
@@ -44,9 +44,9 @@ struct Results {
 pub async fn run_on_lab(chosen: &Chosen) -> Result<()> {
     dob_namespaces::prepare()?;
     let plan = Plan::render()?;
-    let base = Base::prepare(&plan)?;
-    let lab = Lab { environment: Environment::make(plan, &base).await?, alerts: alerts::expected()? };
-    let results = hold_all(&lab, &chosen.drills).await?;
+    let image = BaseImage::prepare(&plan)?;
+    let lab = WatchedLab { environment: LabEnvironment::make(plan, &image).await?, alerts: alerts::expected()? };
+    let results = run_all(&lab, &chosen.drills).await?;
     if chosen.is_everything && results.failed.is_empty() {
         dashboard::write(&lab.environment.prometheus, results.took).await?;
     }
@@ -58,18 +58,21 @@ pub async fn run_on_cluster(chosen: &Chosen, pace: Pace) -> Result<()> {
     dob_namespaces::prepare()?;
     dob_cluster::make_network()?;
     let has_lab = chosen.at(Place::ClusterOnLab).next().is_some();
-    let cluster =
-        if has_lab { OnCluster::on_lab(pace).await? } else { OnCluster::alone(pace, chosen.needs_addons()).await? };
-    hold_all(&cluster, &chosen.drills).await?.report(chosen)
+    let cluster = if has_lab {
+        ClusterEnvironment::on_lab(pace).await?
+    } else {
+        ClusterEnvironment::alone(pace, chosen.needs_addons()).await?
+    };
+    run_all(&cluster, &chosen.drills).await?.report(chosen)
 }
 
-async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) -> Result<Results> {
+async fn run_all(environment: &impl Environment, drills: impl IntoIterator<Item = &Drill>) -> Result<Results> {
     let (mut rows, mut failed) = (Vec::new(), Vec::new());
     let started = Instant::now();
     for drill in drills {
         println!("{}", drill.name);
         let began = Instant::now();
-        match hold(stage, drill).await {
+        match run(environment, drill).await {
             Ok(row) => {
                 println!("    held, {} s", began.elapsed().as_secs());
                 rows.push(row);
@@ -77,8 +80,8 @@ async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) 
             Err(error) => {
                 println!("    FAILED after {} s: {error:#}", began.elapsed().as_secs());
                 failed.push(drill.name.clone());
-                keep_logs(stage, drill).await;
-                if let Err(error) = stage.repair().await {
+                keep_logs(environment, drill).await;
+                if let Err(error) = environment.repair().await {
                     println!("    what it has left can't be repaired, no further drill is held: {error:#}");
                     break;
                 }
@@ -89,22 +92,24 @@ async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) 
 }
 
 /// Holds a drill, and checks its promises and the alerts that it must have raised.
-async fn hold(stage: &impl Stage, drill: &Drill) -> Result<Row> {
+async fn run(environment: &impl Environment, drill: &Drill) -> Result<Row> {
     if !drill.boots {
-        timeout(BOOTS_WITHIN, stage.boot()).await.with_context(|| format!("no boot within {BOOTS_WITHIN:?}"))??;
+        timeout(BOOTS_WITHIN, environment.boot())
+            .await
+            .with_context(|| format!("no boot within {BOOTS_WITHIN:?}"))??;
     }
-    let (began, deadline) = (Instant::now(), drill.deadline(stage.is_full_size()));
-    let told = timeout(deadline, stage.tell(drill)).await;
-    let outcome = told.with_context(|| format!("it did not end within {deadline:?}"))??;
+    let (began, deadline) = (Instant::now(), drill.deadline(environment.is_full_size()));
+    let ended = timeout(deadline, environment.run_scenario(drill)).await;
+    let outcome = ended.with_context(|| format!("it did not end within {deadline:?}"))??;
     if let Some(figures) = &outcome.figures {
         drill.promises.check(figures)?;
     }
-    stage.until_alerted(drill, began).await?;
+    environment.until_alerted(drill, began).await?;
     Ok(Row { drill: drill.name.clone(), figures: outcome.figures, note: outcome.note })
 }
 
-async fn keep_logs(stage: &impl Stage, drill: &Drill) {
-    match stage.keep_logs(drill).await {
+async fn keep_logs(environment: &impl Environment, drill: &Drill) {
+    match environment.keep_logs(drill).await {
         Ok(directory) => println!("    what was logged is in {}", directory.display()),
         Err(error) => println!("    what was logged can't be kept: {error:#}"),
     }
@@ -123,12 +128,12 @@ impl Results {
 }
 
 /// The lab, and which alerts each drill must raise.
-struct Lab {
-    environment: Environment,
+struct WatchedLab {
+    environment: LabEnvironment,
     alerts: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Stage for Lab {
+impl Environment for WatchedLab {
     fn is_full_size(&self) -> bool {
         true
     }
@@ -137,9 +142,9 @@ impl Stage for Lab {
         self.environment.boot().await
     }
 
-    async fn tell(&self, drill: &Drill) -> Result<Outcome> {
-        self.environment.held.begin(&drill.name);
-        stories::on_lab(&drill.name)?(&self.environment).await
+    async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {
+        self.environment.current.begin(&drill.name);
+        scenarios::on_lab(&drill.name)?(&self.environment).await
     }
 
     async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()> {
@@ -157,7 +162,7 @@ impl Stage for Lab {
     }
 }
 
-impl Stage for OnCluster {
+impl Environment for ClusterEnvironment {
     fn is_full_size(&self) -> bool {
         self.pace == Pace::FULL
     }
@@ -166,9 +171,9 @@ impl Stage for OnCluster {
         self.ready().await
     }
 
-    async fn tell(&self, drill: &Drill) -> Result<Outcome> {
-        self.held.begin(&drill.name);
-        stories::on_cluster(&drill.name)?(self).await
+    async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {
+        self.current.begin(&drill.name);
+        scenarios::on_cluster(&drill.name)?(self).await
     }
 
     /// Nothing watches the cluster.
@@ -177,10 +182,10 @@ impl Stage for OnCluster {
     }
 
     async fn repair(&self) -> Result<()> {
-        OnCluster::repair(self).await
+        ClusterEnvironment::repair(self).await
     }
 
     async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf> {
-        OnCluster::keep_logs(self, &drill.name)
+        ClusterEnvironment::keep_logs(self, &drill.name)
     }
 }

@@ -31,11 +31,11 @@ fn line(row: &Row) -> String {
         "| {picture} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
         figures.acknowledged,
         figures.lost.len(),
-        seconds(figures.longest_without_save),
-        seconds(figures.longest_without_greeting),
+        seconds(figures.write_downtime),
+        seconds(figures.read_downtime),
         figures.failed_saves,
         figures.failed_greetings,
-        figures.backwards,
+        figures.stale_greetings,
         seconds(figures.slowest),
         note.collect::<Vec<_>>().join("; ")
     )
@@ -82,7 +82,7 @@ fn show(rows: &[Row]) -> Result<()> {
 fn overview(line: &str, row: &Row) -> Option<String> {
     let picture = format!("](docs/drills/{}.svg) |", row.drill);
     let (title, figures) = (line.split_once(&picture)?.0, row.figures.as_ref()?);
-    let gap = seconds(figures.longest_without_save);
+    let gap = seconds(figures.write_downtime);
     Some(format!("{title}{picture} {} | {gap} s | {} |", figures.lost.len(), figures.failed_greetings))
 }
 
@@ -92,7 +92,7 @@ fn promise(line: &str, row: &Row) -> Option<String> {
     let (cells, figures) = (line.strip_suffix(&picture)?, row.figures.as_ref()?);
     let [_, fault, rpo, _, rto, _] = cells.split('|').collect::<Vec<_>>().try_into().ok()?;
     let lost = if figures.lost.is_empty() { "0".to_owned() } else { format!("{:.1} s", figures.lost_seconds) };
-    let gap = seconds(figures.longest_without_save);
+    let gap = seconds(figures.write_downtime);
     Some(format!("|{fault}|{rpo}| {lost} |{rto}| {gap} s {picture}"))
 }
 

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use chrono::{Days, NaiveDate};
-use dob_clients::history::Call;
-use dob_clients::load::{Load, Plan, Route, Workload};
+use dob_clients::history::Operation;
+use dob_clients::load::{LoadGenerator, LoadProfile, Route, Workload};
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,35 +12,35 @@ use tokio::time::sleep;
 
 const CLIENTS: usize = 12;
 /// Between two looks at who leads, or serves.
-const LOOK: Duration = Duration::from_secs(1);
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How long saving may stay away before a drill gives up.
-const PATIENCE: Duration = Duration::from_secs(90);
+const SAVED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Running clients with everything that is noted beside them. Dropping it ends them.
 pub(crate) struct Traffic {
-    load: Load,
+    load: LoadGenerator,
     marks: Mutex<Vec<(Duration, String)>>,
     watching: JoinSet<()>,
-    looks: Arc<Mutex<Looks>>,
+    samples: Arc<Mutex<Samples>>,
     lanes: &'static str,
 }
 
 /// Who led, or served, at each look.
-pub(crate) type Looks = Vec<(Duration, Vec<String>)>;
+pub(crate) type Samples = Vec<(Duration, Vec<String>)>;
 
 /// What is looked at beside the clients.
-pub(crate) struct Watched {
+pub(crate) struct Probe {
     /// What those do that a look finds, such as "leads".
     pub lanes: &'static str,
     /// Finds them.
-    pub look: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
+    pub sample: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
 }
 
 /// All that a drill's timeline is drawn from; times are from the start of the clients.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
-    pub calls: Vec<Call>,
-    pub looks: Looks,
+pub(crate) struct Timeline {
+    pub operations: Vec<Operation>,
+    pub samples: Samples,
     /// What those do that the looks found.
     pub lanes: &'static str,
     /// What was done when.
@@ -49,8 +49,8 @@ pub(crate) struct Record {
 
 impl Traffic {
     /// What the clients of the n-th load of a run do.
-    pub fn plan(load: usize, today: NaiveDate) -> Plan {
-        Plan {
+    pub fn profile(load: usize, today: NaiveDate) -> LoadProfile {
+        LoadProfile {
             clients: CLIENTS,
             first: load * CLIENTS,
             pace: Duration::from_millis(100),
@@ -65,12 +65,12 @@ impl Traffic {
     }
 
     /// Starts clients.
-    pub fn start(plan: &Plan, route: &Route, watched: Watched) -> Self {
-        let load = Load::start(plan, route);
-        let looks = Arc::default();
+    pub fn start(profile: &LoadProfile, route: &Route, probe: Probe) -> Self {
+        let load = LoadGenerator::start(profile, route);
+        let samples = Arc::default();
         let mut watching = JoinSet::new();
-        watching.spawn(watch(load.started, watched.look, Arc::clone(&looks)));
-        Self { load, marks: Mutex::default(), watching, looks, lanes: watched.lanes }
+        watching.spawn(watch(load.started, probe.sample, Arc::clone(&samples)));
+        Self { load, marks: Mutex::default(), watching, samples, lanes: probe.lanes }
     }
 
     /// When the clients started.
@@ -87,7 +87,7 @@ impl Traffic {
 
     /// Waits until a date is saved, marks that moment, and says how long it took.
     pub async fn until_saved(&self) -> Result<Duration> {
-        let took = self.load.until_saved(PATIENCE).await?;
+        let took = self.load.until_saved(SAVED_WITHIN).await?;
         self.mark("saving again");
         Ok(took)
     }
@@ -98,12 +98,12 @@ impl Traffic {
     }
 
     /// Ends the clients after their last calls.
-    pub async fn stop(mut self) -> Record {
-        let calls = self.load.stop().await;
+    pub async fn stop(mut self) -> Timeline {
+        let operations = self.load.stop().await;
         self.watching.abort_all();
-        let looks = std::mem::take(&mut *self.looks.lock().expect("no drill panics here"));
+        let samples = std::mem::take(&mut *self.samples.lock().expect("no drill panics here"));
         let marks = self.marks.into_inner().expect("no drill panics here");
-        Record { calls, looks, lanes: self.lanes, marks }
+        Timeline { operations, samples, lanes: self.lanes, marks }
     }
 }
 
@@ -115,12 +115,12 @@ pub(crate) fn today() -> NaiveDate {
 
 async fn watch(
     started: Instant,
-    look: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
-    looks: Arc<Mutex<Looks>>,
+    sample: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
+    samples: Arc<Mutex<Samples>>,
 ) {
     loop {
-        let names = look().await;
-        looks.lock().expect("no drill panics here").push((started.elapsed(), names));
-        sleep(LOOK).await;
+        let names = sample().await;
+        samples.lock().expect("no drill panics here").push((started.elapsed(), names));
+        sleep(SAMPLE_EVERY).await;
     }
 }

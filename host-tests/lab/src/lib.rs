@@ -14,7 +14,7 @@
 
 mod archive;
 mod aws;
-mod base;
+mod base_image;
 mod database;
 mod network;
 mod node;
@@ -24,7 +24,7 @@ mod region;
 mod secrets;
 
 pub use archive::Checksum;
-pub use base::Base;
+pub use base_image::BaseImage;
 pub use node::{Boot, Node};
 pub use plan::Plan;
 pub use prometheus::{Prometheus, Series};
@@ -56,12 +56,12 @@ pub struct Lab {
 
 impl Lab {
     /// Makes the network and AWS, and the nodes without powering them on. Call it inside a run's prepared namespaces only.
-    pub fn make(plan: Plan, base: &Base) -> Result<Self> {
+    pub fn make(plan: Plan, image: &BaseImage) -> Result<Self> {
         network::make()?;
         let aws = Aws::start(Path::new(DIRECTORY), HERE, &plan.account)?;
         let admin_password = aws.admin_password.clone();
         let nodes = plan.nodes.into_iter().map(|(name, planned)| {
-            let node = Node::make(base, &name, planned, &plan.account, &aws)?;
+            let node = Node::make(image, &name, planned, &plan.account, &aws)?;
             Ok((name, node))
         });
         Ok(Self { nodes: nodes.collect::<Result<_>>()?, admin_password, _aws: aws })

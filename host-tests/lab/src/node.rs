@@ -1,7 +1,7 @@
 //! One machine of the lab: a Debian system of its own that cloud-init sets up from its user data.
 
 use crate::aws::Aws;
-use crate::base::Base;
+use crate::base_image::BaseImage;
 use crate::network::{BRIDGE, HERE};
 use crate::plan::{Account, PlannedNode, Ports};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -38,14 +38,14 @@ pub struct Node {
     /// data, witness or restore
     pub role: String,
     directory: PathBuf,
-    base: Base,
-    seed: Seed,
+    image: BaseImage,
+    seed: NoCloudSeed,
     pub(crate) http: reqwest::Client,
     running: Mutex<Option<Running>>,
 }
 
 /// What a new instance of the node starts with.
-struct Seed {
+struct NoCloudSeed {
     user_data: String,
     hosts: String,
     certificates: PathBuf,
@@ -72,11 +72,17 @@ pub enum Boot {
 }
 
 impl Node {
-    pub(crate) fn make(base: &Base, name: &str, planned: PlannedNode, account: &Account, aws: &Aws) -> Result<Self> {
+    pub(crate) fn make(
+        image: &BaseImage,
+        name: &str,
+        planned: PlannedNode,
+        account: &Account,
+        aws: &Aws,
+    ) -> Result<Self> {
         let hosts = format!("127.0.0.1 localhost {name}\n{HERE} {}\n", aws.names.join(" "));
         let certificates = aws.authority.clone();
         let data_device = account.data_device.clone();
-        let seed = Seed {
+        let seed = NoCloudSeed {
             user_data: planned.user_data,
             hosts,
             certificates,
@@ -90,7 +96,7 @@ impl Node {
             region: planned.region,
             role: planned.role,
             directory: Path::new(DIRECTORY).join(name),
-            base: base.clone(),
+            image: image.clone(),
             seed,
             http: http_client()?,
             running: Mutex::default(),
@@ -399,7 +405,7 @@ impl Node {
         for directory in [&upper, &work, &root] {
             fs::create_dir_all(directory)?;
         }
-        let (lower, upper, work) = (self.base.0.display(), upper.display(), work.display());
+        let (lower, upper, work) = (self.image.0.display(), upper.display(), work.display());
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         read(&cmd!("mount", "-t", "overlay", "overlay", "-o", options, &root))?;
         self.new_etcd_volume()?;

@@ -1,13 +1,13 @@
 //! A run's own view of the machine: its processes, mounts and network, gone when its first process ends.
 //!
 //! The region lab and the cluster both live in one. Nothing leads out of its network; what the caller's shell may reach inside comes
-//! through a [`Door`].
+//! through a [`PortForward`].
 
-mod door;
-mod groups;
+mod cgroups;
+mod port_forward;
 
-pub use door::Door;
-pub use groups::{for_kubelet, group, limit_memory};
+pub use cgroups::{for_kubelet, group, limit_memory};
+pub use port_forward::PortForward;
 
 use anyhow::{Context, Result, bail};
 use dob_support::{cmd, read};
@@ -41,18 +41,18 @@ pub fn enter_with(what: &str, arguments: impl IntoIterator<Item = String>) -> Re
     if !Uid::effective().is_root() {
         bail!("{what} has namespaces and control groups of its own, and that takes root: run it with sudo");
     }
-    groups::remove()?;
+    cgroups::remove()?;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg(std::env::current_exe()?).args(arguments);
-    command.env(MARK, groups::name()).env("SSL_CERT_FILE", authority());
+    command.env(MARK, cgroups::name()).env("SSL_CERT_FILE", authority());
     // SAFETY: prctl is all that happens between fork and exec.
     unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
     // Ctrl-C reaches the inner process too, which ends everything; this one waits for that and cleans up.
     // SAFETY: ignoring a signal runs no code of ours.
     unsafe { nix::sys::signal::signal(Signal::SIGINT, nix::sys::signal::SigHandler::SigIgn)? };
     let status = command.status().context("can't run unshare")?;
-    groups::remove()?;
+    cgroups::remove()?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A call of the component into the host's PostgreSQL interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub enum HostCall {
     /// `connection.open`
     Open,
     /// `connection.query`
@@ -16,7 +16,7 @@ pub enum Call {
 }
 
 /// What the component called, in order: the call, its statement (none for `open`) and the rows that came back.
-pub type Calls = Vec<(Call, String, Option<usize>)>;
+pub type HostCalls = Vec<(HostCall, String, Option<usize>)>;
 
 /// Faults to play and calls that were seen; clones share both.
 #[derive(Clone, Default)]
@@ -25,8 +25,8 @@ pub struct Faults(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     empty_query_hangs: bool,
-    answers: VecDeque<(Call, Error)>,
-    calls: Option<Calls>,
+    answers: VecDeque<(HostCall, Error)>,
+    calls: Option<HostCalls>,
 }
 
 impl Faults {
@@ -37,16 +37,16 @@ impl Faults {
     }
 
     /// Lets the next call of this kind fail with `error` before it reaches PostgreSQL.
-    pub fn fail_next(&self, call: Call, error: Error) {
+    pub fn fail_next(&self, call: HostCall, error: Error) {
         self.state().answers.push_back((call, error));
     }
 
     /// The calls since the last time this was asked; the first time starts the record.
-    pub fn take_calls(&self) -> Calls {
-        self.state().calls.replace(Calls::new()).unwrap_or_default()
+    pub fn take_calls(&self) -> HostCalls {
+        self.state().calls.replace(HostCalls::new()).unwrap_or_default()
     }
 
-    pub(crate) fn planted(&self, call: Call) -> Result<(), Error> {
+    pub(crate) fn planted(&self, call: HostCall) -> Result<(), Error> {
         let mut state = self.state();
         match state.answers.iter().position(|(planted, _)| *planted == call) {
             Some(index) => Err(state.answers.remove(index).expect("just found").1),
@@ -54,7 +54,7 @@ impl Faults {
         }
     }
 
-    pub(crate) fn saw(&self, call: Call, statement: &str, rows: Option<usize>) {
+    pub(crate) fn saw(&self, call: HostCall, statement: &str, rows: Option<usize>) {
         if let Some(calls) = &mut self.state().calls {
             calls.push((call, statement.to_owned(), rows));
         }

@@ -37,7 +37,7 @@ mod variables;
 pub use app::{App, Options};
 pub use bindings::spin::postgres::postgres::Error as PgError;
 pub use engine::Compiler;
-pub use faults::{Call, Calls, Faults};
+pub use faults::{Faults, HostCall, HostCalls};
 pub use instance::Clock;
 pub use manifest::{Build, Manifest};
 pub use native_tls::Error as TlsError;

@@ -4,7 +4,7 @@ use crate::allow_list::AllowList;
 use crate::bindings::spin::postgres::postgres::{
     Column, DbError, DbValue, Error, Host, HostConnection, HostConnectionWithStore, ParameterValue, QueryError, RowSet,
 };
-use crate::faults::{Call, Faults};
+use crate::faults::{Faults, HostCall};
 use crate::values;
 use anyhow::Context;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
@@ -119,18 +119,18 @@ impl Postgres {
     }
 
     async fn open(&self, address: &str) -> Result<Connection, Error> {
-        self.faults.saw(Call::Open, "", None);
-        self.faults.planted(Call::Open)?;
+        self.faults.saw(HostCall::Open, "", None);
+        self.faults.planted(HostCall::Open)?;
         self.check_allowed(address)?;
         let opened = self.pools.connection(address).await;
         opened.map(Arc::new).map_err(|error| Error::ConnectionFailed(format!("{error:?}")))
     }
 
     async fn execute(&self, connection: &Object, statement: &str, parameters: &[ParameterValue]) -> Result<u64, Error> {
-        self.faults.planted(Call::Execute)?;
+        self.faults.planted(HostCall::Execute)?;
         let parameters = to_sql(parameters).map_err(Error::ValueConversionFailed)?;
         let touched = connection.execute(statement, &borrowed(&parameters)).await;
-        self.faults.saw(Call::Execute, statement, None);
+        self.faults.saw(HostCall::Execute, statement, None);
         touched.map_err(query_failed)
     }
 
@@ -141,7 +141,7 @@ impl Postgres {
         statement: &str,
         parameters: &[ParameterValue],
     ) -> Result<(Vec<Row>, Result<(), Error>), Error> {
-        self.faults.planted(Call::Query)?;
+        self.faults.planted(HostCall::Query)?;
         let parameters = to_sql(parameters).map_err(Error::BadParameter)?;
         let stream = connection.query_raw(statement, borrowed(&parameters)).await;
         let mut rows = Vec::new();
@@ -149,7 +149,7 @@ impl Postgres {
             Ok(stream) => Ok(collected(stream, &mut rows).await),
             Err(error) => Err(error),
         };
-        self.faults.saw(Call::Query, statement, matches!(ended, Ok(Ok(()))).then_some(rows.len()));
+        self.faults.saw(HostCall::Query, statement, matches!(ended, Ok(Ok(()))).then_some(rows.len()));
         let ended = ended.map_err(query_failed)?;
         Ok((rows, ended.map_err(query_failed)))
     }

@@ -20,16 +20,16 @@ const URI_BYTES: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0
 
 #[test]
 fn no_request_brings_the_component_down() {
-    let world = World::new();
-    check(3000, request(), |request| world.runtime.block_on(answers_or_refuses(&world.service, &request)));
-    assert_eq!(world.service.log(), "", "a panic, a trap or a failure");
+    let app = TestApp::new();
+    check(3000, request(), |request| app.runtime.block_on(answers_or_refuses(&app.service, &request)));
+    assert_eq!(app.service.log(), "", "a panic, a trap or a failure");
 }
 
 #[test]
 fn a_saved_date_comes_back_as_the_days_to_its_birthday() {
-    let world = World::new();
-    check(500, birthday(), |birthday| world.runtime.block_on(is_greeted(&world.service, &birthday)));
-    assert_eq!(world.service.log(), "", "a panic, a trap or a failure");
+    let app = TestApp::new();
+    check(500, birthday(), |birthday| app.runtime.block_on(is_greeted(&app.service, &birthday)));
+    assert_eq!(app.service.log(), "", "a panic, a trap or a failure");
 }
 
 /// Runs a property on the same arbitrary values each time and reports the smallest that contradicts it.

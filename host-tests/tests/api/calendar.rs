@@ -1,6 +1,6 @@
 //! The calendar: every birthday on every day of eight years, and the clock's edges end to end.
 
-use crate::helpers::World;
+use crate::helpers::TestApp;
 use crate::oracle::{Date, days, days_since_1970, is_birthday};
 use chrono::NaiveDate;
 use dob_api::domain::{DateOfBirth, birthday::days_until_birthday};
@@ -26,7 +26,7 @@ fn every_birthday_on_every_day_of_eight_years_and_more() {
 
 #[test]
 fn the_clock_decides_what_is_said() {
-    let world = World::new();
+    let app = TestApp::new();
     let cases = [
         ("1990-05-20", (2026, 5, 20), "Happy birthday!"),
         ("1990-05-20", (2026, 5, 19), "Your birthday is in 1 day(s)"),
@@ -42,15 +42,15 @@ fn the_clock_decides_what_is_said() {
         ("2026-05-19", (2026, 5, 20), "Your birthday is in 364 day(s)"),
         ("0001-01-01", (9999, 12, 31), "Your birthday is in 1 day(s)"),
     ];
-    world.runtime.block_on(async {
+    app.runtime.block_on(async {
         for (born, (year, month, day), said) in cases {
             let today = days_since_1970((year, month, day));
-            world.service.clock.set_day(today);
-            assert_eq!(world.service.put("Ann", born).await.status, 204, "{born}");
+            app.service.clock.set_day(today);
+            assert_eq!(app.service.put("Ann", born).await.status, 204, "{born}");
             let message = format!(r#"{{"message":"Hello, Ann! {said}"}}"#);
-            assert_eq!(world.service.get("/hello/Ann").await.body, message, "born {born}, today {year}-{month}-{day}");
-            world.service.clock.set_seconds((today + 1) * 86_400 - 1);
-            assert_eq!(world.service.get("/hello/Ann").await.body, message, "still at 23:59:59");
+            assert_eq!(app.service.get("/hello/Ann").await.body, message, "born {born}, today {year}-{month}-{day}");
+            app.service.clock.set_seconds((today + 1) * 86_400 - 1);
+            assert_eq!(app.service.get("/hello/Ann").await.body, message, "still at 23:59:59");
         }
     });
 }

@@ -9,8 +9,8 @@ const TODAY: (i64, u32, u32) = (2026, 5, 20);
 
 /// A story about one service and its database.
 fn story<F: AsyncFnOnce(&Service, &dob_postgresql::Database)>(tell: F) {
-    let world = World::new();
-    world.runtime.block_on(tell(&world.service, &world.database));
+    let app = TestApp::new();
+    app.runtime.block_on(tell(&app.service, &app.database));
 }
 
 #[test]

@@ -24,8 +24,8 @@ const BEAT: Duration = Duration::from_millis(250);
 
 #[test]
 fn every_answer_leaves_in_one_segment() {
-    let world = World::new();
-    world.runtime.block_on(world.service.put("john", "1990-05-20"));
+    let app = TestApp::new();
+    app.runtime.block_on(app.service.put("john", "1990-05-20"));
     let save = "PUT /hello/john HTTP/1.1\r\nhost: x\r\ncontent-length: 28\r\n\r\n{\"dateOfBirth\":\"1990-05-20\"}";
     for (request, status) in [
         ("GET /hello/john HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
@@ -35,7 +35,7 @@ fn every_answer_leaves_in_one_segment() {
         ("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
         (save, "204"),
     ] {
-        let mut client = BufReader::new(TcpStream::connect(world.service.server.address).unwrap());
+        let mut client = BufReader::new(TcpStream::connect(app.service.server.address).unwrap());
         client.get_ref().set_read_timeout(Some(HANGS_AFTER)).unwrap();
         for answered in 1..=REPEATED {
             client.get_mut().write_all(request.as_bytes()).unwrap();
@@ -95,9 +95,9 @@ fn bare(service: &Service, method: &str, path: &str) -> Request<UnsyncBoxBody<By
 
 #[test]
 fn head_over_http2_is_get_without_a_body() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         service.put("john", "1990-05-20").await;
         let mut client = http2(service).await;
         for path in ["/hello/john", "/hello/nobody", "/healthz", "/readyz", "/openapi.json", "/nothing", "/hello/1"] {
@@ -146,9 +146,9 @@ async fn unfinished(service: &Service, request: &str, piece: Option<&str>) -> (S
 
 #[test]
 fn a_body_that_does_not_arrive_is_408_and_the_connection_is_closed() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         let head = "PUT /hello/john HTTP/1.1\r\nhost: x\r\n";
         let nothing = format!("{head}content-length: 28\r\n\r\n");
         let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n1\r\n{{\r\n");
@@ -170,9 +170,9 @@ fn a_body_that_does_not_arrive_is_408_and_the_connection_is_closed() {
 
 #[test]
 fn a_body_that_does_not_arrive_over_http2_is_408_and_ends_its_stream_only() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         let mut client = http2(service).await;
         let never = StreamBody::new(stream::pending()).boxed_unsync();
         let unfinished = bare(service, "PUT", "/hello/john").map(|_| never);
@@ -185,12 +185,12 @@ fn a_body_that_does_not_arrive_over_http2_is_408_and_ends_its_stream_only() {
 
 #[test]
 fn clients_that_read_no_answer_keep_no_instance() {
-    let world = World::new();
+    let app = TestApp::new();
     allow_open_files();
     // More than there are instances.
     let unread: Vec<TcpStream> = (0..1100)
         .map(|_| {
-            let mut client = TcpStream::connect(world.service.server.address).unwrap();
+            let mut client = TcpStream::connect(app.service.server.address).unwrap();
             client.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             client
         })
@@ -199,5 +199,5 @@ fn clients_that_read_no_answer_keep_no_instance() {
         // One byte of each shows that it was answered; the rest stays where it is.
         client.read_exact(&mut [0]).unwrap();
     }
-    world.runtime.block_on(async { assert_eq!(world.service.get("/healthz").await.status, 200) });
+    app.runtime.block_on(async { assert_eq!(app.service.get("/healthz").await.status, 200) });
 }

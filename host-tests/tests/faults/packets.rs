@@ -58,21 +58,21 @@ async fn all_pooled(service: &Service, database: &Database) {
 #[test]
 fn dropped_packets_on_a_full_pool_that_lay_idle_are_answered_in_time() {
     in_own_network(|network| {
-        let world = World::new();
-        world.runtime.block_on(async {
-            let one_host = Service::start(world.database.variables("dob_api")).await;
-            let two_hosts = Service::start(with_second_host(&world.database)).await;
+        let app = TestApp::new();
+        app.runtime.block_on(async {
+            let one_host = Service::start(app.database.variables("dob_api")).await;
+            let two_hosts = Service::start(with_second_host(&app.database)).await;
             for (hosts, service) in [("one host", &one_host), ("two hosts", &two_hosts)] {
                 for (method, path) in [("GET", "/hello/john"), ("PUT", "/hello/john"), ("GET", "/readyz")] {
-                    all_pooled(service, &world.database).await;
+                    all_pooled(service, &app.database).await;
                     // Time is the state: no condition says that the kernel has probed often enough.
                     tokio::time::sleep(IDLE).await;
-                    drop_packets(network, &world.database);
-                    network.drop_packets(SECOND, world.database.address.port()).unwrap();
-                    let answer = service.timely(method, path).await;
+                    drop_packets(network, &app.database);
+                    network.drop_packets(SECOND, app.database.address.port()).unwrap();
+                    let answer = service.request_within_limit(method, path).await;
                     network.restore().unwrap();
                     println!("{method} {path} with {hosts}: {:?}", answer.took);
-                    answer.unavailable();
+                    answer.assert_unavailable();
                 }
             }
         });
@@ -82,20 +82,20 @@ fn dropped_packets_on_a_full_pool_that_lay_idle_are_answered_in_time() {
 #[test]
 fn dropped_packets_on_pooled_connections_are_answered_in_time_and_back_by_themselves() {
     in_own_network(|network| {
-        let world = World::new();
-        world.runtime.block_on(async {
-            let service = &world.service;
-            service.works().await;
+        let app = TestApp::new();
+        app.runtime.block_on(async {
+            let service = &app.service;
+            service.assert_serves().await;
             service.fill_pool(16).await;
-            drop_packets(network, &world.database);
+            drop_packets(network, &app.database);
             let answers = join_all((0..32).map(|number| {
                 let method = if number % 2 == 0 { "GET" } else { "PUT" };
-                service.timely(method, "/hello/john")
+                service.request_within_limit(method, "/hello/john")
             }));
-            answers.await.iter().for_each(Answer::unavailable);
-            service.timely("GET", "/readyz").await.unavailable();
+            answers.await.iter().for_each(Answer::assert_unavailable);
+            service.request_within_limit("GET", "/readyz").await.assert_unavailable();
             network.restore().unwrap();
-            service.works().await;
+            service.assert_serves().await;
         });
     });
 }
@@ -103,15 +103,15 @@ fn dropped_packets_on_pooled_connections_are_answered_in_time_and_back_by_themse
 #[test]
 fn dropped_packets_on_new_connections_are_answered_in_time_and_back_by_themselves() {
     in_own_network(|network| {
-        let world = World::new();
-        world.runtime.block_on(async {
-            let fresh = Service::start(world.database.variables("dob_api")).await;
-            drop_packets(network, &world.database);
-            fresh.timely("GET", "/hello/john").await.unavailable();
-            fresh.timely("PUT", "/hello/john").await.unavailable();
-            fresh.timely("GET", "/readyz").await.unavailable();
+        let app = TestApp::new();
+        app.runtime.block_on(async {
+            let fresh = Service::start(app.database.variables("dob_api")).await;
+            drop_packets(network, &app.database);
+            fresh.request_within_limit("GET", "/hello/john").await.assert_unavailable();
+            fresh.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
+            fresh.request_within_limit("GET", "/readyz").await.assert_unavailable();
             network.restore().unwrap();
-            fresh.works().await;
+            fresh.assert_serves().await;
         });
     });
 }
@@ -119,24 +119,25 @@ fn dropped_packets_on_new_connections_are_answered_in_time_and_back_by_themselve
 #[test]
 fn dropped_packets_to_every_host_of_both_lists_are_answered_in_time() {
     in_own_network(|network| {
-        let world = World::new();
-        world.runtime.block_on(async {
-            let service = Service::start(with_second_host(&world.database)).await;
-            service.works().await;
+        let app = TestApp::new();
+        app.runtime.block_on(async {
+            let service = Service::start(with_second_host(&app.database)).await;
+            service.assert_serves().await;
             service.fill_pool(32).await;
-            drop_packets(network, &world.database);
-            network.drop_packets(SECOND, world.database.address.port()).unwrap();
+            drop_packets(network, &app.database);
+            network.drop_packets(SECOND, app.database.address.port()).unwrap();
             for _ in 0..4 {
                 let answers = join_all((0..16).map(|number| {
                     let method = if number % 2 == 0 { "GET" } else { "PUT" };
-                    service.timely(method, "/hello/john")
+                    service.request_within_limit(method, "/hello/john")
                 }));
-                let slowest = answers.await.into_iter().inspect(Answer::unavailable).map(|answer| answer.took).max();
+                let slowest =
+                    answers.await.into_iter().inspect(Answer::assert_unavailable).map(|answer| answer.took).max();
                 println!("slowest of 16: {slowest:?}");
             }
-            service.timely("GET", "/readyz").await.unavailable();
+            service.request_within_limit("GET", "/readyz").await.assert_unavailable();
             network.restore().unwrap();
-            service.works().await;
+            service.assert_serves().await;
         });
     });
 }
@@ -155,7 +156,7 @@ fn greetings_go_on_while_packets_to_the_primary_are_dropped_wherever_it_stands_i
                 // The worst moments are the first ones: connections are half open until the kernel gives them up.
                 let greetings = (0..40).map(|number| async move {
                     tokio::time::sleep(Duration::from_millis(100) * number).await;
-                    (number, service.timely("GET", "/hello/john").await)
+                    (number, service.request_within_limit("GET", "/hello/john").await)
                 });
                 let greetings = join_all(greetings).await;
                 network.restore().unwrap();
@@ -184,7 +185,7 @@ async fn greetings(service: &Service) -> Vec<Duration> {
     let client = async |_| {
         let mut took = Vec::new();
         while Instant::now() < until {
-            let answer = service.timely("GET", "/hello/john").await;
+            let answer = service.request_within_limit("GET", "/hello/john").await;
             assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
             took.push(answer.took);
             tokio::time::sleep(PACE).await;

@@ -67,7 +67,7 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
         let mut greeted = 0;
         let started = Instant::now();
         while started.elapsed() < ANSWER_WITHIN {
-            let answer = service.timely("GET", "/hello/john").await;
+            let answer = service.request_within_limit("GET", "/hello/john").await;
             assert_eq!(answer.status, 200, "greeting {greeted}: {answer:?} {}", service.log());
             greeted += 1;
         }
@@ -76,8 +76,8 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
     let stopped = async {
         service.until("PUT", "/hello/john", 204).await;
         pair.primary.stop(Shutdown::Orderly).unwrap();
-        service.timely("PUT", "/hello/john").await.unavailable();
-        let readyz = service.timely("GET", "/readyz").await;
+        service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
+        let readyz = service.request_within_limit("GET", "/readyz").await;
         assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("not ready")));
     };
     let (greeted, ()) = tokio::join!(greetings, stopped);
@@ -85,7 +85,7 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
 
     let promoted = pair.replica.client("postgres").await.unwrap();
     promoted.query_one("SELECT pg_promote()", &[]).await.unwrap();
-    service.works().await;
+    service.assert_serves().await;
     assert_eq!(service.get("/readyz").await.json()["primary"], "ready");
 }
 
@@ -100,15 +100,15 @@ async fn greetings_of_wasi_0_3_come_from_the_replica_while_the_primary_is_frozen
     let service = &pair.service;
     pair.primary.signal_all(Signal::SIGSTOP).unwrap();
     for _ in 0..200 {
-        let answer = service.timely("GET", "/hello/john").await;
+        let answer = service.request_within_limit("GET", "/hello/john").await;
         assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
     }
-    service.timely("PUT", "/hello/john").await.unavailable();
-    let readyz = service.timely("GET", "/readyz").await;
+    service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
+    let readyz = service.request_within_limit("GET", "/readyz").await;
     assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("not ready")));
     pair.primary.signal_all(Signal::SIGCONT).unwrap();
     service.until("PUT", "/hello/john", 204).await;
-    service.works().await;
+    service.assert_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn a_primary_that_crashes_under_load_loses_no_greeting() {
     let service = &pair.service;
     let load = futures_util::future::join_all((0..16).map(|_| async {
         for _ in 0..200 {
-            let answer = service.timely("GET", "/hello/john").await;
+            let answer = service.request_within_limit("GET", "/hello/john").await;
             assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
         }
     }));
@@ -140,9 +140,9 @@ async fn a_demoted_server_behind_pooled_connections_is_left_for_the_new_primary(
     old.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     pair.replica.client("postgres").await.unwrap().query_one("SELECT pg_promote()", &[]).await.unwrap();
     pair.service.until("PUT", "/hello/john", 204).await;
-    pair.service.works().await;
+    pair.service.assert_serves().await;
     let new = pair.replica.client("dob_api").await.unwrap();
-    let saved = new.query("SELECT FROM dob_api.birthday WHERE username = 'works'", &[]).await.unwrap();
+    let saved = new.query("SELECT FROM dob_api.birthday WHERE username = 'probe'", &[]).await.unwrap();
     assert_eq!(saved.len(), 1, "saved on the new primary");
     pair.primary.stop(Shutdown::Orderly).unwrap();
 }
@@ -151,8 +151,8 @@ async fn a_demoted_server_behind_pooled_connections_is_left_for_the_new_primary(
 async fn a_replica_that_is_lost_disturbs_nobody() {
     let mut pair = Pair::start().await;
     pair.replica.stop(Shutdown::Crash).unwrap();
-    pair.service.works().await;
-    let readyz = pair.service.timely("GET", "/readyz").await;
+    pair.service.assert_serves().await;
+    let readyz = pair.service.request_within_limit("GET", "/readyz").await;
     // The last host of the replica list is the primary: any server that answers can serve greetings.
     assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("ready")));
 }

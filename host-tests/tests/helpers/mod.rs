@@ -136,7 +136,7 @@ impl Service {
     }
 
     /// A request (with a valid body, in case it saves) that must be answered within the contract's limit.
-    pub async fn timely(&self, method: &str, path: &str) -> Answer {
+    pub async fn request_within_limit(&self, method: &str, path: &str) -> Answer {
         let answer = self.request(method, path, r#"{"dateOfBirth":"1990-05-20"}"#).await;
         assert!(answer.took < ANSWER_WITHIN, "{method} {path}: {answer:?} {}", self.log());
         answer
@@ -146,7 +146,7 @@ impl Service {
     pub async fn until(&self, method: &str, path: &str, status: u16) {
         let what = format!("{method} {path} is answered with {status}");
         let answered = eventually(&what, ANSWER_WITHIN, async || {
-            let answer = self.timely(method, path).await;
+            let answer = self.request_within_limit(method, path).await;
             anyhow::ensure!(answer.status == status, "{answer:?} {}", self.log());
             Ok(())
         });
@@ -154,10 +154,10 @@ impl Service {
     }
 
     /// Checks that saving and greeting work, on all that the pool holds.
-    pub async fn works(&self) {
+    pub async fn assert_serves(&self) {
         let answers = (0..8).map(|_| async {
-            let saved = self.timely("PUT", "/hello/works").await;
-            (saved, self.timely("GET", "/hello/works").await)
+            let saved = self.request_within_limit("PUT", "/hello/probe").await;
+            (saved, self.request_within_limit("GET", "/hello/probe").await)
         });
         for (saved, greeted) in join_all(answers).await {
             assert_eq!((saved.status, greeted.status), (204, 200), "{saved:?} {greeted:?} {}", self.log());
@@ -166,7 +166,7 @@ impl Service {
 
     /// Lets this many requests come at once, so that the host's pool holds several connections.
     pub async fn fill_pool(&self, connections: usize) {
-        let answers = join_all((0..connections).map(|_| self.get("/hello/works"))).await;
+        let answers = join_all((0..connections).map(|_| self.get("/hello/probe"))).await;
         assert!(answers.iter().all(|answer| answer.status < 500), "{answers:?}");
     }
 
@@ -205,7 +205,7 @@ impl Answer {
 
     /// Checks that this is the 503 of a database that is gone.
     #[track_caller]
-    pub fn unavailable(&self) {
+    pub fn assert_unavailable(&self) {
         self.problem(503);
         assert_eq!(self.header("retry-after"), Some("2"));
     }
@@ -247,14 +247,14 @@ impl HostProcess {
 }
 
 /// A service with its own server and an empty schema, for tests that share both.
-pub struct World {
+pub struct TestApp {
     pub runtime: tokio::runtime::Runtime,
     pub service: Service,
     pub database: Database,
     _directory: TempDir,
 }
 
-impl World {
+impl TestApp {
     /// Everything on a runtime of its own, so that it outlives the test that happens to come first.
     pub fn new() -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");

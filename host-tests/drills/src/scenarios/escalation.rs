@@ -1,7 +1,7 @@
 //! Who may deploy tries to get more than that.
 
-use crate::cluster::OnCluster;
-use crate::held::Outcome;
+use crate::cluster::ClusterEnvironment;
+use crate::current::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_cluster::AS_DEPLOYER;
 use std::time::{Duration, Instant};
@@ -37,37 +37,37 @@ const REFUSED: [&[&str]; 10] = [
 ];
 
 /// Ten ways to more rights, a pod that takes its node, and a policy turned against its administrator.
-pub async fn tried(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
+pub async fn tried(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
     for command in REFUSED {
-        let error = it.cluster.kubectl(&[&AS_DEPLOYER[..], command].concat()).err();
+        let error = environment.cluster.kubectl(&[&AS_DEPLOYER[..], command].concat()).err();
         let error = error.with_context(|| format!("deployers may {}", command.join(" ")))?.to_string();
         ensure!(error.contains("orbidden"), "{} was refused for another reason: {error}", command.join(" "));
     }
     for pod in [PRIVILEGED, HOST_PATH] {
         let overrides = format!("--overrides={pod}");
         let run = ["--namespace=dob-api", "run", "taken", "--image=busybox", &overrides];
-        ensure!(it.cluster.kubectl(&run).is_err(), "the namespace takes a pod that takes its node: {pod}");
+        ensure!(environment.cluster.kubectl(&run).is_err(), "the namespace takes a pod that takes its node: {pod}");
     }
-    policy_for_deployments_changes_nothing_else(it).await?;
+    policy_for_deployments_changes_nothing_else(environment).await?;
     Ok(Outcome::noted(format!("{} ways to more rights and two pods refused", REFUSED.len())))
 }
 
 /// Deployers may change the policy for Deployments, because it carries the figures of `drain.yaml`.
-async fn policy_for_deployments_changes_nothing_else(it: &OnCluster) -> Result<()> {
+async fn policy_for_deployments_changes_nothing_else(environment: &ClusterEnvironment) -> Result<()> {
     let patch = ["patch", "mutatingadmissionpolicy", "dob-api-deployments", "--type=merge", "--patch", HIJACK];
-    it.cluster.kubectl(&[&AS_DEPLOYER[..], &patch].concat()).context("deployers may change it")?;
-    let judged = bindings_stay(it).await;
-    it.take_back().await?;
+    environment.cluster.kubectl(&[&AS_DEPLOYER[..], &patch].concat()).context("deployers may change it")?;
+    let judged = bindings_stay(environment).await;
+    environment.take_back().await?;
     judged
 }
 
 /// An administrator's binding gives the role to whom it says, for as long as the API server takes to read a policy.
-async fn bindings_stay(it: &OnCluster) -> Result<()> {
+async fn bindings_stay(environment: &ClusterEnvironment) -> Result<()> {
     let started = Instant::now();
     while started.elapsed() < READ_WITHIN {
-        let made = it.cluster.kubectl(&BIND)?;
-        it.cluster.kubectl(&["delete", "clusterrolebinding", "viewer"])?;
+        let made = environment.cluster.kubectl(&BIND)?;
+        environment.cluster.kubectl(&["delete", "clusterrolebinding", "viewer"])?;
         let is_kept = made.contains("\"viewer\"") && !made.contains("\"deployer\"");
         ensure!(is_kept, "an administrator's binding was changed: {made}");
     }

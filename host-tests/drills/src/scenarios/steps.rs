@@ -1,7 +1,7 @@
-//! What several stories do.
+//! What several scenarios do.
 
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use crate::traffic::Traffic;
 use anyhow::{Result, ensure};
 use dob_lab::Node;
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub const AFTER: Duration = Duration::from_secs(5);
 
 /// Lets the clients run on once all is well, and judges them.
-pub async fn judge_later(environment: &Environment, traffic: Traffic) -> Result<Outcome> {
+pub async fn judge_later(environment: &LabEnvironment, traffic: Traffic) -> Result<Outcome> {
     traffic.run_for(AFTER).await;
     environment.judge(traffic).await
 }

@@ -1,9 +1,9 @@
 //! Keeps the load balancer's targets what Kubernetes says, and pods told of their health.
 
-use crate::balancer::{Balancer, publish};
-use crate::complaint::{Complaint, cause};
 use crate::conditions::{Notice, tell_pods};
+use crate::data_plane::{DataPlane, publish};
 use crate::kubernetes::{TargetGroupBinding, View, target_group_bindings};
+use crate::report::{ReportOnce, cause};
 use crate::settings::Settings;
 use crate::targets::Target;
 use anyhow::{Context, Result};
@@ -34,28 +34,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The way into a cluster: dropping it ends it, with every connection that goes through it.
-pub struct WayIn {
-    balancer: Balancer,
+pub struct LoadBalancer {
+    data_plane: DataPlane,
     /// They end with this.
     _tasks: JoinSet<()>,
 }
 
-impl WayIn {
+impl LoadBalancer {
     /// Starts a load balancer on an address. Its files go to a directory that exists; it takes in the pods of all
     /// TargetGroupBindings of a cluster, which must know that resource.
     pub async fn start(client: Client, directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
         let mut tasks = JoinSet::new();
         let copies = Copies::start(&client, &mut tasks).await?;
-        let balancer = Balancer::start(directory, listen, settings).await?;
+        let data_plane = DataPlane::start(directory, listen, settings).await?;
         let (notices, news) = watch::channel(Vec::new());
         tasks.spawn(tell_pods(client, news));
-        tasks.spawn(follow(copies, balancer.endpoints(), balancer.targets(), notices));
-        Ok(Self { balancer, _tasks: tasks })
+        tasks.spawn(follow(copies, data_plane.endpoints(), data_plane.targets(), notices));
+        Ok(Self { data_plane, _tasks: tasks })
     }
 
     /// Its targets now.
     pub fn targets(&self) -> Vec<Target> {
-        self.balancer.targets().borrow().clone()
+        self.data_plane.targets().borrow().clone()
     }
 }
 
@@ -145,14 +145,14 @@ where
     let (store, changed) = (writer.as_reader(), changed.clone());
     let mut events = Box::pin(reflector(writer, watcher(objects, watcher::Config::default())));
     tasks.spawn(async move {
-        let mut complaint = Complaint::default();
+        let mut report = ReportOnce::default();
         while let Some(event) = events.next().await {
             let heard = match event {
                 // The API server was started anew; all is listed again.
                 Err(watcher::Error::WatchError(status)) if status.code == 410 => Ok(()),
                 event => event.map(drop).map_err(cause),
             };
-            if complaint.about(&what, heard) {
+            if report.about(&what, heard) {
                 sleep(PAUSE).await;
             }
             changed.notify_one();

@@ -1,7 +1,7 @@
 //! What happens in each drill, told in the verbs of nodes, regions and clients.
 
+mod backend;
 mod backups;
-mod behind;
 mod escalation;
 mod faults;
 mod leader;
@@ -13,21 +13,21 @@ mod repairs;
 mod rollouts;
 mod steps;
 
-use crate::cluster::OnCluster;
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::cluster::ClusterEnvironment;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use anyhow::{Context, Result};
 use std::pin::Pin;
 
 /// What happens in a drill at its place; its promises are checked afterwards.
-pub(crate) type Story<Place> = for<'a> fn(&'a Place) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
+pub(crate) type Scenario<Place> = for<'a> fn(&'a Place) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
 
-macro_rules! stories {
-    ($($name:literal => $story:path,)*) => { [$(($name, (|it| Box::pin($story(it))) as Story<_>)),*] };
+macro_rules! scenarios {
+    ($($name:literal => $scenario:path,)*) => { [$(($name, (|environment| Box::pin($scenario(environment))) as Scenario<_>)),*] };
 }
 
-/// The story of each drill of the database.
-const ON_LAB: [(&str, Story<Environment>); 45] = stories! {
+/// The scenario of each drill of the database.
+const ON_LAB: [(&str, Scenario<LabEnvironment>); 45] = scenarios! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-crash-replaying" => leader::crash_replaying,
@@ -75,8 +75,8 @@ const ON_LAB: [(&str, Story<Environment>); 45] = stories! {
     "old-region-stays" => regions::old_stays,
 };
 
-/// The story of each drill of the cluster.
-const ON_CLUSTER: [(&str, Story<OnCluster>); 27] = stories! {
+/// The scenario of each drill of the cluster.
+const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 27] = scenarios! {
     "three-rollouts" => rollouts::three,
     "rollout-without-pre-stop" => rollouts::without_pre_stop,
     "digest-missing" => rollouts::digest_missing,
@@ -99,26 +99,28 @@ const ON_CLUSTER: [(&str, Story<OnCluster>); 27] = stories! {
     "containerd-restarted" => nodes::containerd_restarted,
     "containerd-restarted-everywhere" => nodes::containerd_restarted_everywhere,
     "shim-killed" => nodes::shim_killed,
-    "database-away" => behind::database_away,
-    "password-rotated-behind-pods" => behind::password_rotated,
+    "database-away" => backend::database_away,
+    "password-rotated-behind-pods" => backend::password_rotated,
     "network-policies" => policies::kept,
     "autoscaled" => pods::autoscaled,
-    "leader-lost-behind-pods" => behind::leader_lost,
+    "leader-lost-behind-pods" => backend::leader_lost,
 };
 
-/// The story of a drill of the database.
-pub(crate) fn on_lab(drill: &str) -> Result<Story<Environment>> {
+/// The scenario of a drill of the database.
+pub(crate) fn on_lab(drill: &str) -> Result<Scenario<LabEnvironment>> {
     find(&ON_LAB, drill)
 }
 
-/// The story of a drill of the cluster.
-pub(crate) fn on_cluster(drill: &str) -> Result<Story<OnCluster>> {
+/// The scenario of a drill of the cluster.
+pub(crate) fn on_cluster(drill: &str) -> Result<Scenario<ClusterEnvironment>> {
     find(&ON_CLUSTER, drill)
 }
 
-fn find<Place>(stories: &[(&str, Story<Place>)], drill: &str) -> Result<Story<Place>> {
-    let found = stories.iter().find(|(name, _)| *name == drill);
-    found.map(|(_, story)| *story).with_context(|| format!("drills.toml names {drill}, of which no story is told"))
+fn find<Place>(scenarios: &[(&str, Scenario<Place>)], drill: &str) -> Result<Scenario<Place>> {
+    let found = scenarios.iter().find(|(name, _)| *name == drill);
+    found
+        .map(|(_, scenario)| *scenario)
+        .with_context(|| format!("drills.toml names {drill}, of which no scenario is told"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! A load balancer with one target group, which knows nothing of Kubernetes.
 
-use crate::complaint::Complaint;
 use crate::haproxy::Haproxy;
 use crate::health::Checker;
+use crate::report::ReportOnce;
 use crate::settings::Settings;
 use crate::targets::{Answer, Target, TargetGroup};
 use anyhow::Result;
@@ -18,7 +18,7 @@ use tokio::task::{JoinHandle, JoinSet};
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A running load balancer; dropping it ends it, and every connection with it.
-pub(crate) struct Balancer {
+pub(crate) struct DataPlane {
     endpoints: watch::Sender<BTreeSet<SocketAddr>>,
     targets: watch::Receiver<Vec<Target>>,
     work: JoinHandle<()>,
@@ -33,10 +33,10 @@ struct Work {
     checks: JoinSet<(SocketAddr, Answer)>,
     endpoints: watch::Receiver<BTreeSet<SocketAddr>>,
     targets: watch::Sender<Vec<Target>>,
-    complaint: Complaint,
+    report: ReportOnce,
 }
 
-impl Balancer {
+impl DataPlane {
     /// Starts with no target.
     pub async fn start(directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
         let (process, haproxy) = Haproxy::start(directory, listen).await?;
@@ -49,7 +49,7 @@ impl Balancer {
             checks: JoinSet::new(),
             endpoints: wanted,
             targets: shown,
-            complaint: Complaint::default(),
+            report: ReportOnce::default(),
         };
         Ok(Self { endpoints, targets, work: tokio::spawn(work.run()), _haproxy: process })
     }
@@ -65,7 +65,7 @@ impl Balancer {
     }
 }
 
-impl Drop for Balancer {
+impl Drop for DataPlane {
     fn drop(&mut self) {
         self.work.abort();
     }
@@ -77,7 +77,7 @@ impl Work {
             let now = Instant::now();
             self.group.update(&self.endpoints.borrow_and_update().clone(), now);
             let applied = self.haproxy.apply(&self.group.traffic(now)).await;
-            let failed = self.complaint.about("does not move connections", applied);
+            let failed = self.report.about("does not move connections", applied);
             let again = failed.then_some(now + PAUSE);
             for target in self.group.due(now) {
                 let checker = self.checker.clone();

@@ -1,7 +1,7 @@
 //! What pods may do, and what is done to them.
 
-use crate::cluster::{API, OnCluster, PODS};
-use crate::held::Outcome;
+use crate::cluster::{API, ClusterEnvironment, PODS};
+use crate::current::Outcome;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use std::net::IpAddr;
@@ -28,9 +28,9 @@ const SLOW_BODY_ENDS_WITHIN: Duration = Duration::from_secs(30);
 const CUT_OFF_FOR: Duration = Duration::from_secs(90);
 
 /// What the process of each serving pod may do.
-pub async fn confined(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    for (pod, node) in it.pods_that_serve()? {
+pub async fn confined(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    for (pod, node) in environment.pods_that_serve()? {
         let status = node.status_of(&node.process_of(pod)?)?;
         for (field, wanted) in CONFINED {
             let found = status.get(field).with_context(|| format!("the kernel says no {field}"))?;
@@ -41,74 +41,74 @@ pub async fn confined(it: &OnCluster) -> Result<Outcome> {
 }
 
 /// Spin is stopped in one pod, as if it hung.
-pub async fn frozen(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
-    let (pod, node) = it.a_pod_that_serves()?;
+pub async fn frozen(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let (pod, node) = environment.a_pod_that_serves()?;
     let process = node.process_of(pod)?;
     traffic.mark(&format!("Spin stopped in {pod}"));
     let started = Instant::now();
     node.signal(&process, "STOP")?;
-    let out = it.until_out(|other| other == pod).await?;
-    traffic.mark("out of the way in");
-    it.until_whole().await?;
+    let out = environment.until_out_of_service(|other| other == pod).await?;
+    traffic.mark("out of the load balancer");
+    environment.until_healthy().await?;
     let back = started.elapsed();
     traffic.mark("three pods serve");
-    let outcome = it.judge(traffic).await?;
+    let outcome = environment.judge(traffic).await?;
     ensure!(out <= OUT_WITHIN, "it got connections for {out:?}, at most {OUT_WITHIN:?}");
     ensure!(back <= BACK_WITHIN, "it was missing for {back:?}, at most {BACK_WITHIN:?}");
     Ok(outcome.with_note(format!("out after {} s, back after {} s", out.as_secs(), back.as_secs())))
 }
 
 /// Somebody deletes the Deployment.
-pub async fn deployment_deleted(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
+pub async fn deployment_deleted(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
     traffic.mark("the Deployment deleted");
-    let old = it.pods_that_serve()?;
-    it.kubectl(&["delete", "deployment", API, "--wait=false"])?;
-    it.until_out(|pod| old.iter().any(|(one, _)| *one == pod)).await?;
-    it.until_whole().await?;
+    let old = environment.pods_that_serve()?;
+    environment.kubectl(&["delete", "deployment", API, "--wait=false"])?;
+    environment.until_out_of_service(|pod| old.iter().any(|(one, _)| *one == pod)).await?;
+    environment.until_healthy().await?;
     traffic.mark("three new pods serve");
-    it.judge(traffic).await
+    environment.judge(traffic).await
 }
 
 /// Somebody deletes the SpinApp, and rolls it out again.
-pub async fn spin_app_deleted(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
+pub async fn spin_app_deleted(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
     traffic.mark("the SpinApp deleted");
-    it.kubectl(&["delete", "spinapp", API])?;
-    it.roll_out_again().await?;
+    environment.kubectl(&["delete", "spinapp", API])?;
+    environment.roll_out_again().await?;
     traffic.mark("rolled out again");
-    it.judge(traffic).await
+    environment.judge(traffic).await
 }
 
 /// A client with more slow bodies than a pod has instances, at one pod.
-pub async fn slow_bodies(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let (pod, _) = it.a_pod_that_serves()?;
-    send_slow_bodies(it, &[pod]).await
+pub async fn slow_bodies(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let (pod, _) = environment.a_pod_that_serves()?;
+    send_slow_bodies(environment, &[pod]).await
 }
 
 /// The same at every pod.
-pub async fn slow_bodies_everywhere(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let pods: Vec<IpAddr> = it.pods_that_serve()?.into_iter().map(|(pod, _)| pod).collect();
-    send_slow_bodies(it, &pods).await
+pub async fn slow_bodies_everywhere(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let pods: Vec<IpAddr> = environment.pods_that_serve()?.into_iter().map(|(pod, _)| pod).collect();
+    send_slow_bodies(environment, &pods).await
 }
 
-async fn send_slow_bodies(it: &OnCluster, pods: &[IpAddr]) -> Result<Outcome> {
-    let before = it.cluster.restarts().await?;
-    let traffic = it.traffic().await;
+async fn send_slow_bodies(environment: &ClusterEnvironment, pods: &[IpAddr]) -> Result<Outcome> {
+    let before = environment.cluster.restarts().await?;
+    let traffic = environment.traffic().await;
     traffic.mark(&format!("{SLOW_BODIES} slow bodies to {} pods", pods.len()));
     let clients = pods.iter().flat_map(|pod| (0..SLOW_BODIES).map(|_| slow_body(*pod)));
     let given_up = join_all(clients).await.into_iter().filter(|answer| answer.starts_with("HTTP/1.1 408 ")).count();
     traffic.mark("all given up");
     traffic.until_saved().await?;
-    it.until_whole().await?;
-    let outcome = it.judge(traffic).await?;
-    let after = it.cluster.restarts().await?;
+    environment.until_healthy().await?;
+    let outcome = environment.judge(traffic).await?;
+    let after = environment.cluster.restarts().await?;
     ensure!(after == before, "the pods were {before:?}, and are {after:?}");
     Ok(outcome.with_note(format!("{given_up} of {} bodies got 408", pods.len() * SLOW_BODIES)))
 }
@@ -127,31 +127,31 @@ async fn slow_body(pod: IpAddr) -> String {
 }
 
 /// More load than three pods should bear, and less again.
-pub async fn autoscaled(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
-    let load = it.heavy_load();
+pub async fn autoscaled(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let load = environment.heavy_load();
     traffic.mark("heavy load");
-    it.until_serving(PODS + 1).await?;
+    environment.until_serving(PODS + 1).await?;
     traffic.mark("four pods serve");
     load.stop().await;
     traffic.mark("its end");
-    it.until_serving(PODS).await?;
-    it.until_whole().await?;
+    environment.until_serving(PODS).await?;
+    environment.until_healthy().await?;
     traffic.mark("three pods serve");
-    it.judge(traffic).await
+    environment.judge(traffic).await
 }
 
 /// No node reaches the control plane.
-pub async fn control_plane_cut_off(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
+pub async fn control_plane_cut_off(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
     traffic.mark("nodes cut off from the control plane");
-    it.cluster.cut_off_control_plane()?;
+    environment.cluster.cut_off_control_plane()?;
     traffic.run_for(CUT_OFF_FOR).await;
-    it.cluster.reconnect_control_plane()?;
+    environment.cluster.reconnect_control_plane()?;
     traffic.mark("reconnected");
-    it.until_whole().await?;
+    environment.until_healthy().await?;
     traffic.mark("whole");
-    it.judge(traffic).await
+    environment.judge(traffic).await
 }

@@ -1,12 +1,12 @@
 //! What a drill of the database has: the lab, and the component serving in a region.
 
-use crate::held::{Held, Outcome};
-use crate::traffic::{Traffic, Watched, today};
+use crate::current::{CurrentDrill, Outcome};
+use crate::traffic::{Probe, Traffic, today};
 use anyhow::{Context, Result, ensure};
 use chrono::NaiveDate;
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::Route;
-use dob_lab::{Base, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
+use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
 use dob_spin::{Build, Clock, Options, Server};
 use dob_support::{Process, eventually};
 use futures_util::future::{BoxFuture, join_all};
@@ -24,13 +24,13 @@ const BEFORE: Duration = Duration::from_secs(5);
 const DRAIN: Duration = Duration::from_secs(6);
 
 /// The lab with a service on it.
-pub(crate) struct Environment {
+pub(crate) struct LabEnvironment {
     pub lab: Arc<Lab>,
     pub prometheus: Prometheus,
     /// Where clients go: what DNS and the load balancer decide on AWS.
     route: Route,
     service: Mutex<Service>,
-    pub held: Held,
+    pub current: CurrentDrill,
     /// The day that the service's clock shows.
     today: NaiveDate,
 }
@@ -43,10 +43,10 @@ struct Service {
     servers: BTreeMap<&'static str, Server>,
 }
 
-impl Environment {
+impl LabEnvironment {
     /// An empty lab that is watched: nothing is powered on.
-    pub async fn make(plan: Plan, base: &Base) -> Result<Self> {
-        let lab = Lab::make(plan, base)?;
+    pub async fn make(plan: Plan, image: &BaseImage) -> Result<Self> {
+        let lab = Lab::make(plan, image)?;
         let prometheus = lab.watch().await?;
         let (route, _) = watch::channel((HERE, 0).into());
         let service = Service {
@@ -56,7 +56,7 @@ impl Environment {
             servers: BTreeMap::new(),
         };
         let service = Mutex::new(service);
-        Ok(Self { lab: Arc::new(lab), prometheus, route, service, held: Held::default(), today: today() })
+        Ok(Self { lab: Arc::new(lab), prometheus, route, service, current: CurrentDrill::default(), today: today() })
     }
 
     /// The primary region.
@@ -141,8 +141,8 @@ impl Environment {
 
     /// Starts clients, and lets them run for a while.
     pub async fn traffic(&self) -> Traffic {
-        let plan = Traffic::plan(self.held.next_load(), self.today);
-        let traffic = Traffic::start(&plan, &self.route, watched(self.lab.clone()));
+        let profile = Traffic::profile(self.current.next_load(), self.today);
+        let traffic = Traffic::start(&profile, &self.route, probe(self.lab.clone()));
         traffic.run_for(BEFORE).await;
         traffic
     }
@@ -157,11 +157,11 @@ impl Environment {
 
     /// The same by the leader of this region, whether the other follows or not.
     pub async fn judge_in(&self, region: Region<'_>, traffic: Traffic) -> Result<Outcome> {
-        let record = traffic.stop().await;
-        self.held.draw(&record)?;
+        let timeline = traffic.stop().await;
+        self.current.draw(&timeline)?;
         let leader = region.until_leading().await?.leader;
         let rows = leader.sql("dob_api", &stored_query()).await?;
-        Ok(Outcome { figures: Some(Findings::of(&record.calls, &stored(rows.lines())?)), note: String::new() })
+        Ok(Outcome { figures: Some(Findings::of(&timeline.operations, &stored(rows.lines())?)), note: String::new() })
     }
 
     /// Takes back what a drill that failed may have left: nodes that are off or cut off, dropped packets, frozen processes, a full
@@ -191,12 +191,12 @@ impl Environment {
 }
 
 /// Who leads in both regions.
-fn watched(lab: Arc<Lab>) -> Watched {
-    let look = move || {
+fn probe(lab: Arc<Lab>) -> Probe {
+    let sample = move || {
         let lab = lab.clone();
         Box::pin(async move { leaders(&lab).await }) as BoxFuture<'static, Vec<String>>
     };
-    Watched { lanes: "leads", look: Box::new(look) }
+    Probe { lanes: "leads", sample: Box::new(sample) }
 }
 
 async fn leaders(lab: &Lab) -> Vec<String> {

@@ -1,7 +1,7 @@
-//! What is behind the pods goes or changes, while clients are served through the way in.
+//! What is behind the pods goes or changes, while clients are served through the load balancer.
 
-use crate::cluster::{API, OnCluster};
-use crate::held::Outcome;
+use crate::cluster::{API, ClusterEnvironment};
+use crate::current::Outcome;
 use anyhow::{Result, ensure};
 use dob_lab::{Roles, WEST};
 use dob_postgresql::Shutdown;
@@ -16,57 +16,57 @@ const END: &str =
     "ALTER ROLE {role} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'";
 
 /// The lab's leader loses its power, and its clients come through load balancer, pod and pool.
-pub async fn leader_lost(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let west = it.lab()?.region(WEST);
+pub async fn leader_lost(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let west = environment.lab()?.region(WEST);
     let Roles { leader, .. } = west.until_leading().await?;
-    let traffic = it.traffic().await;
+    let traffic = environment.traffic().await;
     traffic.mark(&format!("{}'s power cut", leader.name));
     leader.power_off().await?;
     traffic.until_saved().await?;
     leader.power_on().await?;
     let next = west.until_leading().await?.leader;
     traffic.mark("replica streams");
-    let outcome = it.judge(traffic).await?;
+    let outcome = environment.judge(traffic).await?;
     Ok(outcome.with_note(format!("{} leads afterwards", next.name)))
 }
 
 /// The database is away, ever longer. Clients get 503 from the pods, which stay where they are.
-pub async fn database_away(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
-    let pods = it.cluster.restarts().await?;
+pub async fn database_away(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let pods = environment.cluster.restarts().await?;
     for time in AWAY_FOR {
-        it.database().await?.server.stop(Shutdown::Crash)?;
+        environment.database().await?.server.stop(Shutdown::Crash)?;
         traffic.mark(&format!("database away for {} s", time.as_secs()));
         traffic.run_for(time).await;
-        it.database().await?.server.start().await?;
+        environment.database().await?.server.start().await?;
         traffic.mark("back");
         traffic.until_saved().await?;
     }
-    let after = it.cluster.restarts().await?;
+    let after = environment.cluster.restarts().await?;
     ensure!(after == pods, "the pods were {pods:?}, and are {after:?}");
-    it.judge(traffic).await
+    environment.judge(traffic).await
 }
 
 /// The pods get another role and password, and the old role ends.
-pub async fn password_rotated(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let traffic = it.traffic().await;
-    let old = it.change_secret("pg_user", "dob_api_next").await?;
-    let password = it.change_secret("pg_password", "another-password").await?;
+pub async fn password_rotated(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let old = environment.change_secret("pg_user", "dob_api_next").await?;
+    let password = environment.change_secret("pg_password", "another-password").await?;
     traffic.mark("another role and password in the secrets");
     for deployment in [SCHEMA, API] {
-        it.restart_pods(deployment)?;
+        environment.restart_pods(deployment)?;
     }
-    it.until_whole().await?;
+    environment.until_healthy().await?;
     traffic.mark("all pods have them");
-    it.database().await?.server.client("postgres").await?.batch_execute(&END.replace("{role}", &old)).await?;
+    environment.database().await?.server.client("postgres").await?.batch_execute(&END.replace("{role}", &old)).await?;
     traffic.mark("the old role ended");
-    let outcome = it.judge(traffic).await?;
-    it.change_secret("pg_user", &old).await?;
-    it.change_secret("pg_password", &password).await?;
-    it.restart_pods(SCHEMA)?;
-    it.roll_out_next().await?;
+    let outcome = environment.judge(traffic).await?;
+    environment.change_secret("pg_user", &old).await?;
+    environment.change_secret("pg_password", &password).await?;
+    environment.restart_pods(SCHEMA)?;
+    environment.roll_out_next().await?;
     Ok(outcome)
 }

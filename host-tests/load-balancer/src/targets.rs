@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     /// A target group whose clock the test moves.
-    struct World {
+    struct Fixture {
         group: TargetGroup,
         now: Instant,
     }
@@ -233,7 +233,7 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    impl World {
+    impl Fixture {
         fn new() -> Self {
             let health_check = HealthCheck {
                 path: "/".to_owned(),
@@ -254,11 +254,11 @@ mod tests {
 
         /// Both targets registered and healthy.
         fn with_two_healthy() -> Self {
-            let mut world = Self::new();
-            world.after(0, &[ONE, TWO]);
-            world.after(5, &[ONE, TWO]);
-            world.answers(2, &[ONE, TWO], &Ok(()));
-            world
+            let mut fixture = Self::new();
+            fixture.after(0, &[ONE, TWO]);
+            fixture.after(5, &[ONE, TWO]);
+            fixture.answers(2, &[ONE, TWO], &Ok(()));
+            fixture
         }
 
         fn after(&mut self, passed: u64, endpoints: &[&str]) {
@@ -293,99 +293,99 @@ mod tests {
 
     #[test]
     fn a_pod_is_registered_after_a_while_and_gets_connections_once_it_is_healthy() {
-        let mut world = World::new();
-        world.after(0, &[ONE]);
-        assert_eq!(world.state(ONE), (State::Initial, "Elb.RegistrationInProgress"));
-        assert_eq!((world.group.due(world.now), world.next()), (vec![], Some(seconds(5))));
-        world.after(5, &[ONE]);
-        assert_eq!(world.state(ONE), (State::Initial, "Elb.InitialHealthChecking"));
-        assert_eq!(world.group.due(world.now), [address(ONE)]);
-        world.answers(1, &[ONE], &Ok(()));
-        assert_eq!(world.traffic(ONE), Some(Traffic::Kept));
-        world.answers(1, &[ONE], &Ok(()));
-        assert_eq!((world.state(ONE), world.traffic(ONE)), ((State::Healthy, ""), Some(Traffic::New)));
+        let mut fixture = Fixture::new();
+        fixture.after(0, &[ONE]);
+        assert_eq!(fixture.state(ONE), (State::Initial, "Elb.RegistrationInProgress"));
+        assert_eq!((fixture.group.due(fixture.now), fixture.next()), (vec![], Some(seconds(5))));
+        fixture.after(5, &[ONE]);
+        assert_eq!(fixture.state(ONE), (State::Initial, "Elb.InitialHealthChecking"));
+        assert_eq!(fixture.group.due(fixture.now), [address(ONE)]);
+        fixture.answers(1, &[ONE], &Ok(()));
+        assert_eq!(fixture.traffic(ONE), Some(Traffic::Kept));
+        fixture.answers(1, &[ONE], &Ok(()));
+        assert_eq!((fixture.state(ONE), fixture.traffic(ONE)), ((State::Healthy, ""), Some(Traffic::New)));
     }
 
     #[test]
     fn a_pod_that_goes_before_it_is_registered_never_was_a_target() {
-        let mut world = World::new();
-        world.after(0, &[ONE]);
-        world.after(1, &[]);
-        assert_eq!((world.group.targets(), world.next()), (vec![], None));
+        let mut fixture = Fixture::new();
+        fixture.after(0, &[ONE]);
+        fixture.after(1, &[]);
+        assert_eq!((fixture.group.targets(), fixture.next()), (vec![], None));
     }
 
     #[test]
     fn a_target_is_asked_at_its_interval_and_never_twice_at_a_time() {
-        let mut world = World::with_two_healthy();
-        world.after(5, &[ONE, TWO]);
-        assert_eq!(world.group.due(world.now), [address(ONE), address(TWO)]);
-        assert_eq!(world.group.due(world.now + seconds(100)), []);
-        world.now += seconds(4);
-        world.answers(1, &[ONE], &Ok(()));
-        assert_eq!(world.next(), Some(seconds(6)));
-        world.now += seconds(8);
-        world.answers(1, &[TWO], &Ok(()));
-        assert_eq!(world.group.due(world.now), [address(ONE), address(TWO)]);
+        let mut fixture = Fixture::with_two_healthy();
+        fixture.after(5, &[ONE, TWO]);
+        assert_eq!(fixture.group.due(fixture.now), [address(ONE), address(TWO)]);
+        assert_eq!(fixture.group.due(fixture.now + seconds(100)), []);
+        fixture.now += seconds(4);
+        fixture.answers(1, &[ONE], &Ok(()));
+        assert_eq!(fixture.next(), Some(seconds(6)));
+        fixture.now += seconds(8);
+        fixture.answers(1, &[TWO], &Ok(()));
+        assert_eq!(fixture.group.due(fixture.now), [address(ONE), address(TWO)]);
     }
 
     #[test]
     fn a_target_that_fails_keeps_its_connections_and_gets_no_more_until_it_is_well() {
-        let mut world = World::with_two_healthy();
-        world.fails(2, &[ONE]);
-        assert_eq!(world.traffic(ONE), Some(Traffic::New));
-        world.answers(1, &[ONE], &Ok(()));
-        world.fails(3, &[ONE]);
-        assert_eq!((world.traffic(ONE), world.traffic(TWO)), (Some(Traffic::Kept), Some(Traffic::New)));
-        assert_eq!(world.state(ONE), (State::Unhealthy, "Target.FailedHealthChecks"));
-        assert_eq!(world.group.targets()[0].description, "it said 503");
-        world.answers(2, &[ONE], &Ok(()));
-        assert_eq!(world.traffic(ONE), Some(Traffic::New));
+        let mut fixture = Fixture::with_two_healthy();
+        fixture.fails(2, &[ONE]);
+        assert_eq!(fixture.traffic(ONE), Some(Traffic::New));
+        fixture.answers(1, &[ONE], &Ok(()));
+        fixture.fails(3, &[ONE]);
+        assert_eq!((fixture.traffic(ONE), fixture.traffic(TWO)), (Some(Traffic::Kept), Some(Traffic::New)));
+        assert_eq!(fixture.state(ONE), (State::Unhealthy, "Target.FailedHealthChecks"));
+        assert_eq!(fixture.group.targets()[0].description, "it said 503");
+        fixture.answers(2, &[ONE], &Ok(()));
+        assert_eq!(fixture.traffic(ONE), Some(Traffic::New));
     }
 
     #[test]
     fn where_all_targets_fail_all_get_connections_but_those_that_were_never_tried() {
         const THREE: &str = "10.0.0.3:80";
-        let mut world = World::with_two_healthy();
-        world.after(0, &[ONE, TWO, THREE]);
-        world.fails(3, &[ONE, TWO]);
+        let mut fixture = Fixture::with_two_healthy();
+        fixture.after(0, &[ONE, TWO, THREE]);
+        fixture.fails(3, &[ONE, TWO]);
         let open = (Some(Traffic::New), Some(Traffic::New), Some(Traffic::Kept));
-        assert_eq!((world.traffic(ONE), world.traffic(TWO), world.traffic(THREE)), open);
-        world.answers(2, &[TWO], &Ok(()));
-        assert_eq!((world.traffic(ONE), world.traffic(TWO)), (Some(Traffic::Kept), Some(Traffic::New)));
+        assert_eq!((fixture.traffic(ONE), fixture.traffic(TWO), fixture.traffic(THREE)), open);
+        fixture.answers(2, &[TWO], &Ok(()));
+        assert_eq!((fixture.traffic(ONE), fixture.traffic(TWO)), (Some(Traffic::Kept), Some(Traffic::New)));
     }
 
     #[test]
     fn a_deregistered_target_gets_new_connections_for_a_while_then_keeps_them_then_loses_them() {
-        let mut world = World::with_two_healthy();
-        world.after(5, &[TWO]);
-        assert_eq!(world.state(ONE), (State::Draining, "Target.DeregistrationInProgress"));
-        world.group.due(world.now);
-        world.after(59, &[TWO]);
-        assert_eq!((world.traffic(ONE), world.next()), (Some(Traffic::New), Some(seconds(1))));
-        world.after(1, &[TWO]);
-        assert_eq!((world.traffic(ONE), world.next()), (Some(Traffic::Kept), Some(seconds(30))));
-        world.after(29, &[TWO]);
-        assert_eq!(world.traffic(ONE), Some(Traffic::Kept));
-        world.after(1, &[TWO]);
-        assert_eq!((world.traffic(ONE), world.traffic(TWO)), (None, Some(Traffic::New)));
+        let mut fixture = Fixture::with_two_healthy();
+        fixture.after(5, &[TWO]);
+        assert_eq!(fixture.state(ONE), (State::Draining, "Target.DeregistrationInProgress"));
+        fixture.group.due(fixture.now);
+        fixture.after(59, &[TWO]);
+        assert_eq!((fixture.traffic(ONE), fixture.next()), (Some(Traffic::New), Some(seconds(1))));
+        fixture.after(1, &[TWO]);
+        assert_eq!((fixture.traffic(ONE), fixture.next()), (Some(Traffic::Kept), Some(seconds(30))));
+        fixture.after(29, &[TWO]);
+        assert_eq!(fixture.traffic(ONE), Some(Traffic::Kept));
+        fixture.after(1, &[TWO]);
+        assert_eq!((fixture.traffic(ONE), fixture.traffic(TWO)), (None, Some(Traffic::New)));
     }
 
     #[test]
     fn a_deregistered_target_that_fails_gets_no_more_connections() {
-        let mut world = World::with_two_healthy();
-        world.after(0, &[TWO]);
-        world.fails(3, &[ONE]);
-        assert_eq!(world.traffic(ONE), Some(Traffic::Kept));
+        let mut fixture = Fixture::with_two_healthy();
+        fixture.after(0, &[TWO]);
+        fixture.fails(3, &[ONE]);
+        assert_eq!(fixture.traffic(ONE), Some(Traffic::Kept));
     }
 
     #[test]
     fn an_endpoint_that_comes_back_in_time_was_never_gone_and_later_it_is_a_new_target() {
-        let mut world = World::with_two_healthy();
-        world.after(0, &[TWO]);
-        world.after(59, &[ONE, TWO]);
-        assert_eq!((world.state(ONE).0, world.traffic(ONE)), (State::Healthy, Some(Traffic::New)));
-        world.after(0, &[TWO]);
-        world.after(60, &[ONE, TWO]);
-        assert_eq!((world.state(ONE).0, world.traffic(ONE)), (State::Initial, Some(Traffic::Kept)));
+        let mut fixture = Fixture::with_two_healthy();
+        fixture.after(0, &[TWO]);
+        fixture.after(59, &[ONE, TWO]);
+        assert_eq!((fixture.state(ONE).0, fixture.traffic(ONE)), (State::Healthy, Some(Traffic::New)));
+        fixture.after(0, &[TWO]);
+        fixture.after(60, &[ONE, TWO]);
+        assert_eq!((fixture.state(ONE).0, fixture.traffic(ONE)), (State::Initial, Some(Traffic::Kept)));
     }
 }

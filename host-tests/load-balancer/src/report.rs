@@ -4,9 +4,9 @@ use anyhow::{Error, Result};
 
 /// Whether something goes wrong at the moment.
 #[derive(Default)]
-pub(crate) struct Complaint(bool);
+pub(crate) struct ReportOnce(bool);
 
-impl Complaint {
+impl ReportOnce {
     /// Says an error on standard error where all was well before, and tells whether there is one.
     pub fn about<T>(&mut self, what: &str, result: Result<T>) -> bool {
         let was_said = std::mem::replace(&mut self.0, result.is_err());

@@ -2,8 +2,8 @@
 
 use super::steps::judge_later;
 use crate::alerts;
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use anyhow::{Result, ensure};
 use dob_lab::{Boot, CENTRAL, Checksum, Node};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const MAY_WAIT: usize = 20;
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
 /// Somebody deletes all; the moment before comes back on a fresh node of the recovery region.
-pub async fn restore(environment: &Environment) -> Result<Outcome> {
+pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     leader.run(&["dob-backup"]).await?;
     let (before, moment) = disaster(environment, leader).await?;
@@ -48,7 +48,7 @@ pub async fn restore(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The recovery region's bucket is lost; what is saved from then on is in the other one.
-pub async fn bucket_lost(environment: &Environment) -> Result<Outcome> {
+pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let lost = Instant::now();
     leader.delete_bucket(CENTRAL).await?;
@@ -75,7 +75,7 @@ pub async fn bucket_lost(environment: &Environment) -> Result<Outcome> {
 }
 
 /// Nothing reaches S3, while more is written than the volume could hold: the archive rather has a hole than that saving ends.
-pub async fn archive_lost(environment: &Environment) -> Result<Outcome> {
+pub async fn archive_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let traffic = environment.traffic().await;
     traffic.mark("S3 out of reach");
@@ -95,7 +95,7 @@ pub async fn archive_lost(environment: &Environment) -> Result<Outcome> {
 }
 
 /// A backup is tampered with, and a node has the wrong key.
-pub async fn damaged(environment: &Environment) -> Result<Outcome> {
+pub async fn damaged(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     leader.run(&["dob-backup"]).await?;
     leader.run(&["dob-backup", "verify"]).await?;
@@ -116,7 +116,7 @@ pub async fn damaged(environment: &Environment) -> Result<Outcome> {
 }
 
 /// Rows, and a DELETE without WHERE: what was there before, and when that was.
-async fn disaster(environment: &Environment, leader: &Node) -> Result<(Checksum, String)> {
+async fn disaster(environment: &LabEnvironment, leader: &Node) -> Result<(Checksum, String)> {
     environment.traffic().await.stop().await;
     let before = leader.checksum().await?;
     let moment = leader.sql("postgres", "SELECT now()").await?;
@@ -125,7 +125,7 @@ async fn disaster(environment: &Environment, leader: &Node) -> Result<(Checksum,
 }
 
 /// The recovery region's node for a restore as it comes, with an empty volume.
-async fn fresh_node(environment: &Environment) -> Result<&Node> {
+async fn fresh_node(environment: &LabEnvironment) -> Result<&Node> {
     let node = environment.central().restore_node()?;
     node.replace(Boot::NewInstanceAndVolume).await?;
     node.until_active("dob-volume").await?;

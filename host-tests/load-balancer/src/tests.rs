@@ -1,6 +1,6 @@
 //! The load balancer with haproxy as its data path, and servers of this machine behind it.
 
-use crate::balancer::Balancer;
+use crate::data_plane::DataPlane;
 use crate::haproxy::Haproxy;
 use crate::settings::{HealthCheck, Settings};
 use crate::targets::{State, Target, Traffic};
@@ -76,13 +76,13 @@ impl Client {
     }
 }
 
-struct World {
-    balancer: Balancer,
+struct Fixture {
+    data_plane: DataPlane,
     address: SocketAddr,
     _directory: TempDir,
 }
 
-impl World {
+impl Fixture {
     async fn start() -> Self {
         let health_check = HealthCheck {
             path: "/health".to_owned(),
@@ -100,26 +100,26 @@ impl World {
         };
         let directory = tempfile::tempdir().unwrap();
         let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
-        let balancer = Balancer::start(directory.path(), address, settings).await.unwrap();
-        Self { balancer, address, _directory: directory }
+        let data_plane = DataPlane::start(directory.path(), address, settings).await.unwrap();
+        Self { data_plane, address, _directory: directory }
     }
 
     /// A world where these are registered and healthy.
     async fn with(pods: &[&Pod]) -> Self {
-        let world = Self::start().await;
-        world.registers(pods);
+        let fixture = Self::start().await;
+        fixture.registers(pods);
         for pod in pods {
-            world.becomes(pod, State::Healthy).await;
+            fixture.becomes(pod, State::Healthy).await;
         }
-        world
+        fixture
     }
 
     fn registers(&self, pods: &[&Pod]) {
-        self.balancer.endpoints().send_replace(pods.iter().map(|pod| pod.address).collect());
+        self.data_plane.endpoints().send_replace(pods.iter().map(|pod| pod.address).collect());
     }
 
     async fn becomes(&self, pod: &Pod, state: State) {
-        let mut targets = self.balancer.targets();
+        let mut targets = self.data_plane.targets();
         let is_so =
             |targets: &Vec<Target>| targets.iter().any(|target| target.address == pod.address && target.state == state);
         timeout(PATIENCE, targets.wait_for(is_so)).await.expect("in time").expect("a running balancer");
@@ -163,30 +163,30 @@ impl World {
 #[tokio::test]
 async fn a_target_that_fails_keeps_its_connections_and_where_all_fail_all_get_new_ones() {
     let (one, two) = (Pod::start("one").await, Pod::start("two").await);
-    let world = World::with(&[&one, &two]).await;
-    assert_eq!(world.new_connections(8).await.unwrap().len(), 2);
-    let mut held = world.connection_to("one").await;
+    let fixture = Fixture::with(&[&one, &two]).await;
+    assert_eq!(fixture.new_connections(8).await.unwrap().len(), 2);
+    let mut held = fixture.connection_to("one").await;
     one.is_well(false);
-    world.becomes(&one, State::Unhealthy).await;
-    world.new_connections_reach(&["two"]).await;
+    fixture.becomes(&one, State::Unhealthy).await;
+    fixture.new_connections_reach(&["two"]).await;
     assert_eq!(held.ask().await.unwrap(), "one");
     two.is_well(false);
-    world.becomes(&two, State::Unhealthy).await;
-    world.new_connections_reach(&["one", "two"]).await;
+    fixture.becomes(&two, State::Unhealthy).await;
+    fixture.new_connections_reach(&["one", "two"]).await;
     two.is_well(true);
-    world.new_connections_reach(&["two"]).await;
+    fixture.new_connections_reach(&["two"]).await;
 }
 
 #[tokio::test]
 async fn a_deregistered_target_gets_new_connections_then_keeps_its_own_then_loses_them() {
     let (old, new) = (Pod::start("old").await, Pod::start("new").await);
-    let world = World::with(&[&old, &new]).await;
-    let mut held = world.connection_to("old").await;
+    let fixture = Fixture::with(&[&old, &new]).await;
+    let mut held = fixture.connection_to("old").await;
     let deregistered = Instant::now();
-    world.registers(&[&new]);
-    world.becomes(&old, State::Draining).await;
-    assert_eq!(world.new_connections(8).await.unwrap().len(), 2);
-    world.new_connections_reach(&["new"]).await;
+    fixture.registers(&[&new]);
+    fixture.becomes(&old, State::Draining).await;
+    assert_eq!(fixture.new_connections(8).await.unwrap().len(), 2);
+    fixture.new_connections_reach(&["new"]).await;
     assert!(deregistered.elapsed() >= LAG, "{:?}", deregistered.elapsed());
     assert_eq!(held.ask().await.unwrap(), "old");
     let cut = eventually("the connection is cut", PATIENCE, async || {
@@ -195,13 +195,13 @@ async fn a_deregistered_target_gets_new_connections_then_keeps_its_own_then_lose
     });
     cut.await.unwrap();
     assert!(deregistered.elapsed() >= LAG + DELAY, "{:?}", deregistered.elapsed());
-    assert_eq!(world.new_connections(8).await.unwrap(), ["new".to_owned()].into());
-    assert_eq!(world.balancer.targets().borrow().len(), 1);
+    assert_eq!(fixture.new_connections(8).await.unwrap(), ["new".to_owned()].into());
+    assert_eq!(fixture.data_plane.targets().borrow().len(), 1);
 }
 
 #[tokio::test]
 async fn a_table_that_is_full_is_named_and_serves_those_that_are_in_it() {
-    let (world, pod) = (World::start().await, Pod::start("first").await);
+    let (fixture, pod) = (Fixture::start().await, Pod::start("first").await);
     let directory = tempfile::tempdir().unwrap();
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
     let (_process, mut haproxy) = Haproxy::start(directory.path(), address).await.unwrap();
@@ -209,13 +209,13 @@ async fn a_table_that_is_full_is_named_and_serves_those_that_are_in_it() {
     let wanted = std::iter::once((pod.address, Traffic::New)).chain(others.map(|address| (address, Traffic::Kept)));
     let error = haproxy.apply(&wanted.collect()).await.unwrap_err().to_string();
     assert_eq!(error, "haproxy's 64 slots are full, 1 more are wanted: raise SLOTS");
-    let world = World { address, ..world };
-    world.new_connections_reach(&["first"]).await;
+    let fixture = Fixture { address, ..fixture };
+    fixture.new_connections_reach(&["first"]).await;
 }
 
 #[tokio::test]
 async fn dropping_a_balancer_ends_it() {
-    let world = World::start().await;
-    drop(world.balancer);
-    assert!(TcpStream::connect(world.address).await.is_err());
+    let fixture = Fixture::start().await;
+    drop(fixture.data_plane);
+    assert!(TcpStream::connect(fixture.address).await.is_err());
 }

@@ -5,19 +5,19 @@
 //! endpoint; `controller` brings both together, and `conditions` tells pods. What is worse on AWS than one would think is as bad
 //! here: a pod that goes gets new connections for nearly a minute more.
 
-mod balancer;
-mod complaint;
 mod conditions;
 mod controller;
+mod data_plane;
 mod haproxy;
 mod health;
 mod kubernetes;
+mod report;
 mod settings;
 mod targets;
 #[cfg(test)]
 mod tests;
 
-pub use controller::WayIn;
+pub use controller::LoadBalancer;
 pub use settings::{HealthCheck, Settings};
 pub use targets::{State, Target};
 

@@ -1,40 +1,40 @@
 //! The drill that is held, and what it has shown.
 
 use crate::timeline;
-use crate::traffic::Record;
+use crate::traffic::Timeline;
 use anyhow::{Context, Result};
 use dob_clients::history::Findings;
 use std::sync::{Mutex, MutexGuard};
 
 /// The drill that is held now.
 #[derive(Default)]
-pub(crate) struct Held(Mutex<Current>);
+pub(crate) struct CurrentDrill(Mutex<State>);
 
 #[derive(Default)]
-struct Current {
+struct State {
     drill: String,
     loads: usize,
 }
 
-impl Held {
+impl CurrentDrill {
     /// Names the drill that is held from now on.
     pub fn begin(&self, drill: &str) {
-        self.current().drill = drill.to_owned();
+        self.state().drill = drill.to_owned();
     }
 
     /// The number of a new load of this run: no two share a client.
     pub fn next_load(&self) -> usize {
-        let mut current = self.current();
-        current.loads += 1;
-        current.loads
+        let mut state = self.state();
+        state.loads += 1;
+        state.loads
     }
 
     /// Draws the drill's timeline.
-    pub fn draw(&self, record: &Record) -> Result<()> {
-        timeline::write(&self.current().drill, record)
+    pub fn draw(&self, timeline: &Timeline) -> Result<()> {
+        timeline::write(&self.state().drill, timeline)
     }
 
-    fn current(&self) -> MutexGuard<'_, Current> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no drill panics while it holds this")
     }
 }

@@ -1,8 +1,8 @@
 //! The leader crashes, goes, hangs, is cut off, or hands over.
 
 use super::steps::AFTER;
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, bail, ensure};
 use dob_lab::{Node, Roles};
@@ -22,7 +22,7 @@ const FLOOD: usize = 3000;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Both regions from user data alone, and the component's own start.
-pub async fn cold_start(environment: &Environment) -> Result<Outcome> {
+pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
     let started = Instant::now();
     let Roles { leader, replica, .. } = environment.ready().await?;
     let took = started.elapsed().as_secs();
@@ -73,7 +73,7 @@ async fn says_that_it_leads(leader: &Node, replica: &Node) -> Result<()> {
 }
 
 /// All of PostgreSQL's processes are killed.
-pub async fn crash(environment: &Environment) -> Result<Outcome> {
+pub async fn crash(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("all of PostgreSQL's processes killed");
@@ -86,7 +86,7 @@ pub async fn crash(environment: &Environment) -> Result<Outcome> {
 }
 
 /// All of PostgreSQL's processes are killed, and it would replay its WAL for longer than anybody waits: the replica leads.
-pub async fn crash_replaying(environment: &Environment) -> Result<Outcome> {
+pub async fn crash_replaying(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("all of PostgreSQL's processes killed");
@@ -102,7 +102,7 @@ pub async fn crash_replaying(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The leader's node is shut down in order.
-pub async fn shutdown(environment: &Environment) -> Result<Outcome> {
+pub async fn shutdown(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("node shut down in order");
@@ -114,7 +114,7 @@ pub async fn shutdown(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The leader's node loses its power.
-pub async fn power_off(environment: &Environment) -> Result<Outcome> {
+pub async fn power_off(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader's power cut");
@@ -126,18 +126,18 @@ pub async fn power_off(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The same, and etcd's leader is on that node: its next one counts the time of Patroni's leader from the beginning.
-pub async fn power_off_with_etcd(environment: &Environment) -> Result<Outcome> {
+pub async fn power_off_with_etcd(environment: &LabEnvironment) -> Result<Outcome> {
     environment.ready().await?.leader.lead_etcd().await?;
     power_off(environment).await
 }
 
 /// The same, with every acknowledged date on both nodes.
-pub async fn power_off_synchronous(environment: &Environment) -> Result<Outcome> {
+pub async fn power_off_synchronous(environment: &LabEnvironment) -> Result<Outcome> {
     synchronously(environment, power_off).await
 }
 
 /// The same while nothing reaches the replica: it leads without the leader's last dates, which the recovery region has already.
-pub async fn power_off_lagging(environment: &Environment) -> Result<Outcome> {
+pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("replication in the region stopped");
@@ -159,7 +159,7 @@ pub async fn power_off_lagging(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The leader alone has the last dates, and loses its power with all that is not on its volumes.
-pub async fn power_cut_for_real(environment: &Environment) -> Result<Outcome> {
+pub async fn power_cut_for_real(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let member = leader.etcd_member().await?;
     let traffic = environment.traffic().await;
@@ -175,7 +175,7 @@ pub async fn power_cut_for_real(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The same while PostgreSQL takes for written what its kernel has not written: dates must be lost, or a power cut here is none.
-pub async fn power_cut_without_fsync(environment: &Environment) -> Result<Outcome> {
+pub async fn power_cut_without_fsync(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("replica shut down in order; fsync = off");
@@ -207,7 +207,7 @@ async fn cut_and_return(leader: &Node, replica: &Node, traffic: &Traffic) -> Res
 }
 
 /// The leader's zone is cut off from all others, and reconnected.
-pub async fn zone_cut(environment: &Environment) -> Result<Outcome> {
+pub async fn zone_cut(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader's zone cut off");
@@ -228,7 +228,7 @@ pub async fn zone_cut(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The same, with every acknowledged date on both nodes.
-pub async fn zone_cut_synchronous(environment: &Environment) -> Result<Outcome> {
+pub async fn zone_cut_synchronous(environment: &LabEnvironment) -> Result<Outcome> {
     synchronously(environment, zone_cut).await
 }
 
@@ -256,7 +256,7 @@ async fn until_open(node: &Node) -> Result<Instant> {
 }
 
 /// The leader's volume takes no writes for a minute, though it is still read.
-pub async fn disk_stalled(environment: &Environment) -> Result<Outcome> {
+pub async fn disk_stalled(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader's volume stalls");
@@ -277,7 +277,7 @@ pub async fn disk_stalled(environment: &Environment) -> Result<Outcome> {
 }
 
 /// PostgreSQL's and Patroni's processes stop, while the node's kernel goes on answering for them.
-pub async fn frozen(environment: &Environment) -> Result<Outcome> {
+pub async fn frozen(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader's processes frozen");
@@ -289,7 +289,7 @@ pub async fn frozen(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The planned change of leader.
-pub async fn switchover(environment: &Environment) -> Result<Outcome> {
+pub async fn switchover(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("dob-switchover");
@@ -302,7 +302,7 @@ pub async fn switchover(environment: &Environment) -> Result<Outcome> {
     Ok(outcome)
 }
 
-async fn power_on_again(environment: &Environment, node: &Node, traffic: &Traffic) -> Result<String> {
+async fn power_on_again(environment: &LabEnvironment, node: &Node, traffic: &Traffic) -> Result<String> {
     traffic.mark("old leader's power on");
     let on = Instant::now();
     node.power_on().await?;
@@ -313,8 +313,8 @@ async fn power_on_again(environment: &Environment, node: &Node, traffic: &Traffi
 
 /// A drill in synchronous mode, which is left afterwards.
 async fn synchronously(
-    environment: &Environment,
-    drill: impl AsyncFnOnce(&Environment) -> Result<Outcome>,
+    environment: &LabEnvironment,
+    drill: impl AsyncFnOnce(&LabEnvironment) -> Result<Outcome>,
 ) -> Result<Outcome> {
     replicate(environment, "synchronous").await?;
     let outcome = drill(environment).await?;
@@ -323,7 +323,7 @@ async fn synchronously(
 }
 
 /// Changes the mode in both regions, and dob-status in either says so.
-async fn replicate(environment: &Environment, mode: &str) -> Result<()> {
+async fn replicate(environment: &LabEnvironment, mode: &str) -> Result<()> {
     let leader = environment.ready().await?.leader;
     leader.run(&["dob-replication", mode]).await?;
     for node in [leader, environment.central().until_following().await?.leader] {
@@ -333,7 +333,7 @@ async fn replicate(environment: &Environment, mode: &str) -> Result<()> {
     Ok(())
 }
 
-async fn judge_and_name_leader(environment: &Environment, traffic: Traffic) -> Result<Outcome> {
+async fn judge_and_name_leader(environment: &LabEnvironment, traffic: Traffic) -> Result<Outcome> {
     let outcome = environment.judge(traffic).await?;
     let leader = environment.ready().await?.leader;
     Ok(outcome.with_note(format!("{} leads afterwards", leader.name)))

@@ -110,7 +110,7 @@ defaults
     timeout connect 5s
     timeout client 350s
     timeout server 350s
-frontend way-in
+frontend load-balancer
     bind {listen}
     default_backend targets
 backend targets

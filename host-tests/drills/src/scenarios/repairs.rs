@@ -2,8 +2,8 @@
 
 use super::steps::{judge_later, refuses};
 use crate::alerts;
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, Roles};
 use dob_support::eventually;
@@ -19,7 +19,7 @@ const MADE_ANEW_WITHIN: Duration = Duration::from_secs(60);
 
 /// The nodes of the leader and of the witness are lost for good: etcd has lost its majority, and nobody may lead until a person
 /// says so.
-pub async fn majority_lost(environment: &Environment) -> Result<Outcome> {
+pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, witness } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader and witness lost for good");
@@ -45,7 +45,7 @@ pub async fn majority_lost(environment: &Environment) -> Result<Outcome> {
 
 /// The replica loses its power while the leader has more for it than their sockets hold: the leader's checkpoints end all the same,
 /// the slot loses its WAL, and the replica comes back by the archive.
-pub async fn slot_lost(environment: &Environment) -> Result<Outcome> {
+pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("link to the replica slow");
@@ -71,7 +71,7 @@ pub async fn slot_lost(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The replica's data is fetched anew, while its volume holds up what arrives.
-pub async fn replica_rebuilt(environment: &Environment) -> Result<Outcome> {
+pub async fn replica_rebuilt(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let before = replica.data_made_at().await?;
     let failed = replica.failed_base_backups().await?;
@@ -94,7 +94,7 @@ pub async fn replica_rebuilt(environment: &Environment) -> Result<Outcome> {
 }
 
 /// More connections for the pods: the recovery region first, whose replay would pause, then replica, switchover, old leader.
-pub async fn connections_raised(environment: &Environment) -> Result<Outcome> {
+pub async fn connections_raised(environment: &LabEnvironment) -> Result<Outcome> {
     let west = environment.ready().await?;
     let central = environment.central().until_following().await?;
     let traffic = environment.traffic().await;
@@ -116,7 +116,7 @@ pub async fn connections_raised(environment: &Environment) -> Result<Outcome> {
 }
 
 /// PostgreSQL's package in its next version: on the replica, then, after a switchover, on the old leader.
-pub async fn minor_upgrade(environment: &Environment) -> Result<Outcome> {
+pub async fn minor_upgrade(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     for node in [replica, leader] {
@@ -137,7 +137,7 @@ pub async fn minor_upgrade(environment: &Environment) -> Result<Outcome> {
 }
 
 /// Somebody pauses Patroni, and forgets it.
-pub async fn pause_left_over(environment: &Environment) -> Result<Outcome> {
+pub async fn pause_left_over(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("patronictl pause");
@@ -150,7 +150,7 @@ pub async fn pause_left_over(environment: &Environment) -> Result<Outcome> {
 
 /// A byte of a table changes on the leader's volume: its backup says so, no other is made and none expires; the replica, whose copy is
 /// whole, leads, and the old leader's data is fetched anew.
-pub async fn page_damaged(environment: &Environment) -> Result<Outcome> {
+pub async fn page_damaged(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     leader.run(&["dob-backup"]).await?;
     let traffic = environment.traffic().await;

@@ -2,15 +2,15 @@
 
 use super::steps::AFTER;
 use crate::alerts;
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{CENTRAL, Node, Roles, WEST};
 use std::time::Instant;
 
 /// All nodes of the primary region lose their power; a person promotes the recovery region.
-pub async fn gone(environment: &Environment) -> Result<Outcome> {
+pub async fn gone(environment: &LabEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let standby = environment.central().until_following().await?.leader;
     let refused = standby.refusal(&["dob-promote"]).await?;
@@ -38,7 +38,7 @@ pub async fn gone(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The old region's power is back: it follows, then leads again.
-pub async fn fail_back(environment: &Environment) -> Result<Outcome> {
+pub async fn fail_back(environment: &LabEnvironment) -> Result<Outcome> {
     if environment.central().primary().await.is_none() {
         gone(environment).await?;
     }
@@ -65,7 +65,7 @@ pub async fn fail_back(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The recovery region hands over to this node of the primary region.
-async fn hand_back(environment: &Environment, traffic: &Traffic, follower: &Node) -> Result<()> {
+async fn hand_back(environment: &LabEnvironment, traffic: &Traffic, follower: &Node) -> Result<()> {
     let leader = environment.central().until_leading().await?.leader;
     traffic.mark("dob-rejoin --hand-over in the recovery region");
     leader.run(&["dob-rejoin", "--hand-over"]).await?;
@@ -78,7 +78,7 @@ async fn hand_back(environment: &Environment, traffic: &Traffic, follower: &Node
 
 /// The regions are cut off from each other, and somebody takes the primary one for lost: both lead. What the region that is given up
 /// took alone is in a copy.
-pub async fn both_lead(environment: &Environment) -> Result<Outcome> {
+pub async fn both_lead(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let standby = environment.central().until_following().await?.leader;
     let traffic = environment.traffic().await;
@@ -104,7 +104,7 @@ pub async fn both_lead(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The same, and the region that led before is the one that stays: its leader has the older timeline.
-pub async fn old_stays(environment: &Environment) -> Result<Outcome> {
+pub async fn old_stays(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let standby = environment.central().until_following().await?.leader;
     let traffic = environment.traffic().await;
@@ -130,7 +130,7 @@ pub async fn old_stays(environment: &Environment) -> Result<Outcome> {
 }
 
 /// Partitions the regions, and promotes the recovery region though the primary one leads.
-async fn promote_though_partitioned(environment: &Environment, traffic: &Traffic, standby: &Node) -> Result<()> {
+async fn promote_though_partitioned(environment: &LabEnvironment, traffic: &Traffic, standby: &Node) -> Result<()> {
     traffic.mark("regions cut off from each other");
     environment.west().cut_off_from(&environment.central())?;
     traffic.mark("dob-promote --other-region-is-gone, though it is not");
@@ -138,7 +138,7 @@ async fn promote_though_partitioned(environment: &Environment, traffic: &Traffic
 }
 
 /// Reconnects the regions, and waits for the alert that both lead.
-async fn reconnect_two_that_lead(environment: &Environment, traffic: &Traffic) -> Result<()> {
+async fn reconnect_two_that_lead(environment: &LabEnvironment, traffic: &Traffic) -> Result<()> {
     traffic.mark("regions reconnected: both lead");
     environment.west().reconnect()?;
     alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoRegionsLead".to_owned()].into()).await

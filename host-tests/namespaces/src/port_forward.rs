@@ -9,9 +9,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 /// A listening port of the machine's own loopback whose connections lead inside. Dropping it closes it.
-pub struct Door(JoinHandle<()>);
+pub struct PortForward(JoinHandle<()>);
 
-impl Door {
+impl PortForward {
     /// Listens on a port before the run is entered: a socket belongs to the network in which it was made. The variable tells the
     /// inner process which open file it is.
     pub fn reserve(variable: &str, port: u16) -> Result<()> {
@@ -28,7 +28,7 @@ impl Door {
     }
 
     /// Lets connections to the reserved port through to an address inside.
-    pub fn open(variable: &str, inside: SocketAddr) -> Result<Self> {
+    pub fn open(variable: &str, target: SocketAddr) -> Result<Self> {
         let file = std::env::var(variable).with_context(|| format!("{variable} names no open file"))?.parse()?;
         // SAFETY: the outer process left this file open for this one, which takes it once.
         let listener = unsafe { TcpListener::from_raw_fd(file) };
@@ -40,7 +40,7 @@ impl Door {
             while let Ok((mut client, _)) = listener.accept().await {
                 tokio::spawn(async move {
                     // A connection that breaks is the two ends' business.
-                    if let Ok(mut server) = TcpStream::connect(inside).await {
+                    if let Ok(mut server) = TcpStream::connect(target).await {
                         let _ = copy_bidirectional(&mut client, &mut server).await;
                     }
                 });
@@ -49,7 +49,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for PortForward {
     fn drop(&mut self) {
         self.0.abort();
     }

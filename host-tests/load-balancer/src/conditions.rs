@@ -1,7 +1,7 @@
 //! Tells pods how the load balancer finds them: the condition that their readiness gate waits for.
 
-use crate::complaint::{Complaint, cause};
 use crate::kubernetes::Endpoint;
+use crate::report::{ReportOnce, cause};
 use crate::targets::{State, Target};
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1::Pod;
@@ -27,7 +27,7 @@ pub(crate) struct Notice {
 }
 
 /// What pods were told last, by their ids.
-struct Herald {
+struct ConditionWriter {
     client: kube::Client,
     told: BTreeMap<String, Told>,
 }
@@ -40,11 +40,11 @@ struct Told {
 
 /// Tells pods what is new, and those that could not be told again and again, until nobody has notices any more.
 pub(crate) async fn tell_pods(client: kube::Client, mut notices: watch::Receiver<Vec<Notice>>) {
-    let (mut herald, mut complaint) = (Herald { client, told: BTreeMap::new() }, Complaint::default());
+    let (mut writer, mut report) = (ConditionWriter { client, told: BTreeMap::new() }, ReportOnce::default());
     while notices.changed().await.is_ok() {
         loop {
             let newest = notices.borrow_and_update().clone();
-            if !complaint.about("can't tell a pod its health", herald.tell(&newest).await) {
+            if !report.about("can't tell a pod its health", writer.tell(&newest).await) {
                 break;
             }
             sleep(PAUSE).await;
@@ -52,7 +52,7 @@ pub(crate) async fn tell_pods(client: kube::Client, mut notices: watch::Receiver
     }
 }
 
-impl Herald {
+impl ConditionWriter {
     /// Tells all that do not know yet, the others too where one can't be told.
     async fn tell(&mut self, notices: &[Notice]) -> Result<()> {
         self.told.retain(|uid, _| notices.iter().any(|notice| notice.endpoint.uid == *uid));

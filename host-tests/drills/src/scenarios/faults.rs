@@ -1,8 +1,8 @@
 //! What the service must not notice, or must answer for in time.
 
 use super::steps::{AFTER, judge_later, refuses};
-use crate::environment::Environment;
-use crate::held::Outcome;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};
@@ -19,18 +19,18 @@ const MEMORY: u64 = 512 << 20;
 const WITHOUT_ETCD: Duration = Duration::from_secs(60);
 
 /// The replica's power is cut.
-pub async fn replica_lost(environment: &Environment) -> Result<Outcome> {
+pub async fn replica_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { replica, .. } = environment.ready().await?;
     node_lost(environment, replica).await
 }
 
 /// The witness's power is cut.
-pub async fn witness_lost(environment: &Environment) -> Result<Outcome> {
+pub async fn witness_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { witness, .. } = environment.ready().await?;
     node_lost(environment, witness).await
 }
 
-async fn node_lost(environment: &Environment, node: &Node) -> Result<Outcome> {
+async fn node_lost(environment: &LabEnvironment, node: &Node) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     traffic.mark(&format!("power of {} cut", node.name));
     node.power_off().await?;
@@ -44,7 +44,7 @@ async fn node_lost(environment: &Environment, node: &Node) -> Result<Outcome> {
 
 /// The etcd of the leader's node is killed, and comes back without its data; that of the standby leader's is away while its PostgreSQL
 /// starts again.
-pub async fn etcd_lost(environment: &Environment) -> Result<Outcome> {
+pub async fn etcd_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("etcd on the leader's node killed, its data gone");
@@ -66,7 +66,7 @@ pub async fn etcd_lost(environment: &Environment) -> Result<Outcome> {
 }
 
 /// All three members of etcd are stopped: the leader goes on as long as the replica's Patroni answers it.
-pub async fn etcd_all_stopped(environment: &Environment) -> Result<Outcome> {
+pub async fn etcd_all_stopped(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("etcd stopped on all nodes");
@@ -88,7 +88,7 @@ pub async fn etcd_all_stopped(environment: &Environment) -> Result<Outcome> {
 }
 
 /// First leader and replica don't reach each other, but the witness; then the leader reaches everybody, but no etcd.
-pub async fn asymmetric_cut(environment: &Environment) -> Result<Outcome> {
+pub async fn asymmetric_cut(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, witness } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader and replica cut off from each other");
@@ -113,7 +113,7 @@ pub async fn asymmetric_cut(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The clock of the leader's PostgreSQL and Patroni jumps ahead by an hour, and back.
-pub async fn clock_jumps(environment: &Environment) -> Result<Outcome> {
+pub async fn clock_jumps(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader: before, replica: leader, .. } = environment.ready().await?;
     leader.give_clock().await?;
     environment.west().until_leading().await?;
@@ -139,7 +139,7 @@ pub async fn clock_jumps(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The leader takes writes, and the replica does not.
-async fn still_leads(environment: &Environment, leader: &Node, replica: &Node) -> Result<()> {
+async fn still_leads(environment: &LabEnvironment, leader: &Node, replica: &Node) -> Result<()> {
     let leads = environment.west().primary().await.map(|node| node.name.as_str());
     ensure!(leads == Some(&leader.name), "{leads:?} leads");
     ensure!(!replica.takes_writes().await?, "{} takes writes, too", replica.name);
@@ -147,7 +147,7 @@ async fn still_leads(environment: &Environment, leader: &Node, replica: &Node) -
 }
 
 /// The leader's data volume is full for a while.
-pub async fn disk_full(environment: &Environment) -> Result<Outcome> {
+pub async fn disk_full(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader's volume filled");
@@ -162,7 +162,7 @@ pub async fn disk_full(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The replica stops replaying.
-pub async fn replica_lagging(environment: &Environment) -> Result<Outcome> {
+pub async fn replica_lagging(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("replay on the replica stopped");
@@ -176,7 +176,7 @@ pub async fn replica_lagging(environment: &Environment) -> Result<Outcome> {
 }
 
 /// Every packet between the clients' side and the leader's PostgreSQL is dropped; Patroni sees nothing wrong.
-pub async fn packets_dropped(environment: &Environment) -> Result<Outcome> {
+pub async fn packets_dropped(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("packets to the leader dropped");
@@ -189,7 +189,7 @@ pub async fn packets_dropped(environment: &Environment) -> Result<Outcome> {
 }
 
 /// A client takes all of the leader's connections, and does nothing with them: administrators and Patroni still get in.
-pub async fn connection_storm(environment: &Environment) -> Result<Outcome> {
+pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("a client opens sessions and does nothing");
@@ -215,7 +215,7 @@ pub async fn connection_storm(environment: &Environment) -> Result<Outcome> {
 }
 
 /// A session takes all memory of the leader's node: the kernel ends the session, and PostgreSQL starts again where it is.
-pub async fn memory_exhausted(environment: &Environment) -> Result<Outcome> {
+pub async fn memory_exhausted(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let before = leader.vital_processes().await?;
     let traffic = environment.traffic().await;
@@ -236,7 +236,7 @@ pub async fn memory_exhausted(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The API's password is rotated: pods come up as a new role, then the old one is retired.
-pub async fn password_rotated(environment: &Environment) -> Result<Outcome> {
+pub async fn password_rotated(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("pods with the new role roll out");
@@ -251,7 +251,7 @@ pub async fn password_rotated(environment: &Environment) -> Result<Outcome> {
 }
 
 /// The cluster's own passwords are changed in Secrets Manager, and every node of both regions takes them and a new certificate.
-pub async fn secrets_renewed(environment: &Environment) -> Result<Outcome> {
+pub async fn secrets_renewed(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     let stored = "SELECT string_agg(rolpassword, ' ' ORDER BY rolname) FROM pg_authid
@@ -285,7 +285,7 @@ async fn renew(node: &Node) -> Result<()> {
 }
 
 /// Each node of the region is replaced by a new instance: with its volume, without it, and the witness.
-pub async fn node_replaced(environment: &Environment) -> Result<Outcome> {
+pub async fn node_replaced(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { replica, witness, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     let kept = replace(environment, &traffic, replica, Boot::NewInstance).await?;
@@ -299,7 +299,7 @@ pub async fn node_replaced(environment: &Environment) -> Result<Outcome> {
 }
 
 /// Replaces the replica; its data must be the same, not fetched anew, exactly when the volume was kept. Gives the seconds until it follows.
-async fn replace(environment: &Environment, traffic: &Traffic, replica: &Node, boot: Boot) -> Result<u64> {
+async fn replace(environment: &LabEnvironment, traffic: &Traffic, replica: &Node, boot: Boot) -> Result<u64> {
     let keeps = boot == Boot::NewInstance;
     let before = replica.data_made_at().await?;
     traffic.mark(&format!("{} replaced, {}", replica.name, if keeps { "volume kept" } else { "volume lost" }));
@@ -315,7 +315,7 @@ async fn replace(environment: &Environment, traffic: &Traffic, replica: &Node, b
 
 /// A node whose secret is gone, and one whose volume holds something else: neither starts PostgreSQL, both say why, and the
 /// first starts by itself when the secret is there.
-pub async fn node_unfit(environment: &Environment) -> Result<Outcome> {
+pub async fn node_unfit(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("replica replaced, its secret gone");

@@ -1,7 +1,7 @@
 //! What network policies let through.
 
-use crate::cluster::OnCluster;
-use crate::held::Outcome;
+use crate::cluster::ClusterEnvironment;
+use crate::current::Outcome;
 use anyhow::{Result, ensure};
 use std::net::SocketAddr;
 
@@ -10,12 +10,15 @@ const ANOTHER_DATABASE: &str = "10.79.0.13:5432";
 const METADATA: &str = "169.254.169.254:80";
 
 /// A pod of another namespace, the metadata address and another database are refused; the API's own database is not.
-pub async fn kept(it: &OnCluster) -> Result<Outcome> {
-    it.ready().await?;
-    let _listening = [it.cluster.listen(ANOTHER_DATABASE.parse()?).await?, it.cluster.listen(METADATA.parse()?).await?];
-    let (pod, node) = it.a_pod_that_serves()?;
-    let (stranger, its_node) = it.a_stranger().await?;
-    let own = it.database().await?.server.address;
+pub async fn kept(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let _listening = [
+        environment.cluster.listen(ANOTHER_DATABASE.parse()?).await?,
+        environment.cluster.listen(METADATA.parse()?).await?,
+    ];
+    let (pod, node) = environment.a_pod_that_serves()?;
+    let (stranger, its_node) = environment.start_foreign_pod().await?;
+    let own = environment.database().await?.server.address;
     for (address, is_reached) in [(own, true), (ANOTHER_DATABASE.parse()?, false), (METADATA.parse()?, false)] {
         let reached = node.connects(pod, address)?;
         ensure!(reached == is_reached, "a pod of the API reaches {address}: {reached}");
@@ -24,6 +27,6 @@ pub async fn kept(it: &OnCluster) -> Result<Outcome> {
     }
     let service = SocketAddr::new(pod, 80);
     ensure!(!its_node.connects(stranger, service)?, "a pod of another namespace reaches {service}");
-    it.end_stranger()?;
+    environment.delete_foreign_pod()?;
     Ok(Outcome::noted("a pod of another namespace, the metadata address and another database refused"))
 }

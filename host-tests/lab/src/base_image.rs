@@ -19,18 +19,18 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// How long a step may take; the longest ones wait for the network.
 const STEP_DEADLINE: Duration = Duration::from_secs(1200);
 /// What an EC2 image holds besides the packages of the user data.
-const IMAGE: [&str; 2] = ["cloud-init", "udev"];
+const PREINSTALLED: [&str; 2] = ["cloud-init", "udev"];
 
 /// A directory with the base system, never written to again.
 #[derive(Debug, Clone)]
-pub struct Base(pub PathBuf);
+pub struct BaseImage(pub PathBuf);
 
-impl Base {
+impl BaseImage {
     /// The base system for this plan; the first time takes minutes, and the network.
     pub fn prepare(plan: &Plan) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         let programs = [INSTALL, INSTALL_PATRONI].map(|program| fs::read(project_file(program)));
-        (&plan.packages, &plan.patroni, IMAGE, RECIPE).hash(&mut hasher);
+        (&plan.packages, &plan.patroni, PREINSTALLED, RECIPE).hash(&mut hasher);
         programs.into_iter().collect::<Result<Vec<_>, _>>()?.hash(&mut hasher);
         let directory = Path::new(CACHE).join(format!("lab-base-{:016x}", hasher.finish()));
         if !directory.exists() {
@@ -73,7 +73,7 @@ fn make(directory: &Path, packages: &[String], patroni: &Release) -> Result<()> 
         fs::copy(entry.path(), directory.join("etc/apt/apt.conf.d").join(entry.file_name()))?;
     }
     fs::copy(project_file(INSTALL), directory.join("tmp/dob-packages"))?;
-    let packages = IMAGE.into_iter().chain(packages.iter().map(String::as_str));
+    let packages = PREINSTALLED.into_iter().chain(packages.iter().map(String::as_str));
     let install: Vec<&str> = ["/tmp/dob-packages"].into_iter().chain(packages).collect();
     in_chroot("cloud-init, PostgreSQL, etcd, pgBackRest", &install)?;
     fs::copy(project_file(INSTALL_PATRONI), directory.join("tmp/dob-patroni"))?;

@@ -1,7 +1,7 @@
 //! The PostgreSQL that all servers share, and its users.
 
-use crate::servers::{Server, Subject};
-use crate::workload::{LARGE, Load, SAME, SMALL, Size};
+use crate::servers::{Implementation, Server};
+use crate::workload::{LARGE, RequestType, SAME, SMALL, Size};
 use anyhow::{Context, Result, bail};
 use dob_api::config;
 use dob_clients::history::date;
@@ -28,13 +28,13 @@ const LOAD: &str = "\
 const RESET: &str = "UPDATE dob_api.birthday SET date_of_birth = $1 WHERE date_of_birth <> $1";
 
 /// A running PostgreSQL with both databases; dropping it stops the server and removes all data.
-pub struct Data {
+pub struct Databases {
     /// The server.
     pub database: Database,
     _directory: TempDir,
 }
 
-impl Data {
+impl Databases {
     /// Makes both databases in a directory for temporary files.
     pub async fn create() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("dob-bench-").tempdir()?;
@@ -43,12 +43,12 @@ impl Data {
         let address = (Ipv4Addr::LOCALHOST, free_port()?).into();
         let mut database = Database::create(&directory.path().join("postgresql"), address, "bench", SETTINGS)?;
         database.start().await?;
-        let data = Self { database, _directory: directory };
+        let databases = Self { database, _directory: directory };
         for size in [SMALL, LARGE] {
             eprintln!("loading {} users", size.users);
-            data.fill(&size).await?;
+            databases.fill(&size).await?;
         }
-        Ok(data)
+        Ok(databases)
     }
 
     /// What a server needs to know to serve the database with so many users.
@@ -66,12 +66,12 @@ impl Data {
     }
 
     /// Brings a database into the state that a load expects.
-    pub async fn prepare(&self, load: Load, users: u32) -> Result<()> {
-        if load == Load::Greeting {
+    pub async fn prepare(&self, request: RequestType, users: u32) -> Result<()> {
+        if request == RequestType::Greeting {
             return Ok(());
         }
         let client = self.database.client(name(users)).await?;
-        if load == Load::SavingSame {
+        if request == RequestType::SavingSame {
             client.execute(RESET, &[&date(SAME)]).await?;
         }
         Ok(client.batch_execute("VACUUM dob_api.birthday").await?)
@@ -83,7 +83,7 @@ impl Data {
     }
 
     async fn fill(&self, size: &Size) -> Result<()> {
-        let server = Server::start(Subject::Component(Build::Wasi02), &self.variables(size.users)?)?;
+        let server = Server::start(Implementation::Component(Build::Wasi02), &self.variables(size.users)?)?;
         let readyz = server.client.get(server.url("/readyz")).send().await?;
         if !readyz.status().is_success() {
             bail!("the component can't make its schema: {}", readyz.text().await?);
