@@ -2,9 +2,8 @@
 
 use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
-use dob_support::eventually;
+use dob_support::{cmd, eventually, project_file, read};
 use serde_json::Value;
-use std::fs;
 use std::time::Duration;
 
 const PATRONI: &str = "/etc/dob/patroni";
@@ -19,9 +18,9 @@ const NEXT: &str = "next";
 const BURST: usize = 8;
 /// How long Patroni may take to start a server that has crashed, in seconds.
 const RESTARTS_WITHIN_S: &str = "30";
-/// What gives processes a clock of their own: this machine's, and where it is on a node; what that clock is off by.
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
-const FAKETIME_ON_NODE: &str = "/usr/local/lib/libfaketime.so.1";
+/// What gives processes a clock of their own, as its source and on a node; and what that clock is off by, in seconds.
+const CLOCK_SOURCE: &str = "host-tests/lab/src/clock.c";
+const CLOCK_LIBRARY: &str = "/usr/local/lib/clock.so";
 const CLOCK: &str = "/run/clock";
 
 impl Node {
@@ -64,23 +63,23 @@ impl Node {
     /// Restarts Patroni and PostgreSQL with a clock of their own, until the node restarts. It is right until `set_clock`; what they measure
     /// by time that passes is the kernel's.
     pub async fn give_clock(&self) -> Result<()> {
-        fs::copy(FAKETIME, self.root().join(&FAKETIME_ON_NODE[1..])).with_context(|| format!("{FAKETIME}: `make drill` installs it"))?;
-        self.set_clock("+0").await?;
-        let variables = format!(
-            "LD_PRELOAD={FAKETIME_ON_NODE} FAKETIME_TIMESTAMP_FILE={CLOCK} FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1"
-        );
+        let (library, file) = (self.root().join(&CLOCK_LIBRARY[1..]), format!("-DCLOCK=\"{CLOCK}\""));
+        read(&cmd!("cc", "-O2", "-shared", "-fPIC", file, "-o", library, project_file(CLOCK_SOURCE)))?;
+        self.set_clock("0").await?;
         let give = format!(
             "mkdir -p /run/systemd/system/patroni.service.d
-             printf '[Service]\\nEnvironment=%s\\n' '{variables}' >/run/systemd/system/patroni.service.d/clock.conf
+             printf '[Service]\\nEnvironment=LD_PRELOAD={CLOCK_LIBRARY}\\n' >/run/systemd/system/patroni.service.d/clock.conf
              systemctl daemon-reload
              systemctl restart patroni"
         );
         self.script(&give).await.map(drop)
     }
 
-    /// Sets the clock that `give_clock` gave: what it is off by, such as `+3600`.
+    /// Sets the clock that `give_clock` gave: what it is off by, in seconds.
     pub async fn set_clock(&self, offset: &str) -> Result<()> {
-        self.script(&format!("echo '{offset}' >{CLOCK}.new; chmod 644 {CLOCK}.new; mv {CLOCK}.new {CLOCK}")).await.map(drop)
+        self.script(&format!("echo '{offset}' >{CLOCK}.new; chmod 644 {CLOCK}.new; mv {CLOCK}.new {CLOCK}"))
+            .await
+            .map(drop)
     }
 
     /// Ends `give_clock`, with another restart.
@@ -318,7 +317,8 @@ impl Node {
 
     /// What must never end where memory does: the processes of postmaster, Patroni and etcd.
     pub async fn vital_processes(&self) -> Result<String> {
-        self.script(&format!("head --lines=1 {DATA}/postmaster.pid; systemctl show --property=MainPID patroni etcd")).await
+        self.script(&format!("head --lines=1 {DATA}/postmaster.pid; systemctl show --property=MainPID patroni etcd"))
+            .await
     }
 
     /// Whether nothing more is written to the data volume once its file system is found to be broken.

@@ -49,8 +49,7 @@ pub fn limit_memory(node: &str, bytes: Option<u64>) -> Result<()> {
 
 /// The processes of a group and of those below it.
 fn processes(group: &Path) -> Result<Vec<String>> {
-    let mut found: Vec<String> =
-        fs::read_to_string(group.join("cgroup.procs"))?.lines().map(str::to_owned).collect();
+    let mut found: Vec<String> = fs::read_to_string(group.join("cgroup.procs"))?.lines().map(str::to_owned).collect();
     for entry in fs::read_dir(group)?.flatten().filter(|entry| entry.path().is_dir()) {
         found.extend(processes(&entry.path())?);
     }

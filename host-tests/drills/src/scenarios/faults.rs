@@ -119,10 +119,9 @@ pub async fn clock_jumps(environment: &LabEnvironment) -> Result<Outcome> {
     environment.west().until_leading().await?;
     before.run(&["dob-switchover"]).await?;
     let Roles { replica, .. } = environment.west().until_leading().await?;
-    let (started, made) = (leader.started_at().await?, environment.ready().await?.leader);
-    ensure!(made.name == leader.name, "{} leads, whose clock is right", made.name);
+    let started = leader.started_at().await?;
     let traffic = environment.traffic().await;
-    for (offset, jump) in [("+3600", "ahead by an hour"), ("+0", "back")] {
+    for (offset, jump) in [("3600", "ahead by an hour"), ("0", "back")] {
         traffic.mark(&format!("clock of the leader's PostgreSQL and Patroni jumps {jump}"));
         leader.set_clock(offset).await?;
         traffic.run_for(WITHOUT_ETCD).await;
