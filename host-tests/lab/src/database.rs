@@ -82,6 +82,14 @@ impl Node {
             .map(drop)
     }
 
+    /// By how many seconds PostgreSQL's clock is ahead of the node's; to ten seconds, which asking takes at most.
+    pub async fn clock_is_off_by_s(&self) -> Result<i64> {
+        let node: i64 = self.run(&["date", "+%s"]).await?.parse()?;
+        let postgresql: i64 =
+            self.sql("postgres", "SELECT extract(epoch FROM clock_timestamp())::bigint").await?.parse()?;
+        Ok((postgresql - node) / 10 * 10)
+    }
+
     /// Ends `give_clock`, with another restart.
     pub async fn take_clock_back(&self) -> Result<()> {
         let back = "rm -r /run/systemd/system/patroni.service.d; systemctl daemon-reload; systemctl restart patroni";

@@ -125,6 +125,8 @@ pub async fn clock_jumps(environment: &LabEnvironment) -> Result<Outcome> {
         traffic.mark(&format!("clock of the leader's PostgreSQL and Patroni jumps {jump}"));
         leader.set_clock(offset).await?;
         traffic.run_for(WITHOUT_ETCD).await;
+        let off = leader.clock_is_off_by_s().await?;
+        ensure!(off.to_string() == offset, "the clock of PostgreSQL on {} is off by {off} s", leader.name);
         still_leads(environment, leader, replica).await?;
         environment.west().until_leading().await?;
     }
