@@ -1,4 +1,4 @@
-//! `make lab`: a region's nodes with the component serving on them, until Ctrl-C.
+//! `make lab`: serves the component on a region's nodes, until Ctrl-C.
 
 use anyhow::Result;
 use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Plan, Roles, WEST};
@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 const PORT: u16 = 3000;
 
-/// Boots the first region, or both, and says how to reach what runs.
+/// Boots the first region, or both, and prints how to reach the nodes.
 pub async fn run(both: bool) -> Result<ExitCode> {
     if !dob_namespaces::is_inside() {
         BaseImage::prepare(&Plan::render()?)?;

@@ -1,4 +1,4 @@
-//! Which server is put under which load, and in which order.
+//! The measured cases and their order.
 
 use crate::databases::Databases;
 use crate::load::{self, CONNECTIONS, Measured};
@@ -11,20 +11,20 @@ use std::collections::{BTreeMap, btree_map::Entry};
 /// One line of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Case {
-    /// What is asked for.
+    /// The type of request.
     pub request: RequestType,
     /// How many users the database has.
     pub users: u32,
-    /// Over how many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Who is asked.
+    /// The server that is measured.
     pub implementation: Implementation,
 }
 
-/// What was measured for each case, one entry per round.
+/// The measurements of each case, one per round.
 pub type Rounds = BTreeMap<Case, Vec<Measured>>;
 
-/// All cases; those that are compared stand side by side.
+/// All cases; those that are compared follow each other.
 pub fn all() -> Vec<Case> {
     use Build::{Wasi02, Wasi03};
     use Implementation::{Component, Constant, Native, OneQuery};
@@ -54,7 +54,7 @@ pub fn all() -> Vec<Case> {
     cases
 }
 
-/// Starts every server, warms it up and lets the cases take turns.
+/// Starts every server, warms it up, and measures the cases in turns.
 pub async fn run(databases: &Databases, settings: Settings) -> Result<Rounds> {
     let mut servers = BTreeMap::new();
     for Case { implementation, users, .. } in all() {
@@ -71,7 +71,7 @@ pub async fn run(databases: &Databases, settings: Settings) -> Result<Rounds> {
     Ok(rounds)
 }
 
-/// Every second round goes backwards, so that no case profits from its place.
+/// Measures every case once. Every second round is in reverse order, so that no case profits from its position.
 async fn round(
     databases: &Databases,
     servers: &BTreeMap<(Implementation, u32), Server>,

@@ -1,4 +1,4 @@
-//! One turn of one server under load.
+//! A turn: one server under load for some seconds.
 
 use crate::workload::{RequestType, SAME};
 use crate::{cpu, databases::Databases, servers::Server, statistics::percentile};
@@ -7,42 +7,42 @@ use dob_clients::history::{Operation, TODAY};
 use dob_clients::load::{LoadProfile, Workload, run_for};
 use std::time::Duration;
 
-/// Connections of most cases.
+/// The number of connections in most cases.
 pub const CONNECTIONS: usize = 32;
 
-/// A load for some seconds.
+/// A turn's load.
 pub struct Turn {
-    /// What is asked for.
+    /// The type of request.
     pub request: RequestType,
-    /// How many users there are.
+    /// How many users the database has.
     pub users: u32,
-    /// Over how many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Makes the random users and dates of two runs differ.
+    /// Makes the random users and dates of two turns differ.
     pub seed: u32,
-    /// How long to ask.
+    /// The length of the turn.
     pub seconds: u32,
 }
 
-/// What one run showed.
+/// The measurements of a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
-    /// Answers a second, without those that say that something failed.
+    /// Successful answers per second.
     pub per_second: f64,
-    /// The share of those that do.
+    /// The share of failed requests.
     pub failed: f64,
-    /// Half of the answers took at most this many microseconds.
+    /// The median latency in microseconds.
     pub p50_us: f64,
-    /// All but a hundredth of the answers took at most this many microseconds.
+    /// The 99th percentile of the latency in microseconds.
     pub p99_us: f64,
-    /// The server's CPU time a request, in microseconds.
+    /// The server's CPU time per request, in microseconds.
     pub server_us: f64,
-    /// PostgreSQL's CPU time a request, in microseconds.
+    /// PostgreSQL's CPU time per request, in microseconds.
     pub postgres_us: f64,
 }
 
 impl Turn {
-    /// Asks a server.
+    /// Measures a server.
     pub async fn on(&self, server: &Server, databases: &Databases) -> Result<Measured> {
         let (users, seed) = (self.users, self.seed.into());
         let workload = match self.request {
@@ -54,7 +54,7 @@ impl Turn {
     }
 }
 
-/// Asks for one path, one request after the other.
+/// Measures a single client that requests one path.
 pub async fn sequential(server: &Server, databases: &Databases, seconds: u32, path: &str) -> Result<Measured> {
     measure(server, databases, 1, seconds, Workload::Get { path: path.to_owned() }).await
 }
@@ -67,7 +67,7 @@ async fn measure(
     workload: Workload,
 ) -> Result<Measured> {
     let profile = LoadProfile {
-        // No greeting is judged.
+        // The day does not matter: greetings are not checked here.
         today: TODAY,
         clients,
         first: 0,

@@ -1,4 +1,4 @@
-//! Where and with what was measured.
+//! The machine, versions and settings of a run.
 
 use crate::databases::Databases;
 use crate::workload::Settings;
@@ -40,7 +40,7 @@ fn field(file: &str, name: &str) -> Option<String> {
     line.split_once(':').map(|(_, value)| value.trim().to_owned())
 }
 
-/// The version of a dependency that this was built with: the newest, where another dependency has an older one.
+/// The version of a dependency in the lock file; the newest, if there are several.
 fn version(name: &str) -> &'static str {
     let after = LOCK.rsplit_once(&format!("name = \"{name}\"\nversion = \"")).map_or("", |(_, after)| after);
     after.split('"').next().unwrap_or_default()

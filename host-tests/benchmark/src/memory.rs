@@ -1,4 +1,4 @@
-//! What one more instance costs in memory.
+//! The memory of an instance.
 
 use crate::databases::Databases;
 use crate::servers::{Implementation, Server};
@@ -9,14 +9,14 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Instances that live at the same time.
+/// The number of concurrent instances.
 const INSTANCES: u64 = 200;
-/// How long the server may take to reach a quiet state.
+/// How long to wait until the server's memory is stable.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A save whose body does not end: the instance waits for the rest, longer than this takes.
+/// A save with an unfinished body. The instance waits for the rest longer than the measurement takes.
 const UNFINISHED: &[u8] = b"PUT /hello/a HTTP/1.1\r\nhost: bench\r\ncontent-length: 30\r\n\r\n{\"dateOf";
 
-/// Resident bytes for each request of this component that is in progress, its connection's buffers included.
+/// Resident bytes per request in progress, including its connection's buffers.
 pub async fn per_instance(databases: &Databases) -> Result<u64> {
     let server = Server::start(Implementation::Component(Build::Wasi02), &databases.variables(SMALL.users)?)?;
     server.client.get(server.url("/hello/aaaaaaa")).send().await?.error_for_status()?;
@@ -31,7 +31,7 @@ pub async fn per_instance(databases: &Databases) -> Result<u64> {
     for client in &clients {
         client.set_nonblocking(true)?;
         if client.peek(&mut [0]).map_err(|error| error.kind()) != Err(ErrorKind::WouldBlock) {
-            bail!("an instance did not wait for the rest of its body, so that its memory can't be told");
+            bail!("an instance did not wait for the rest of its body, so that its memory can't be measured");
         }
     }
     Ok(after.saturating_sub(before) / INSTANCES)

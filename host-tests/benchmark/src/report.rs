@@ -1,4 +1,4 @@
-//! The result as Markdown, for `docs/benchmarks.md`.
+//! Prints the tables of `docs/benchmarks.md`.
 
 use crate::cases::{self, Case, Rounds};
 use crate::load::{CONNECTIONS, Measured};
@@ -10,34 +10,34 @@ use crate::workload::{LARGE, RequestType, SMALL};
 use anyhow::{Context, Result};
 use dob_spin::Build;
 
-/// At least this share of what the smallest component with one statement reaches.
+/// Target: at least this share of the throughput of the smallest component with one statement.
 const SHARE_OF_FLOOR: f64 = 0.95;
-/// CPU time a request that the component itself may take, in microseconds.
+/// Target: at most this CPU time per request in the component's own code, in microseconds.
 const GUEST_US: f64 = 40.0;
-/// Size of the component, in bytes.
+/// Target: at most this size of the component, in bytes.
 const WASM_BYTES: f64 = 300.0 * 1024.0;
-/// Times that a request may wait for PostgreSQL.
+/// Target: at most this many round trips to PostgreSQL per request.
 const ROUND_TRIPS: f64 = 3.0;
-/// At least this share of the greetings that a database of 10,000 users gives.
+/// Target: with 1,000,000 users at least this share of the greetings with 10,000 users.
 const SHARE_OF_SMALL: f64 = 0.9;
 
-/// PostgreSQL's CPU time for a greeting of WASI 0.3, as times that for a native server's, which keeps its statements.
+/// Target: at most this multiple of PostgreSQL's CPU time for a native server, which caches its statements.
 const POSTGRES_TIMES_NATIVE: f64 = 4.0;
 
 /// The build that serves by default.
 const COMPONENT: Implementation = Implementation::Component(Build::DEFAULT);
 
-/// Everything that was measured.
+/// All measurements.
 pub struct Report {
-    /// Where and with what.
+    /// The machine, versions and settings.
     pub machine: String,
-    /// Under load.
+    /// Measurements under load.
     pub rounds: Rounds,
-    /// On the way to PostgreSQL.
+    /// Round trips and packets to PostgreSQL.
     pub counted: Counted,
-    /// Memory of an instance, in bytes.
+    /// The memory of an instance, in bytes.
     pub per_instance: u64,
-    /// Start of an instance.
+    /// The start of an instance.
     pub startup: Startup,
 }
 
@@ -130,7 +130,7 @@ fn print_targets(report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// What keeping connections is for.
+/// The targets of the build for WASI 0.3, which keeps connections.
 fn print_targets_of_wasi_0_3(report: &Report) -> Result<()> {
     let new = Implementation::Component(Build::Wasi03);
     for (connections, times, p99_ms) in [(CONNECTIONS, 3.0, 50.0), (200, 2.0, 300.0)] {
@@ -186,7 +186,7 @@ impl Report {
         Ok(median(self.of(case)?.iter().map(value)))
     }
 
-    /// The median of the ratios within each round, which cancels what a whole round suffered from; none without `base`.
+    /// The median of the ratios within each round, so that a slow round does not count; none without `base`.
     fn throughput(&self, case: Case, base: Case) -> Result<Option<f64>> {
         self.paired(case, base, |case, base| case.per_second / base.per_second)
     }
@@ -201,7 +201,7 @@ impl Report {
     }
 }
 
-/// By request, then by server.
+/// All cases, sorted by request, then by server.
 fn in_order() -> Vec<Case> {
     let mut cases = cases::all();
     cases.sort();
@@ -209,7 +209,7 @@ fn in_order() -> Vec<Case> {
 }
 
 impl Case {
-    /// The same for the smallest component that asks the database, on the same host.
+    /// The same case for the smallest component that uses the database; none for the native server.
     fn floor(self) -> Option<Self> {
         match self.implementation {
             Implementation::Component(build) | Implementation::OneQuery(build) | Implementation::Constant(build) => {

@@ -1,4 +1,4 @@
-//! The history checker: every call that clients made, and what all of them prove about the service.
+//! The history of all operations of clients, and its checker.
 
 use anyhow::{Context, Result};
 use chrono::{Datelike, Days, NaiveDate};
@@ -7,118 +7,121 @@ use std::time::Duration;
 
 /// The day that versions count from. Where the guest's clock can be set, it shows this day.
 pub const TODAY: NaiveDate = NaiveDate::from_ymd_opt(2026, 5, 20).expect("a date");
-/// Dates that greetings tell apart.
+/// How many dates greetings can tell apart.
 pub const VERSIONS: u16 = 364;
 
-/// What the names of all users of a history begin with.
+/// The prefix of all user names in a history.
 const PREFIX: &str = "client";
 
-/// The highest number of a client's users: four letters stand for it.
+/// The highest number of a client's users, which is spelled with four letters.
 pub const LAST_USER: usize = 26 * 26 * 26 * 26 - 1;
 
-/// One call and its outcome; times are from the start of the history.
+/// A client's operation and its outcome. Times count from the start of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     pub client: usize,
     pub started: Duration,
     pub ended: Duration,
     pub action: Action,
-    /// What went wrong, in a few words that are the same for the same fault.
+    /// The kind of error, if it failed; the same words for the same kind.
     pub error: Option<String>,
 }
 
-/// What a call asked for, and for a greeting what it found.
+/// What an operation does, and for a greeting what it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Save the n-th date of a user. The first of a new user, or the next of the client's own.
+    /// Save the n-th date of a user: the first of a new user, or the next of the client's own user.
     Save { user: String, version: u16 },
-    /// Greet a user; the version of the date that the greeting was made from, none for a user who is not there.
+    /// Greet a user. `version` is that of the date in the greeting, or none if the user is unknown.
     Greet { user: String, version: Option<u16> },
-    /// Get a path that is no user's.
+    /// Get another path.
     Get { path: String },
 }
 
 impl Operation {
-    /// Whether this saved a date that was acknowledged.
+    /// Whether this is a save that was acknowledged.
     pub fn saved(&self) -> bool {
         self.error.is_none() && matches!(self.action, Action::Save { .. })
     }
 
-    /// Whether this greeted, with an answer.
+    /// Whether this is a greeting that was answered.
     pub fn greeted(&self) -> bool {
         self.error.is_none() && matches!(self.action, Action::Greet { .. })
     }
 }
 
-/// What a history proves, given what the database holds at its end.
+/// The checker's findings, from a history and the database at its end.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Findings {
     pub acknowledged: usize,
-    /// Acknowledged dates that are not there at the end, by user.
+    /// Acknowledged dates that the database lacks at the end, by user.
     pub lost: BTreeMap<String, u16>,
-    /// From the first lost date's acknowledgement to the last one's, in seconds.
+    /// The seconds from the acknowledgement of the first lost date to that of the last one.
     pub lost_seconds: f64,
-    /// Greetings made from an older date than the same client had had acknowledged or seen before.
+    /// Greetings made from an older date than the same client had saved or seen before.
     pub stale_greetings: usize,
-    /// The longest time without a successful save, and without a successful greeting.
+    /// The longest time without a successful save.
     pub write_downtime: Duration,
+    /// The longest time without a successful greeting.
     pub read_downtime: Duration,
-    /// The slowest call of all, failed ones included.
+    /// The latency of the slowest operation, failed ones included.
     pub slowest: Duration,
+    /// Greetings that were answered.
+    pub greetings: usize,
     pub failed_saves: usize,
     pub failed_greetings: usize,
-    /// How often each error came.
+    /// The number of errors of each kind.
     pub errors: BTreeMap<String, usize>,
 }
 
-/// The query that reads what a history is judged by: one row for each user, which [`stored`] takes apart.
+/// The query for the final state of the database, one row for each user; [`stored`] parses its rows.
 pub fn stored_query() -> String {
     let version = format!("(to_char(date_of_birth, '\"2026\"-MM-DD')::date - date '{TODAY}' + 365) % 365");
     format!("SELECT username || ' ' || {version} FROM dob_api.birthday WHERE username LIKE '{PREFIX}%'")
 }
 
-/// The version that each user has, from the rows of [`stored_query`].
+/// The stored version of each user, from the rows of [`stored_query`].
 pub fn stored<'a>(rows: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, u16>> {
     let parse = |row: &str| {
         let (user, version) = row.split_once(' ')?;
         Some((user.to_owned(), version.parse().ok()?))
     };
-    rows.map(|row| parse(row).with_context(|| format!("not a user and a version: {row}"))).collect()
+    rows.map(|row| parse(row).with_context(|| format!("the row is not a user and a version: {row}"))).collect()
 }
 
-/// The n-th date of a user: the birthday is in n days.
+/// The n-th date of a user, whose birthday is n days after `TODAY`.
 pub fn date(version: u16) -> NaiveDate {
     let birthday = TODAY + Days::new(version.into());
-    // 1992 has every day of the year; it was long ago.
+    // 1992 is a leap year in the past.
     NaiveDate::parse_from_str(&format!("1992-{}", birthday.format("%m-%d")), "%Y-%m-%d").expect("a day of a leap year")
 }
 
-/// Which date a greeting was made from, given the day that the service's clock shows; none where the answer greets nobody.
+/// The version of the date that a greeting was made from, given the day of the service's clock; none if the answer is no greeting.
 pub fn version(greeting: &str, today: NaiveDate) -> Option<u16> {
     let is_today = greeting.contains("Happy birthday!");
     let days = if is_today { 0 } else { greeting.split_whitespace().find_map(|word| word.parse().ok())? };
     let birthday = today + Days::new(days);
-    // The same day of the year that versions count from, or of the next one.
+    // The same day in the year from which versions count, or in the next one.
     let in_year = |year| NaiveDate::from_ymd_opt(year, birthday.month(), birthday.day());
     let same = in_year(TODAY.year()).filter(|day| *day >= TODAY).or_else(|| in_year(TODAY.year() + 1))?;
     u16::try_from((same - TODAY).num_days()).ok()
 }
 
-/// The n-th user of a client, letters only, as the contract wants it; no two of 676 clients share one.
+/// The n-th user of a client, in letters only as the contract requires. Up to 676 clients share no user.
 pub fn user(client: usize, n: usize) -> String {
     let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
-    // A fixed width, or where one number ends and the next begins could not be told.
+    // The width is fixed, so that no two pairs of numbers give the same name.
     let digits = [client / 26, client, n / 26 / 26 / 26, n / 26 / 26, n / 26, n];
     digits.map(letter).iter().fold(PREFIX.to_owned(), |name, letter| name + &letter.to_string())
 }
 
-/// User n of a database that was filled in advance: the seven digits of n, as letters.
+/// User n of a prefilled database: the seven digits of n as letters.
 pub fn numbered_user(n: u32) -> String {
     format!("{n:07}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
 }
 
 impl Findings {
-    /// Judges a history by the versions that the database holds at its end.
+    /// Checks a history against the versions in the database at its end.
     pub fn of(history: &[Operation], stored: &BTreeMap<String, u16>) -> Self {
         let mut findings = Self::default();
         findings.judge_saves(history, stored);
@@ -127,6 +130,7 @@ impl Findings {
         findings.read_downtime = longest_gap(history, Operation::greeted);
         findings.slowest =
             history.iter().map(|operation| operation.ended - operation.started).max().unwrap_or_default();
+        findings.greetings = history.iter().filter(|operation| operation.greeted()).count();
         for operation in history {
             let Some(error) = &operation.error else { continue };
             *findings.errors.entry(error.clone()).or_default() += 1;
@@ -144,7 +148,7 @@ impl Findings {
         for operation in history.iter().filter(|operation| operation.error.is_none()) {
             let Action::Save { user, version } = &operation.action else { continue };
             self.acknowledged += 1;
-            // A later date, acknowledged or not, may stand in its place.
+            // A later date, acknowledged or not, may have replaced it.
             if stored.get(user).is_none_or(|stored| stored < version) {
                 self.lost.insert(user.clone(), *version);
                 lost_at.push(operation.ended);
@@ -156,7 +160,7 @@ impl Findings {
     }
 }
 
-/// How many greetings show less than their client knew when it asked.
+/// How many greetings show an older date than their client knew.
 fn stale_greetings(history: &[Operation]) -> usize {
     let mut operations: Vec<_> = history.iter().filter(|operation| operation.error.is_none()).collect();
     operations.sort_by_key(|operation| operation.ended);
@@ -177,7 +181,7 @@ fn stale_greetings(history: &[Operation]) -> usize {
     stale
 }
 
-/// The longest time between two successes, or between one and an end of the history.
+/// The longest time between two successes, or between a success and the start or end of the history.
 fn longest_gap(history: &[Operation], succeeded: impl Fn(&Operation) -> bool) -> Duration {
     let end = history.iter().map(|operation| operation.ended).max().unwrap_or_default();
     let successes = history.iter().filter(|operation| succeeded(operation)).map(|operation| operation.ended);

@@ -1,4 +1,4 @@
-//! The drill that is held, and what it has shown.
+//! The running drill, and its outcome.
 
 use crate::timeline;
 use crate::traffic::Timeline;
@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use dob_clients::history::Findings;
 use std::sync::{Mutex, MutexGuard};
 
-/// The drill that is held now.
+/// The drill that is running.
 #[derive(Default)]
 pub(crate) struct CurrentDrill(Mutex<State>);
 
@@ -17,12 +17,12 @@ struct State {
 }
 
 impl CurrentDrill {
-    /// Names the drill that is held from now on.
+    /// Sets the drill that is running from now on.
     pub fn begin(&self, drill: &str) {
         self.state().drill = drill.to_owned();
     }
 
-    /// The number of a new load of this run: no two share a client.
+    /// The number of a new load generator in this run; no two generators share a client.
     pub fn next_load(&self) -> usize {
         let mut state = self.state();
         state.loads += 1;
@@ -39,26 +39,26 @@ impl CurrentDrill {
     }
 }
 
-/// What a drill has shown.
+/// The outcome of a drill.
 pub(crate) struct Outcome {
-    /// What the clients saw, if there were any.
+    /// The findings of the history checker, if the drill has clients.
     pub figures: Option<Findings>,
-    /// What a reader should know besides, such as who led afterwards.
+    /// Additional findings for readers, such as the leader afterwards.
     pub note: String,
 }
 
 impl Outcome {
-    /// Of a drill without clients.
+    /// The outcome of a drill without clients.
     pub fn noted(note: impl Into<String>) -> Self {
         Self { figures: None, note: note.into() }
     }
 
-    /// The same with another note.
+    /// Replaces the note.
     pub fn with_note(self, note: impl Into<String>) -> Self {
         Self { note: note.into(), ..self }
     }
 
-    /// What the clients saw.
+    /// The findings of the history checker.
     pub fn figures(&self) -> Result<&Findings> {
         self.figures.as_ref().context("this drill has no clients")
     }

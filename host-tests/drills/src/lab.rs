@@ -1,4 +1,4 @@
-//! What a drill of the database has: the lab, and the component serving in a region.
+//! The environment of the database's drills: the lab, and the component that serves in a region.
 
 use crate::current::{CurrentDrill, Outcome};
 use crate::traffic::{Probe, Traffic, today};
@@ -18,24 +18,24 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 const SERVING_WITHIN: Duration = Duration::from_secs(120);
-/// How long the clients run before anything happens to them.
+/// How long the clients run before the fault.
 const BEFORE: Duration = Duration::from_secs(5);
-/// How long a server that is replaced keeps its requests in flight.
+/// How long a replaced server may finish its requests in flight.
 const DRAIN: Duration = Duration::from_secs(6);
 
-/// The lab with a service on it.
+/// The lab, with the component in front of it.
 pub(crate) struct LabEnvironment {
     pub lab: Arc<Lab>,
     pub prometheus: Prometheus,
-    /// Where clients go: what DNS and the load balancer decide on AWS.
+    /// The address to which clients connect; on AWS, DNS and the load balancer decide.
     route: Route,
     service: Mutex<Service>,
     pub current: CurrentDrill,
-    /// The day that the service's clock shows.
+    /// The day of the service's clock.
     today: NaiveDate,
 }
 
-/// The component's servers by region, and with what they serve.
+/// The component's servers by region, and their credentials.
 struct Service {
     user: String,
     password: String,
@@ -44,7 +44,7 @@ struct Service {
 }
 
 impl LabEnvironment {
-    /// An empty lab that is watched: nothing is powered on.
+    /// A monitored lab whose nodes are all off.
     pub async fn make(plan: Plan, image: &BaseImage) -> Result<Self> {
         let lab = Lab::make(plan, image)?;
         let prometheus = lab.watch().await?;
@@ -69,7 +69,7 @@ impl LabEnvironment {
         self.lab.region(CENTRAL)
     }
 
-    /// Powers on both regions and serves in the primary one, unless that has been done; whatever a drill has made of them since.
+    /// Powers on both regions and serves in the primary one. Does nothing if that was done before, even if a drill has changed it since.
     pub async fn boot(&self) -> Result<()> {
         if self.service.lock().await.servers.contains_key(WEST) {
             return Ok(());
@@ -81,26 +81,26 @@ impl LabEnvironment {
         self.central().until_following().await.map(drop)
     }
 
-    /// The primary region's nodes when all is well, booted where they are not yet.
+    /// Boots what is not booted, and waits until the primary region is healthy. Returns its nodes.
     pub async fn ready(&self) -> Result<Roles<'_>> {
         self.boot().await?;
         self.west().until_leading().await
     }
 
-    /// Starts the component in a region, and sends the clients there.
+    /// Starts the component in a region, and redirects the clients to it.
     pub async fn serve(&self, region: &'static str) -> Result<()> {
         let mut service = self.service.lock().await;
         let Service { user, password, admin_password, .. } = &*service;
         let variables = self.lab.region(region).variables(user, password, admin_password)?;
         let clock = Clock::default();
-        // Greetings tell which date they were made from; a real Spin shows the day that it is.
+        // Greetings reveal the date that they were made from only if the day is known; a real Spin has the real day.
         clock.set_day(self.today.to_epoch_days().into());
-        // What the component logs is the journals' business: a drill has hundreds of refused calls.
+        // The component's log would flood the output: a drill has hundreds of failed requests.
         let options = Options { variables, clock, stderr: Some(Options::log()), ..Options::default() };
         let server = Server::serve(&Build::chosen()?.manifest(), options, (HERE, 0).into()).await?;
         until_ready(region, &server.url()).await?;
         self.route.send_replace(server.address);
-        // The one before goes on with its requests in flight, as a pod does that is being replaced.
+        // The previous server finishes its requests in flight, as a terminating pod does.
         if let Some(old) = service.servers.insert(region, server) {
             tokio::time::sleep(DRAIN).await;
             drop(old);
@@ -108,7 +108,7 @@ impl LabEnvironment {
         Ok(())
     }
 
-    /// Serves in the primary region as the other one of the API's two roles, and gives the one before.
+    /// Serves in the primary region as the other one of the API's two roles. Returns the previous role.
     pub async fn serve_as_other_role(&self) -> Result<String> {
         let old = {
             let mut service = self.service.lock().await;
@@ -120,7 +120,7 @@ impl LabEnvironment {
         Ok(old)
     }
 
-    /// Sessions of the API's role on a node that do nothing, for as long as what this gives lives.
+    /// Opens idle sessions of the API's role on a node. Dropping the result closes them.
     pub async fn open_sessions(&self, node: &Node, sessions: usize) -> Result<Vec<Process>> {
         let Service { user, password, .. } = &*self.service.lock().await;
         let (host, port) = (node.address, node.ports.postgresql);
@@ -134,12 +134,12 @@ impl LabEnvironment {
         (0..sessions).map(open).collect()
     }
 
-    /// The password of dob_admin from now on.
+    /// Sets the password of dob_admin for new servers.
     pub async fn set_admin_password(&self, password: String) {
         self.service.lock().await.admin_password = password;
     }
 
-    /// Starts clients, and lets them run for a while.
+    /// Starts clients, and waits for a while.
     pub async fn traffic(&self) -> Traffic {
         let profile = Traffic::profile(self.current.next_load(), self.today);
         let traffic = Traffic::start(&profile, &self.route, probe(self.lab.clone()));
@@ -147,15 +147,15 @@ impl LabEnvironment {
         traffic
     }
 
-    /// Ends the clients, draws the timeline, and judges their record by what the leader of the primary region holds; the recovery
-    /// region must follow.
+    /// Ends the clients, draws the timeline, and checks their history against the primary region's leader. The recovery region must
+    /// follow.
     pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
         let outcome = self.judge_in(self.west(), traffic).await?;
         self.central().until_following().await?;
         Ok(outcome)
     }
 
-    /// The same by the leader of this region, whether the other follows or not.
+    /// The same with the leader of this region; the other region need not follow.
     pub async fn judge_in(&self, region: Region<'_>, traffic: Traffic) -> Result<Outcome> {
         let timeline = traffic.stop().await;
         self.current.draw(&timeline)?;
@@ -164,8 +164,8 @@ impl LabEnvironment {
         Ok(Outcome { figures: Some(Findings::of(&timeline.operations, &stored(rows.lines())?)), note: String::new() })
     }
 
-    /// Takes back what a drill that failed may have left: nodes that are off or cut off, dropped packets, frozen processes, a full
-    /// volume, synchronous mode. An error says that the lab is of no use any more.
+    /// Undoes what a failed drill may have left: nodes that are off or partitioned, dropped packets, frozen processes, a full volume,
+    /// synchronous mode. After an error the lab is unusable.
     pub async fn repair(&self) -> Result<()> {
         for node in self.west().nodes().chain(self.central().nodes()) {
             node.power_on().await?;
@@ -176,7 +176,7 @@ impl LabEnvironment {
         leader.run(&["dob-replication", "asynchronous"]).await.map(drop)
     }
 
-    /// Keeps every node's journal, to find out why a drill failed; gives their directory.
+    /// Saves every node's journal, to find out why a drill failed. Returns their directory.
     pub async fn keep_logs(&self, drill: &str) -> Result<PathBuf> {
         let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
         std::fs::create_dir_all(&directory)?;
@@ -190,7 +190,7 @@ impl LabEnvironment {
     }
 }
 
-/// Who leads in both regions.
+/// Finds the nodes that lead, in both regions.
 fn probe(lab: Arc<Lab>) -> Probe {
     let sample = move || {
         let lab = lab.clone();

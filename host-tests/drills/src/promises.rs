@@ -1,11 +1,12 @@
-//! What a drill promises, and whether the clients' record keeps it.
+//! The promises of a drill, and their check.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use dob_clients::history::Findings;
 use serde::Deserialize;
+use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
-/// Limits of what clients may see; what is not named is not limited.
+/// Limits for what clients see; what is not named is not limited.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Promises {
@@ -15,10 +16,10 @@ pub(crate) struct Promises {
     stale_greetings: Option<usize>,
     lost: Option<usize>,
     errors: Option<Vec<String>>,
-    /// A control, which shows what the others hold against.
+    /// A control: it proves that the other drills would notice failures.
     #[serde(default)]
     must_fail: bool,
-    /// The same for what was acknowledged.
+    /// The same for lost dates.
     #[serde(default)]
     must_lose: bool,
 }
@@ -30,35 +31,51 @@ impl Promises {
     }
 
     fn check_with_patience(&self, figures: &Findings, patience: u64) -> Result<()> {
-        let at_most = |what: &str, found: usize, limit: Option<usize>| {
-            ensure!(limit.is_none_or(|limit| found <= limit), "{found} {what}, at most {limit:?}: {figures:?}");
-            Ok(())
+        let at_most = |what: &str, found: usize, limit: Option<usize>| match limit {
+            Some(limit) if found > limit => bail!("{found} {what}, but the promise is at most {limit}: {figures:?}"),
+            _ => Ok(()),
         };
-        at_most("acknowledged dates lost", figures.lost.len(), self.lost)?;
+        at_most("acknowledged dates were lost", figures.lost.len(), self.lost)?;
         at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
-        at_most("greetings older than what their client knew", figures.stale_greetings, self.stale_greetings)?;
-        ensure!(
-            !self.must_fail || !figures.errors.is_empty(),
-            "no request failed, and without what is left out some must"
-        );
-        ensure!(
-            !self.must_lose || !figures.lost.is_empty(),
-            "no acknowledged date was lost, and without what is left out some must"
-        );
+        at_most("greetings were stale", figures.stale_greetings, self.stale_greetings)?;
+        ensure!(!self.must_fail || !figures.errors.is_empty(), "no request failed, but some must in this control");
+        ensure!(!self.must_lose || !figures.lost.is_empty(), "no date was lost, but some must be in this control");
         if let Some(kinds) = &self.errors {
             let other = figures.errors.keys().find(|kind| !kinds.contains(kind));
-            ensure!(other.is_none(), "errors other than {kinds:?}: {figures:?}");
+            ensure!(other.is_none(), "there were other errors than the allowed {kinds:?}: {figures:?}");
         }
-        let within = |what: &str, took: Duration, limit_s: Option<u64>| {
-            let took = took.as_secs_f64();
-            ensure!(
-                limit_s.is_none_or(|limit| took <= limit as f64),
-                "{took:.2} s {what}, at most {limit_s:?} s: {figures:?}"
-            );
-            Ok(())
+        let within = |what: &str, took: Duration, limit_s: Option<u64>| match limit_s {
+            Some(limit) if took > Duration::from_secs(limit) => {
+                bail!("{what} was {took:.2?}, but the promise is at most {limit} s: {figures:?}")
+            }
+            _ => Ok(()),
         };
-        within("without a save", figures.write_downtime, self.write_downtime_s.map(|limit| patience * limit))?;
-        within("for the slowest call", figures.slowest, self.latency_s)
+        within("write downtime", figures.write_downtime, self.write_downtime_s.map(|limit| patience * limit))?;
+        within("the slowest answer", figures.slowest, self.latency_s)
+    }
+}
+
+impl Display for Promises {
+    /// In words, for the page of all results.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        let at_most = |limit: Option<usize>, one: &str| {
+            limit.map(|limit| if limit == 0 { format!("no {one}") } else { format!("at most {limit} × {one}") })
+        };
+        let errors = self.errors.as_ref().map(|kinds| match kinds.as_slice() {
+            [] => "no failed request".to_owned(),
+            kinds => format!("no error but {}", kinds.join(", ")),
+        });
+        let promises = [
+            self.must_fail.then(|| "a control: some request must fail".to_owned()),
+            self.must_lose.then(|| "a control: some date must be lost".to_owned()),
+            self.write_downtime_s.map(|limit| format!("write downtime ≤ {limit} s")),
+            self.latency_s.map(|limit| format!("slowest answer ≤ {limit} s")),
+            errors,
+            at_most(self.lost, "lost date"),
+            at_most(self.failed_greetings, "failed greeting"),
+            at_most(self.stale_greetings, "stale greeting"),
+        ];
+        formatter.write_str(&promises.into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -69,6 +86,16 @@ mod tests {
 
     fn broken(promises: &str, figures: Findings) -> bool {
         toml::from_str::<Promises>(promises).unwrap().check_with_patience(&figures, 1).is_err()
+    }
+
+    #[test]
+    fn promises_are_words() {
+        let promises =
+            "write_downtime_s = 5\nlatency_s = 6\nfailed_greetings = 2\nlost = 0\nerrors = [\"503\", \"500\"]";
+        let words = toml::from_str::<Promises>(promises).unwrap().to_string();
+        let expected = "write downtime ≤ 5 s; slowest answer ≤ 6 s; no error but 503, 500; no lost date; at most 2 × failed greeting";
+        assert_eq!(words, expected);
+        assert_eq!(toml::from_str::<Promises>("errors = []").unwrap().to_string(), "no failed request");
     }
 
     #[test]

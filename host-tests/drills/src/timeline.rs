@@ -1,4 +1,4 @@
-//! The timeline of a drill: what was saved, greeted and refused in each half second, who led or served, and what was done when.
+//! Draws the timeline of a drill: saves, greetings and errors per second, who led or served, and when things were done.
 
 use crate::legend;
 use crate::traffic::Timeline;
@@ -11,15 +11,15 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Of the whole picture without the lanes below, in pixels.
+/// The size of the picture without its lanes, in pixels.
 const SIZE: (u32, u32) = (1120, 330);
 const LEGEND: u32 = 110;
-/// Room for the words at the marks, and for the heading.
+/// The height for the heading and the marks' texts.
 const HEAD: u32 = 84;
-/// What stands left of the curves.
+/// The width left of the curves.
 const LEFT: u32 = 56;
 const LANE: u32 = 16;
-/// Seconds that one point of a curve stands for.
+/// The seconds that one point of a curve covers.
 const BUCKET: f64 = 0.5;
 const ERRORS: RGBColor = RGBColor(220, 20, 60);
 const SAVES: RGBColor = RGBColor(65, 105, 225);
@@ -29,12 +29,12 @@ const LANES: RGBColor = RGBColor(255, 140, 0);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-/// Where the pictures stand.
+/// The directory of the pictures.
 pub(crate) fn directory() -> PathBuf {
     project_file("docs/drills")
 }
 
-/// Draws a record into `docs/drills/<drill>.svg`; a drill without clients has none.
+/// Draws a timeline into `docs/drills/<drill>.svg`, unless the drill has no clients.
 pub(crate) fn write(drill: &str, timeline: &Timeline) -> Result<()> {
     if timeline.operations.is_empty() {
         return Ok(());
@@ -86,7 +86,7 @@ fn draw_curves<'a>(area: &Area<'a>, timeline: &Timeline, end: f64) -> Drawn<'a> 
     Ok(())
 }
 
-/// A line at each moment, with its words above the curves.
+/// Draws a line at each mark, with its text above the curves.
 fn draw_marks<'a>(area: &Area<'a>, timeline: &Timeline, end: f64) -> Drawn<'a> {
     let (width, height) = area.dim_in_pixel();
     let room = f64::from(width - LEFT);
@@ -95,7 +95,7 @@ fn draw_marks<'a>(area: &Area<'a>, timeline: &Timeline, end: f64) -> Drawn<'a> {
         let y = 34 + 15 * (n as i32 % 3);
         area.draw(&PathElement::new([(x, y), (x, height as i32 - 24)], BLACK.mix(0.5)))?;
         let words = format!("{:.1} s {what}", at.as_secs_f64());
-        // About so wide; near the right edge the words stand to the left of their line.
+        // An estimate of the text's width; near the right edge the text is left of its line.
         let wide = words.len() as i32 * 6;
         let x = if x + wide > width as i32 { x - wide - 3 } else { x + 3 };
         area.draw(&Text::new(words, (x, y), ("sans-serif", 12)))?;
@@ -116,7 +116,7 @@ fn draw_lanes<'a>(area: &Area<'a>, timeline: &Timeline, names: &BTreeSet<&String
     Ok(())
 }
 
-/// Calls per second in each bucket of time.
+/// Operations per second in each bucket.
 fn rates(timeline: &Timeline, end: f64, which: impl Fn(&Operation) -> bool) -> Vec<f64> {
     let mut rates = vec![0.0; (end / BUCKET).ceil() as usize + 1];
     for operation in timeline.operations.iter().filter(|operation| which(operation)) {
@@ -125,7 +125,7 @@ fn rates(timeline: &Timeline, end: f64, which: impl Fn(&Operation) -> bool) -> V
     rates
 }
 
-/// From when to when the looks found a name.
+/// The spans in which the samples contain a name.
 fn spans(timeline: &Timeline, name: &String, end: f64) -> Vec<(f64, f64)> {
     let next = timeline.samples.iter().skip(1).map(|(at, _)| at.as_secs_f64()).chain([end]);
     let samples = timeline.samples.iter().zip(next).filter(|((at, _), _)| at.as_secs_f64() < end);

@@ -1,4 +1,4 @@
-//! The clients of a drill, and the record of what they, the nodes and the drill itself did.
+//! The clients of a drill, and the timeline of what they, the nodes and the drill did.
 
 use anyhow::Result;
 use chrono::{Days, NaiveDate};
@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 const CLIENTS: usize = 12;
-/// Between two looks at who leads, or serves.
+/// The interval at which it is sampled who leads, or serves.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// How long saving may stay away before a drill gives up.
+/// How long a drill waits for a successful save.
 const SAVED_WITHIN: Duration = Duration::from_secs(90);
 
-/// Running clients with everything that is noted beside them. Dropping it ends them.
+/// Running clients, with marks and samples for the timeline. Dropping it ends them.
 pub(crate) struct Traffic {
     load: LoadGenerator,
     marks: Mutex<Vec<(Duration, String)>>,
@@ -25,38 +25,38 @@ pub(crate) struct Traffic {
     lanes: &'static str,
 }
 
-/// Who led, or served, at each look.
+/// Who led, or served, at each sample.
 pub(crate) type Samples = Vec<(Duration, Vec<String>)>;
 
-/// What is looked at beside the clients.
+/// Samples who leads, or serves.
 pub(crate) struct Probe {
-    /// What those do that a look finds, such as "leads".
+    /// The legend of the samples, such as "leads".
     pub lanes: &'static str,
-    /// Finds them.
+    /// Takes a sample.
     pub sample: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
 }
 
-/// All that a drill's timeline is drawn from; times are from the start of the clients.
+/// The data of a drill's timeline. Times count from the start of the clients.
 #[derive(Debug, Default)]
 pub(crate) struct Timeline {
     pub operations: Vec<Operation>,
     pub samples: Samples,
-    /// What those do that the looks found.
+    /// The legend of the samples.
     pub lanes: &'static str,
-    /// What was done when.
+    /// What happened when.
     pub marks: Vec<(Duration, String)>,
 }
 
 impl Traffic {
-    /// What the clients of the n-th load of a run do.
+    /// The load profile of the n-th load generator in a run.
     pub fn profile(load: usize, today: NaiveDate) -> LoadProfile {
         LoadProfile {
             clients: CLIENTS,
             first: load * CLIENTS,
             pace: Duration::from_millis(100),
-            // The service asks for 2 s; together the clients still notice within 50 ms that it is back.
+            // The service asks for 2 s. With 500 ms, all clients together notice within 50 ms that it is back.
             pace_after_failure: Duration::from_millis(500),
-            // Far above all limits of the service.
+            // Far above the service's time limits.
             gives_up_after: Duration::from_secs(70),
             keeps_connection: None,
             today,
@@ -73,31 +73,31 @@ impl Traffic {
         Self { load, marks: Mutex::default(), watching, samples, lanes: probe.lanes }
     }
 
-    /// When the clients started.
+    /// The start of the clients.
     pub fn started(&self) -> Instant {
         self.load.started
     }
 
-    /// Notes a moment for the timeline.
+    /// Prints what happens now, and marks it in the timeline.
     pub fn mark(&self, what: &str) {
         let now = self.load.started.elapsed();
         println!("    {:5.1} s  {what}", now.as_secs_f64());
         self.marks.lock().expect("no drill panics here").push((now, what.to_owned()));
     }
 
-    /// Waits until a date is saved, marks that moment, and says how long it took.
+    /// Waits until a save succeeds, and marks that moment. Returns how long it took.
     pub async fn until_saved(&self) -> Result<Duration> {
         let took = self.load.until_saved(SAVED_WITHIN).await?;
         self.mark("saving again");
         Ok(took)
     }
 
-    /// Lets this much time pass under load.
+    /// Waits for this time under load.
     pub async fn run_for(&self, time: Duration) {
         self.load.run_for(time).await;
     }
 
-    /// Ends the clients after their last calls.
+    /// Lets the clients finish their current operations, and ends them.
     pub async fn stop(mut self) -> Timeline {
         let operations = self.load.stop().await;
         self.watching.abort_all();
@@ -107,7 +107,7 @@ impl Traffic {
     }
 }
 
-/// The day that the clocks of pods and of a real Spin show.
+/// The current day, which pods and a real Spin have.
 pub(crate) fn today() -> NaiveDate {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
     NaiveDate::default() + Days::new(days)

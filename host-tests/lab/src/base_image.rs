@@ -1,4 +1,4 @@
-//! The base system of the nodes: Debian 13 with the packages of the user data, made once and kept.
+//! The nodes' base image: Debian 13 with the packages of the user data, built once and cached.
 
 use crate::plan::{Plan, Release};
 use anyhow::{Context, Result};
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const CACHE: &str = "/var/cache/dob-api";
-/// Counted up when the steps below change, so that everybody's is made anew.
+/// Raise this when the steps below change, so that cached images are rebuilt.
 const RECIPE: u32 = 3;
-/// What installs packages and Patroni on a node, and here.
+/// The commands that install packages and Patroni, on a node as well as here.
 const INSTALL: &str = "terraform/modules/database-node/files/sbin/dob-packages";
 const INSTALL_PATRONI: &str = "terraform/modules/database-node/files/sbin/dob-patroni";
-/// Those that this machine trusts, such as its way out.
+/// The authorities that this machine trusts, such as its proxy's.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// How long a step may take; the longest ones wait for the network.
+/// The deadline of a step; the longest ones download packages.
 const STEP_DEADLINE: Duration = Duration::from_secs(1200);
-/// What an EC2 image holds besides the packages of the user data.
+/// Packages of an EC2 image that the user data does not install.
 const PREINSTALLED: [&str; 2] = ["cloud-init", "udev"];
 
-/// A directory with the base system, never written to again.
+/// A directory with the base image, which is read-only from now on.
 #[derive(Debug, Clone)]
 pub struct BaseImage(pub PathBuf);
 
 impl BaseImage {
-    /// The base system for this plan; the first time takes minutes, and the network.
+    /// The base image for this plan. The first time takes minutes and needs the network.
     pub fn prepare(plan: &Plan) -> Result<Self> {
         let mut hasher = DefaultHasher::new();
         let programs = [INSTALL, INSTALL_PATRONI].map(|program| fs::read(project_file(program)));
@@ -35,7 +35,7 @@ impl BaseImage {
         let directory = Path::new(CACHE).join(format!("lab-base-{:016x}", hasher.finish()));
         if !directory.exists() {
             remove_older()?;
-            println!("Making the nodes' base system in {} (about 4 minutes, once) ...", directory.display());
+            println!("Building the nodes' base image in {} (about 4 minutes, once) ...", directory.display());
             let unfinished = directory.with_extension("unfinished");
             make(&unfinished, &plan.packages, &plan.patroni)?;
             fs::rename(&unfinished, &directory)?;
@@ -44,7 +44,7 @@ impl BaseImage {
     }
 }
 
-/// Base systems of other package lists, and those that were not finished.
+/// Removes base images of other package lists, and unfinished ones.
 fn remove_older() -> Result<()> {
     for entry in fs::read_dir(CACHE).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("lab-base-") {
@@ -68,7 +68,7 @@ fn make(directory: &Path, packages: &[String], patroni: &Release) -> Result<()> 
     let first = "--include=systemd,systemd-sysv,dbus,iproute2,ca-certificates";
     step("the smallest Debian 13 with systemd", &["debootstrap", "--variant=minbase", first, "trixie", root])?;
     fs::copy("/etc/resolv.conf", directory.join("etc/resolv.conf"))?;
-    // The way out of this machine, where packages come through one.
+    // This machine's proxy, if packages come through one.
     for entry in fs::read_dir("/etc/apt/apt.conf.d")?.flatten() {
         fs::copy(entry.path(), directory.join("etc/apt/apt.conf.d").join(entry.file_name()))?;
     }
@@ -80,7 +80,7 @@ fn make(directory: &Path, packages: &[String], patroni: &Release) -> Result<()> 
     fs::copy(AUTHORITIES, directory.join("tmp/authorities.crt"))?;
     let trusting = ["env", "SSL_CERT_FILE=/tmp/authorities.crt"];
     in_chroot("Patroni", &[&trusting[..], &["/tmp/dob-patroni", &patroni.version, &patroni.sha256]].concat())?;
-    // A new instance of an image has no services running but those that its user data starts.
+    // On a new instance, only the user data starts services.
     for service in [
         "etcd",
         "postgresql",

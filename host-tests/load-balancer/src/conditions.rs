@@ -1,4 +1,4 @@
-//! Tells pods how the load balancer finds them: the condition that their readiness gate waits for.
+//! Writes each target's health into its pod, as the condition that the pod's readiness gate waits for.
 
 use crate::kubernetes::Endpoint;
 use crate::report::{ReportOnce, cause};
@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-/// How long the API server may take.
+/// The deadline of a request to the API server.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Until a pod is told again that could not be told.
+/// The pause before a failed update is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A pod with a readiness gate, and what it is to be told.
+/// The condition that a pod with a readiness gate should have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub endpoint: Endpoint,
@@ -26,7 +26,7 @@ pub(crate) struct Notice {
     pub target: Target,
 }
 
-/// What pods were told last, by their ids.
+/// Writes conditions, and remembers the last one of each pod, by the pod's id.
 struct ConditionWriter {
     client: kube::Client,
     told: BTreeMap<String, Told>,
@@ -34,11 +34,11 @@ struct ConditionWriter {
 
 struct Told {
     notice: Notice,
-    /// When the condition's status became what it is.
+    /// When the condition got its current status.
     since: Timestamp,
 }
 
-/// Tells pods what is new, and those that could not be told again and again, until nobody has notices any more.
+/// Writes changed conditions, and repeats failed updates, until the sender of notices is gone.
 pub(crate) async fn tell_pods(client: kube::Client, mut notices: watch::Receiver<Vec<Notice>>) {
     let (mut writer, mut report) = (ConditionWriter { client, told: BTreeMap::new() }, ReportOnce::default());
     while notices.changed().await.is_ok() {
@@ -53,7 +53,7 @@ pub(crate) async fn tell_pods(client: kube::Client, mut notices: watch::Receiver
 }
 
 impl ConditionWriter {
-    /// Tells all that do not know yet, the others too where one can't be told.
+    /// Updates every pod whose condition has changed, even if one of the updates fails.
     async fn tell(&mut self, notices: &[Notice]) -> Result<()> {
         self.told.retain(|uid, _| notices.iter().any(|notice| notice.endpoint.uid == *uid));
         let mut told = Ok(());
@@ -77,7 +77,7 @@ impl ConditionWriter {
         let (parameters, patch) = (PatchParams::default(), Patch::Strategic(patch(notice, since)));
         let patched = timeout(PATIENCE, pods.patch_status(pod, &parameters, &patch)).await;
         match patched.with_context(|| format!("no answer within {PATIENCE:?}"))? {
-            // A pod that is gone, or another one of its name, needs no news.
+            // A pod that is gone, or was replaced by one with its name, needs no update.
             Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => {}
             patched => drop(patched.map_err(cause)?),
         }
@@ -98,7 +98,7 @@ fn patch(Notice { endpoint, gate, target }: &Notice, since: Timestamp) -> Value 
         "status": {"conditions": [{
             "type": gate,
             "status": status(target),
-            // What is null is removed.
+            // A field that is null is removed.
             "reason": reason,
             "message": message,
             "lastTransitionTime": since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),

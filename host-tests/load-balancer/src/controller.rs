@@ -1,4 +1,4 @@
-//! Keeps the load balancer's targets what Kubernetes says, and pods told of their health.
+//! Registers Kubernetes' endpoints as targets, and reports the targets' health to their pods.
 
 use crate::conditions::{Notice, tell_pods};
 use crate::data_plane::{DataPlane, publish};
@@ -30,19 +30,19 @@ use tokio::time::{sleep, timeout};
 
 /// How long Kubernetes may take to list its objects.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Until the API server is asked again that could not be reached; clients on AWS wait for up to half a minute.
+/// The pause before the API server is asked again; on AWS the controller waits for up to half a minute.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The way into a cluster: dropping it ends it, with every connection that goes through it.
+/// A cluster's load balancer. Dropping it ends it and every connection through it.
 pub struct LoadBalancer {
     data_plane: DataPlane,
-    /// They end with this.
+    /// The background tasks, which end with this.
     _tasks: JoinSet<()>,
 }
 
 impl LoadBalancer {
-    /// Starts a load balancer on an address. Its files go to a directory that exists; it takes in the pods of all
-    /// TargetGroupBindings of a cluster, which must know that resource.
+    /// Starts a load balancer on an address, with its files in an existing directory. Its targets are the pods of all TargetGroupBindings
+    /// in the cluster, which must have that resource definition.
     pub async fn start(client: Client, directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
         let mut tasks = JoinSet::new();
         let copies = Copies::start(&client, &mut tasks).await?;
@@ -53,13 +53,13 @@ impl LoadBalancer {
         Ok(Self { data_plane, _tasks: tasks })
     }
 
-    /// Its targets now.
+    /// The current targets.
     pub fn targets(&self) -> Vec<Target> {
         self.data_plane.targets().borrow().clone()
     }
 }
 
-/// Has the pods of the bindings registered, and their health noticed.
+/// Registers the pods of the bindings, and publishes notices of their health.
 async fn follow(
     copies: Copies,
     registered: watch::Sender<BTreeSet<SocketAddr>>,
@@ -82,7 +82,7 @@ async fn follow(
     }
 }
 
-/// Copies of Kubernetes' objects, which follow them.
+/// Local copies of Kubernetes' objects, kept up to date by watches.
 struct Copies {
     bindings: Store<TargetGroupBinding>,
     services: Store<Service>,
@@ -110,8 +110,9 @@ impl Copies {
             changed,
         };
         let complete = timeout(PATIENCE, copies.complete()).await;
-        complete
-            .with_context(|| format!("Kubernetes does not list what is behind its bindings within {PATIENCE:?}"))??;
+        complete.with_context(|| {
+            format!("Kubernetes did not list the objects behind its bindings within {PATIENCE:?}")
+        })??;
         Ok(copies)
     }
 
@@ -134,7 +135,7 @@ impl Copies {
     }
 }
 
-/// Keeps a copy of all objects of a kind. While the API server can't be reached the copy stays, and it is asked again and again.
+/// Keeps a copy of all objects of a kind. While the API server can't be reached, the copy stays and the watch is retried.
 fn copy<K>(objects: Api<K>, kind: K::DynamicType, changed: &Arc<Notify>, tasks: &mut JoinSet<()>) -> Store<K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -148,7 +149,7 @@ where
         let mut report = ReportOnce::default();
         while let Some(event) = events.next().await {
             let heard = match event {
-                // The API server was started anew; all is listed again.
+                // The API server has restarted, so all objects are listed again.
                 Err(watcher::Error::WatchError(status)) if status.code == 410 => Ok(()),
                 event => event.map(drop).map_err(cause),
             };

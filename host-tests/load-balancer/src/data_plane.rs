@@ -1,4 +1,4 @@
-//! A load balancer with one target group, which knows nothing of Kubernetes.
+//! The data plane: a load balancer with one target group, independent of Kubernetes.
 
 use crate::haproxy::Haproxy;
 use crate::health::Checker;
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// How long nothing is looked at where nothing happens, and until haproxy is told again what it did not do.
+/// The longest pause between two updates, and the pause before a command that haproxy refused is repeated.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A running load balancer; dropping it ends it, and every connection with it.
+/// A running load balancer. Dropping it ends it and every connection.
 pub(crate) struct DataPlane {
     endpoints: watch::Sender<BTreeSet<SocketAddr>>,
     targets: watch::Receiver<Vec<Target>>,
@@ -25,7 +25,7 @@ pub(crate) struct DataPlane {
     _haproxy: Process,
 }
 
-/// What runs in the background.
+/// The background task.
 struct Work {
     group: TargetGroup,
     haproxy: Haproxy,
@@ -37,7 +37,7 @@ struct Work {
 }
 
 impl DataPlane {
-    /// Starts with no target.
+    /// Starts without targets.
     pub async fn start(directory: &Path, listen: SocketAddr, settings: Settings) -> Result<Self> {
         let (process, haproxy) = Haproxy::start(directory, listen).await?;
         let (endpoints, wanted) = watch::channel(BTreeSet::new());
@@ -54,12 +54,12 @@ impl DataPlane {
         Ok(Self { endpoints, targets, work: tokio::spawn(work.run()), _haproxy: process })
     }
 
-    /// Takes the addresses that are to be registered, and no others.
+    /// Receives the complete set of addresses to register.
     pub fn endpoints(&self) -> watch::Sender<BTreeSet<SocketAddr>> {
         self.endpoints.clone()
     }
 
-    /// All targets, whenever they change.
+    /// Publishes all targets whenever one changes.
     pub fn targets(&self) -> watch::Receiver<Vec<Target>> {
         self.targets.clone()
     }
@@ -96,7 +96,7 @@ impl Work {
     }
 }
 
-/// Tells those who watch a value that it has changed, where it has.
+/// Notifies the watchers of a value only if it has changed.
 pub(crate) fn publish<T: PartialEq>(sender: &watch::Sender<T>, new: T) {
     sender.send_if_modified(|old| {
         let differs = *old != new;

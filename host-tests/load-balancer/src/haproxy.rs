@@ -1,4 +1,4 @@
-//! The data path: haproxy balances connections over slots that are filled and emptied while it runs.
+//! haproxy, which balances connections over slots. Slots are filled and emptied while it runs.
 
 use crate::targets::Traffic;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,19 +12,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-/// Targets at a time, those that are leaving included.
+/// The most targets at a time, draining ones included.
 const SLOTS: usize = 64;
-/// How long haproxy may take to start, and to do what it is told.
+/// How long haproxy may take to start, and to answer a command.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What haproxy's slots hold. The process itself belongs to whoever started it.
+/// The content of haproxy's slots. The caller owns the process.
 pub(crate) struct Haproxy {
     socket: PathBuf,
     slots: [Option<(SocketAddr, Traffic)>; SLOTS],
 }
 
 impl Haproxy {
-    /// Starts it with nothing behind it. Its files go to a directory that exists.
+    /// Starts it without targets, with its files in an existing directory.
     pub async fn start(directory: &Path, listen: SocketAddr) -> Result<(Process, Self)> {
         let (socket, file) = (directory.join("haproxy.sock"), directory.join("haproxy.cfg"));
         let configuration = configuration(&socket, listen);
@@ -36,7 +36,7 @@ impl Haproxy {
         Ok((process, haproxy))
     }
 
-    /// Lets through what is wanted, and cuts the connections of targets that are wanted no more.
+    /// Applies the wanted connections, and cuts those of targets that are no longer wanted.
     pub async fn apply(&mut self, wanted: &BTreeMap<SocketAddr, Traffic>) -> Result<()> {
         for slot in 0..SLOTS {
             if self.slots[slot].is_some_and(|(address, _)| !wanted.contains_key(&address)) {
@@ -51,7 +51,7 @@ impl Haproxy {
                 None => without_slot += 1,
             }
         }
-        ensure!(without_slot == 0, "haproxy's {SLOTS} slots are full, {without_slot} more are wanted: raise SLOTS");
+        ensure!(without_slot == 0, "haproxy's {SLOTS} slots are full and {without_slot} more are needed: raise SLOTS");
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl Haproxy {
         Ok(())
     }
 
-    /// Has a command done. haproxy says nothing then, but for a server's new address, which it confirms.
+    /// Runs a command. On success haproxy's answer is empty, or confirms a server's new address.
     async fn tell(&self, command: &str) -> Result<()> {
         let answer = self.ask(command).await?;
         match answer.trim() {
@@ -95,11 +95,11 @@ impl Haproxy {
         };
         let answer = timeout(PATIENCE, asked).await;
         let answer = answer.with_context(|| format!("haproxy does not answer \"{command}\" within {PATIENCE:?}"))?;
-        answer.with_context(|| format!("haproxy can't be asked at {}: has it ended?", self.socket.display()))
+        answer.with_context(|| format!("can't connect to haproxy at {}: has it ended?", self.socket.display()))
     }
 }
 
-/// A connection stays with its target, and is given up after the 350 s without a byte that AWS has, too.
+/// The configuration. A connection stays with its target, and is closed after 350 s without a byte, as on AWS.
 fn configuration(socket: &Path, listen: SocketAddr) -> String {
     format!(
         "global

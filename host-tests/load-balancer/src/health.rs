@@ -1,4 +1,4 @@
-//! Asks a target whether it is well.
+//! Health checks.
 
 use crate::settings::HealthCheck;
 use crate::targets::Answer;
@@ -6,7 +6,7 @@ use anyhow::Result;
 use reqwest::redirect::Policy;
 use std::net::SocketAddr;
 
-/// Asks with a new connection each time, as the load balancer does.
+/// Checks targets, with a new connection each time, as AWS does.
 #[derive(Clone)]
 pub(crate) struct Checker {
     check: HealthCheck,
@@ -19,7 +19,7 @@ impl Checker {
         Ok(Self { check: check.clone(), client: client.timeout(check.timeout).build()? })
     }
 
-    /// Whether the answer was good, or what was wrong with it.
+    /// Checks a target; an error says what is wrong with its answer.
     pub async fn ask(&self, target: SocketAddr) -> Answer {
         let HealthCheck { path, status, timeout, .. } = &self.check;
         match self.client.get(format!("http://{target}{path}")).send().await {

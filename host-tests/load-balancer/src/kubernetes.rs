@@ -1,5 +1,5 @@
-//! What Kubernetes says about the pods behind TargetGroupBindings: copies of its objects, and who is an endpoint by them. The
-//! copies stay as they are while nothing is heard.
+//! The pods behind TargetGroupBindings: copies of Kubernetes' objects, and which pods are endpoints. The copies do not change while the
+//! API server can't be reached.
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::{self, EndpointSlice};
@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// The label of an EndpointSlice that names its Service.
+/// The label with which an EndpointSlice names its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// What a readiness gate's name begins with; the binding's name follows.
+/// The prefix of a readiness gate's name; the binding's name follows.
 const GATE: &str = "target-health.elbv2.k8s.aws/";
 
-/// Which Service's pods are the targets of a target group.
+/// A binding: the Service whose pods are the targets of a target group.
 pub(crate) type TargetGroupBinding = Object<TargetGroupBindingSpec, NotUsed>;
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -31,7 +31,7 @@ pub(crate) struct ServiceReference {
     pub port: IntOrString,
 }
 
-/// How the API server names the bindings.
+/// The API resource of the bindings.
 pub(crate) fn target_group_bindings() -> ApiResource {
     ApiResource {
         group: "elbv2.k8s.aws".to_owned(),
@@ -42,7 +42,7 @@ pub(crate) fn target_group_bindings() -> ApiResource {
     }
 }
 
-/// Everything that decides who is an endpoint, as it was last heard.
+/// The last known objects that decide which pods are endpoints.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     pub bindings: Vec<Arc<TargetGroupBinding>>,
@@ -52,31 +52,31 @@ pub(crate) struct View {
     pub nodes: Vec<Arc<Node>>,
 }
 
-/// A pod that is to be a target.
+/// A pod that should be a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub namespace: String,
     pub pod: String,
     pub uid: String,
-    /// The readiness gate that waits for the target's health, where the pod has it.
+    /// The readiness gate that waits for the target's health, if the pod has one.
     pub gate: Option<String>,
 }
 
-/// What becomes of a pod, by the load balancer controller's rules.
+/// What the load balancer controller does with a pod.
 enum Verdict {
     Registered,
-    /// Its containers were ready when its node was last heard of.
+    /// Its containers were ready when its node last reported.
     Unknown,
     Deregistered,
 }
 
 impl View {
-    /// The pods that are to be targets. There is one target group here, whichever a binding names.
+    /// The pods that should be targets. There is one target group here, whichever one a binding names.
     pub fn endpoints(&self) -> BTreeMap<SocketAddr, Endpoint> {
         self.bindings.iter().flat_map(|binding| self.endpoints_of(binding)).collect()
     }
 
-    /// Pods of nodes that are not heard of are endpoints where there are no others: news are missing then, not pods.
+    /// Pods on nodes that do not report are endpoints only if there are no others: then reports are missing, not pods.
     fn endpoints_of(&self, binding: &TargetGroupBinding) -> Vec<(SocketAddr, Endpoint)> {
         let (mut registered, mut unknown) = (Vec::new(), Vec::new());
         for (address, endpoint, pod) in self.addresses_of(binding) {
@@ -90,7 +90,7 @@ impl View {
         if registered.is_empty() { unknown } else { registered }
     }
 
-    /// All that the EndpointSlices have for a binding's Service and port.
+    /// All pods of a binding's Service and port, from the EndpointSlices.
     fn addresses_of(&self, binding: &TargetGroupBinding) -> Vec<(SocketAddr, &v1::Endpoint, &Pod)> {
         let (namespace, reference) = (binding.namespace(), &binding.spec.service_ref);
         let service = find(&self.services, namespace.as_deref(), &reference.name);
@@ -122,14 +122,14 @@ impl View {
         let is_ready = conditions.and_then(|conditions| conditions.ready).unwrap_or_default();
         match self.node_is_ready(pod) {
             _ if is_ready && !is_ending => Verdict::Registered,
-            // All that a pod may lack is the target's health.
+            // The target's health is the only condition that the pod may lack.
             Some("True") if containers_are_ready(pod) && !is_ending => Verdict::Registered,
             Some("Unknown") if containers_are_ready(pod) => Verdict::Unknown,
             _ => Verdict::Deregistered,
         }
     }
 
-    /// What the pod's node has as its condition `Ready`.
+    /// The `Ready` condition of the pod's node.
     fn node_is_ready(&self, pod: &Pod) -> Option<&str> {
         let node = find(&self.nodes, None, pod.spec.as_ref()?.node_name.as_deref()?)?;
         let mut conditions = node.status.as_ref()?.conditions.iter().flatten();
@@ -157,7 +157,7 @@ fn find<'a, K: ResourceExt>(objects: &'a [Arc<K>], namespace: Option<&str>, name
     objects.iter().find(is_it).map(Arc::as_ref)
 }
 
-/// The name of a Service's port, by which its EndpointSlices know it; an only port may have none.
+/// The name of a Service's port, which EndpointSlices refer to. A Service's only port may have no name.
 fn port_name<'a>(service: &'a Service, wanted: &IntOrString) -> Option<&'a str> {
     let mut ports = service.spec.as_ref()?.ports.iter().flatten();
     let port = ports.find(|port| match wanted {
@@ -178,14 +178,14 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::{Value, json};
 
-    /// A pod on a node of its own.
+    /// A pod, alone on its node.
     #[derive(Debug, Clone, Copy)]
     struct Case {
-        /// Of the endpoint; false while a readiness gate waits.
+        /// Whether the endpoint is ready; false while a readiness gate waits.
         ready: bool,
         containers_ready: bool,
         deleted: bool,
-        /// The node's condition.
+        /// The node's `Ready` condition.
         node: &'static str,
     }
 
@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// The indices of those that are to be targets.
+    /// The indices of the pods that should be targets.
     fn registered(cases: &[Case]) -> Vec<usize> {
         let endpoints = view(cases, json!("http")).endpoints();
         (0..cases.len())

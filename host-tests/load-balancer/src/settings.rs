@@ -1,4 +1,4 @@
-//! The figures of the target group, from where AWS gets them: Terraform and the ConfigMap `drain`.
+//! The settings of the target group, read from the files that AWS gets them from: Terraform and the ConfigMap `drain`.
 
 use anyhow::{Context, Result, ensure};
 use dob_support::project_file;
@@ -7,52 +7,52 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// From a pod's ready containers until it is a target: the controller hears of it, and tells the load balancer.
+/// How long it takes until a pod with ready containers is a target: the controller must notice and call AWS.
 const REGISTRATION_DELAY: Duration = Duration::from_secs(10);
-/// From a pod's end until the load balancer gives it no more new connections: users of the controller report 180 to 300 s, less the time
+/// How long a terminated pod gets new connections: users of the controller report 180 to 300 s, from which the time is subtracted
 /// that connections are kept (aws-load-balancer-controller#2366).
 const DEREGISTRATION_LAG: Duration = Duration::from_secs(240);
-/// What a check's patience does not shrink below: the API is as fast as ever, however short the other times are.
+/// The minimum timeout of a check: the API does not get faster when the other times shrink.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a target group takes targets in and lets them go.
+/// How a target group registers and deregisters targets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Which targets get connections.
+    /// Decides which targets get connections.
     pub health_check: HealthCheck,
-    /// From a pod's ready containers until it is a target.
+    /// How long it takes until a pod with ready containers is a target.
     pub registration_delay: Duration,
-    /// How long a deregistered target goes on getting new connections.
+    /// How long a deregistered target still gets new connections.
     pub deregistration_lag: Duration,
-    /// How long it keeps its connections after that.
+    /// How long it keeps its existing connections after that.
     pub deregistration_delay: Duration,
 }
 
-/// The question that each target is asked again and again.
+/// The request that each target is sent periodically.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthCheck {
-    /// What is got by HTTP.
+    /// The path of the request.
     pub path: String,
-    /// The status of a good answer.
+    /// The status of a healthy target's answer.
     pub status: u16,
-    /// From one question to the next.
+    /// The time from one check to the next.
     pub interval: Duration,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// Good answers in a row that make a target healthy.
+    /// Successes in a row that make a target healthy.
     pub successes: u32,
-    /// Bad answers in a row that make it unhealthy.
+    /// Failures in a row that make a target unhealthy.
     pub failures: u32,
 }
 
 impl Settings {
-    /// What the project's target group has on AWS.
+    /// The settings of the project's target group on AWS.
     pub fn of_project() -> Result<Self> {
         let read = |file| std::fs::read_to_string(project_file(file)).with_context(|| format!("can't read {file}"));
         Self::parse(&read("terraform/modules/edge/main.tf")?, &read("k8s/base/drain.yaml")?)
     }
 
-    /// Everything faster by a factor.
+    /// Divides all times by a factor.
     pub fn scaled(&self, factor: f64) -> Self {
         let faster = |duration: Duration| duration.div_f64(factor);
         let check = &self.health_check;
@@ -72,8 +72,8 @@ impl Settings {
         let check = health_check(terraform)
             .context("terraform/modules/edge/main.tf has no health check of its target group")?;
         let protocol: String = value(&check, "protocol")?;
-        ensure!(protocol == "HTTP", "targets are asked by HTTP here, not by {protocol}");
-        let drain: ConfigMap = serde_saphyr::from_str(drain).context("k8s/base/drain.yaml is no ConfigMap")?;
+        ensure!(protocol == "HTTP", "health checks use HTTP here, not {protocol}");
+        let drain: ConfigMap = serde_saphyr::from_str(drain).context("k8s/base/drain.yaml is not a ConfigMap")?;
         let drain = drain.data.unwrap_or_default();
         let seconds = |name| Ok::<_, anyhow::Error>(Duration::from_secs(value(&drain, name)?));
         Ok(Self {
@@ -92,7 +92,7 @@ impl Settings {
     }
 }
 
-/// The constants of the block `health_check` in the target group's resource, without quotes and comments.
+/// The constants in the target group's block `health_check`, without quotes and comments.
 fn health_check(terraform: &str) -> Option<BTreeMap<String, String>> {
     let (_, group) = terraform.split_once("resource \"aws_lb_target_group\" \"pods\" {")?;
     let (_, block) = group.split_once("health_check {")?;

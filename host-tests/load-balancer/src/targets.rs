@@ -1,5 +1,5 @@
-//! What a target group knows of its targets and what follows from it: who is asked, who gets connections. Pure: time and answers
-//! come as arguments.
+//! The state of a target group: which targets are due for a check, and which get connections. It is pure: time and answers are
+//! arguments.
 
 use crate::settings::{HealthCheck, Settings};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,36 +11,36 @@ use std::time::{Duration, Instant};
 pub struct Target {
     pub address: SocketAddr,
     pub state: State,
-    /// AWS' code of why it is not healthy; empty where it is.
+    /// AWS's code for why it is not healthy; empty if it is.
     pub reason: &'static str,
-    /// The same in words.
+    /// The reason in words.
     pub description: String,
 }
 
-/// What becomes of a target.
+/// A target's health state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// It is being registered, or has not answered often enough yet.
+    /// It is being registered, or has not passed enough checks yet.
     Initial,
     Healthy,
     Unhealthy,
-    /// It was deregistered.
+    /// It is deregistered.
     Draining,
 }
 
-/// Which connections of a target are let through.
+/// Which connections of a target are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Traffic {
-    /// Those that it has.
+    /// Only existing ones.
     Kept,
-    /// New ones, too.
+    /// Existing and new ones.
     New,
 }
 
-/// Why a target's answer was a bad one.
+/// The outcome of a check; an error says why it failed.
 pub(crate) type Answer = Result<(), String>;
 
-/// All targets. One that is in no map of `traffic` any more has lost its connections.
+/// All targets. A target that `traffic` no longer contains loses its connections.
 #[derive(Debug)]
 pub(crate) struct TargetGroup {
     settings: Settings,
@@ -51,7 +51,7 @@ pub(crate) struct TargetGroup {
 struct Entry {
     phase: Phase,
     health: Health,
-    /// When it is asked next; nothing while it is being asked.
+    /// When the next check is due; none while one is running.
     next_check: Option<Instant>,
     last_check: Instant,
 }
@@ -63,13 +63,13 @@ enum Phase {
     Deregistered { since: Instant },
 }
 
-/// What the answers so far amount to.
+/// Health as of the checks so far.
 #[derive(Debug)]
 struct Health {
     state: State,
-    /// Good answers in a row.
+    /// Successes in a row.
     good: u32,
-    /// Bad answers in a row.
+    /// Failures in a row.
     bad: u32,
     last_failure: String,
 }
@@ -79,13 +79,13 @@ impl TargetGroup {
         Self { settings, targets: BTreeMap::new() }
     }
 
-    /// Time has passed, and these are the endpoints that Kubernetes has now.
+    /// Applies the endpoints that Kubernetes has now, and the time that has passed.
     pub fn update(&mut self, endpoints: &BTreeSet<SocketAddr>, now: Instant) {
         for address in endpoints {
             let registering = Phase::Registering { until: now + self.settings.registration_delay };
             let entry = self.targets.entry(*address).or_insert_with(|| Entry::new(registering, now));
             match entry.phase {
-                // The load balancer's machines have not heard yet that it was to go.
+                // The load balancer's machines do not know yet that it was deregistered.
                 Phase::Deregistered { since } if now < since + self.settings.deregistration_lag => {
                     entry.phase = Phase::Registered;
                 }
@@ -106,7 +106,7 @@ impl TargetGroup {
         });
     }
 
-    /// Who has to be asked now.
+    /// The targets that are due for a check; their checks count as started.
     pub fn due(&mut self, now: Instant) -> Vec<SocketAddr> {
         let lag = self.settings.deregistration_lag;
         let due = self
@@ -120,7 +120,7 @@ impl TargetGroup {
         asked.collect()
     }
 
-    /// A target that was asked has answered, or it has not.
+    /// Records the outcome of a target's check.
     pub fn checked(&mut self, address: SocketAddr, answer: Answer, now: Instant) {
         if let Some(entry) = self.targets.get_mut(&address) {
             entry.health.heard(answer, &self.settings.health_check);
@@ -128,7 +128,7 @@ impl TargetGroup {
         }
     }
 
-    /// Which connections each target has. Where none is healthy, the unhealthy ones get new connections all the same.
+    /// Which connections each target may have. If no target is healthy, the unhealthy ones get new connections, too.
     pub fn traffic(&self, now: Instant) -> BTreeMap<SocketAddr, Traffic> {
         let known = |entry: &Entry| entry.phase.is_known(self.settings.deregistration_lag, now);
         let has_healthy = self.targets.values().any(|entry| known(entry) && entry.health.state == State::Healthy);
@@ -140,7 +140,7 @@ impl TargetGroup {
         self.targets.iter().map(|(address, entry)| (*address, traffic(entry))).collect()
     }
 
-    /// When something changes by time alone.
+    /// The next moment at which something changes through the passing of time.
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         let Settings { deregistration_lag: lag, deregistration_delay: delay, .. } = self.settings;
         let changes = self.targets.values().flat_map(|entry| {
@@ -155,14 +155,14 @@ impl TargetGroup {
         changes.flatten().min()
     }
 
-    /// All targets for people and for readiness gates.
+    /// All targets, as people and readiness gates see them.
     pub fn targets(&self) -> Vec<Target> {
         self.targets.iter().map(|(address, entry)| entry.shown(*address)).collect()
     }
 }
 
 impl Phase {
-    /// Whether the load balancer's machines take it for a target, whatever was said to the load balancer.
+    /// Whether the load balancer's machines treat it as a target; they learn of a deregistration late.
     fn is_known(&self, lag: Duration, now: Instant) -> bool {
         match *self {
             Self::Registering { .. } => false,
@@ -216,7 +216,7 @@ impl Health {
 mod tests {
     use super::*;
 
-    /// A target group whose clock the test moves.
+    /// A target group and its clock.
     struct Fixture {
         group: TargetGroup,
         now: Instant,

@@ -1,4 +1,4 @@
-//! The load balancer with haproxy as its data path, and servers of this machine behind it.
+//! The data plane with haproxy, and servers of this machine as targets.
 
 use crate::data_plane::DataPlane;
 use crate::haproxy::Haproxy;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LAG: Duration = Duration::from_secs(1);
 const DELAY: Duration = Duration::from_secs(1);
 
-/// A server that answers every request with its name, and its health check as it is told.
+/// A server that answers every request with its name, and its health check as the test wants.
 struct Pod {
     address: SocketAddr,
     is_well: Arc<AtomicBool>,
@@ -61,11 +61,11 @@ async fn read_until(stream: &mut TcpStream, end: &str) -> Result<String> {
     Ok(text)
 }
 
-/// One connection through the balancer.
+/// One connection through the load balancer.
 struct Client(TcpStream);
 
 impl Client {
-    /// The name of the pod that answers.
+    /// Sends a request; returns the name of the pod that answers.
     async fn ask(&mut self) -> Result<String> {
         let asked = async {
             self.0.write_all(b"GET / HTTP/1.1\r\nHost: pod\r\n\r\n").await?;
@@ -104,7 +104,7 @@ impl Fixture {
         Self { data_plane, address, _directory: directory }
     }
 
-    /// A world where these are registered and healthy.
+    /// A load balancer on which these pods are registered and healthy.
     async fn with(pods: &[&Pod]) -> Self {
         let fixture = Self::start().await;
         fixture.registers(pods);
@@ -129,7 +129,7 @@ impl Fixture {
         Ok(Client(TcpStream::connect(self.address).await?))
     }
 
-    /// Who answers on this many new connections, at least once.
+    /// The names of the pods that answer on this many new connections.
     async fn new_connections(&self, count: usize) -> Result<BTreeSet<String>> {
         let mut names = BTreeSet::new();
         for _ in 0..count {
@@ -138,7 +138,7 @@ impl Fixture {
         Ok(names)
     }
 
-    /// Waits until new connections are answered by these and nobody else.
+    /// Waits until exactly these pods answer on new connections.
     async fn new_connections_reach(&self, names: &[&str]) {
         let expected = names.iter().map(|name| (*name).to_owned()).collect();
         let reached = eventually("new connections reach whom they should", PATIENCE, async || {
@@ -149,7 +149,7 @@ impl Fixture {
         reached.await.unwrap();
     }
 
-    /// A connection to this pod.
+    /// Opens a connection to this pod.
     async fn connection_to(&self, name: &str) -> Client {
         let connected = eventually("a connection reaches the pod", PATIENCE, async || {
             let mut client = self.connect().await?;
@@ -208,7 +208,7 @@ async fn a_table_that_is_full_is_named_and_serves_those_that_are_in_it() {
     let others = (0..64).map(|index| SocketAddr::new(Ipv4Addr::new(127, 0, 9, index).into(), 1));
     let wanted = std::iter::once((pod.address, Traffic::New)).chain(others.map(|address| (address, Traffic::Kept)));
     let error = haproxy.apply(&wanted.collect()).await.unwrap_err().to_string();
-    assert_eq!(error, "haproxy's 64 slots are full, 1 more are wanted: raise SLOTS");
+    assert_eq!(error, "haproxy's 64 slots are full and 1 more are needed: raise SLOTS");
     let fixture = Fixture { address, ..fixture };
     fixture.new_connections_reach(&["first"]).await;
 }

@@ -1,4 +1,4 @@
-//! Control groups of a run: one tree below a group of its name, in each hierarchy that the machine has.
+//! A run's control groups: one tree in each hierarchy of the machine, below a group that is named after the run.
 
 use crate::MARK;
 use anyhow::{Context, Result, ensure};
@@ -6,10 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "dob-run-";
-/// What a kubelet counts and limits; cgroup2 has one hierarchy for all, the older kind one for each.
+/// The controllers that a kubelet uses. cgroup2 has one hierarchy for all, cgroup v1 one for each.
 const CONTROLLERS: [&str; 5] = ["cpuset", "cpu", "memory", "pids", "io"];
 
-/// A hierarchy as it is mounted.
+/// A mounted hierarchy.
 struct Hierarchy {
     at: PathBuf,
     is_unified: bool,
@@ -20,7 +20,7 @@ pub(crate) fn name() -> String {
     format!("{PREFIX}{}", std::process::id())
 }
 
-/// A group in the unified hierarchy for a node's own systemd, or it would share one with the other nodes' and end their services too.
+/// A group in the unified hierarchy for a node's systemd. If nodes shared one, a systemd would end the other nodes' services.
 pub fn group(node: &str) -> Result<PathBuf> {
     let mut unified = hierarchies()?.into_iter().filter(|hierarchy| hierarchy.is_unified);
     let root = unified.next().context("this kernel has no cgroup2 mounted, which the nodes' systemd needs")?;
@@ -56,10 +56,10 @@ fn processes(group: &Path) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// Groups for a node's kubelet; gives their path below the top of each hierarchy.
+/// Groups for a node's kubelet. Returns their path, which is the same in each hierarchy.
 ///
-/// A machine's controllers are either all in the unified hierarchy or each in one of the older kind, beside which a unified one
-/// without controllers may be mounted.
+/// A machine's controllers are either all in the unified hierarchy, or each in a hierarchy of cgroup v1. In the second case a unified
+/// hierarchy without controllers may be mounted, too.
 pub fn for_kubelet(node: &str) -> Result<PathBuf> {
     let path = Path::new(&run()?).join(node);
     let hierarchies = hierarchies()?;
@@ -81,7 +81,7 @@ pub fn for_kubelet(node: &str) -> Result<PathBuf> {
     Ok(Path::new("/").join(path))
 }
 
-/// A new group of the older cpuset has no processors and no memory: those of the one above it.
+/// Copies processors and memory nodes from the root: a new cpuset group of cgroup v1 has none.
 fn fill_cpuset(root: &Path, path: &Path) -> Result<()> {
     for file in ["cpuset.cpus", "cpuset.mems"].iter().filter(|file| root.join(file).exists()) {
         let all = fs::read(root.join(file))?;
@@ -92,14 +92,14 @@ fn fill_cpuset(root: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Passes the controllers on, from the top to the group.
+/// Enables the controllers in each group from the root down to the group's parent.
 fn delegate(root: &Path, path: &Path) -> Result<()> {
     let parents = [root.to_owned()].into_iter().chain(from_the_top(root, path));
     for parent in parents {
         let there = fs::read_to_string(parent.join("cgroup.controllers"))?;
         for controller in CONTROLLERS.iter().filter(|name| there.split_whitespace().any(|there| there == **name)) {
             fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"))
-                .with_context(|| format!("{} can't pass on {controller}", parent.display()))?;
+                .with_context(|| format!("can't enable {controller} below {}", parent.display()))?;
         }
     }
     Ok(())
@@ -114,11 +114,11 @@ fn from_the_top(root: &Path, path: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 fn run() -> Result<String> {
-    std::env::var(MARK).context("not inside the run's namespaces")
+    std::env::var(MARK).context("this process is not inside a run's namespaces")
 }
 
 fn make(group: &Path) -> Result<()> {
-    fs::create_dir_all(group).with_context(|| format!("can't make the control group {}", group.display()))
+    fs::create_dir_all(group).with_context(|| format!("can't create the control group {}", group.display()))
 }
 
 fn hierarchies() -> Result<Vec<Hierarchy>> {
@@ -133,7 +133,7 @@ fn hierarchies() -> Result<Vec<Hierarchy>> {
     Ok(found)
 }
 
-/// Removes the empty control groups that ended runs leave; systemd-nspawn and kubelets make some in all hierarchies.
+/// Removes the empty control groups of ended runs. systemd-nspawn and kubelets create some in all hierarchies.
 pub(crate) fn remove() -> Result<()> {
     for hierarchy in hierarchies()? {
         for entry in fs::read_dir(hierarchy.at)?.flatten() {
@@ -145,7 +145,7 @@ pub(crate) fn remove() -> Result<()> {
     Ok(())
 }
 
-/// Depth first; a group that is still in use stays, with those above it.
+/// Removes a tree, depth first. A group that is still in use stays, with its parents.
 fn remove_tree(group: &Path) {
     for entry in fs::read_dir(group).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -1,4 +1,4 @@
-//! What a test may do to the host, and what it may ask it afterwards.
+//! Faults that a test injects into the host, and the host calls that it can inspect.
 
 use crate::bindings::spin::postgres::postgres::Error;
 use std::collections::VecDeque;
@@ -15,10 +15,10 @@ pub enum HostCall {
     Execute,
 }
 
-/// What the component called, in order: the call, its statement (none for `open`) and the rows that came back.
+/// The component's calls, in order: the call, its statement (empty for `open`) and the number of rows.
 pub type HostCalls = Vec<(HostCall, String, Option<usize>)>;
 
-/// Faults to play and calls that were seen; clones share both.
+/// Injected faults and recorded calls; clones share both.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
@@ -30,18 +30,18 @@ struct State {
 }
 
 impl Faults {
-    /// Plays the fault of Spin 4.0: a query without rows never answers.
+    /// Imitates a fault of Spin 4.0: a query without rows never answers.
     pub fn with_hanging_empty_query(self) -> Self {
         self.state().empty_query_hangs = true;
         self
     }
 
-    /// Lets the next call of this kind fail with `error` before it reaches PostgreSQL.
+    /// Makes the next call of this kind fail with `error` before it reaches PostgreSQL.
     pub fn fail_next(&self, call: HostCall, error: Error) {
         self.state().answers.push_back((call, error));
     }
 
-    /// The calls since the last time this was asked; the first time starts the record.
+    /// Returns the calls since the last time this was called. The first time starts recording.
     pub fn take_calls(&self) -> HostCalls {
         self.state().calls.replace(HostCalls::new()).unwrap_or_default()
     }

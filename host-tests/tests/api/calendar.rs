@@ -1,4 +1,4 @@
-//! The calendar: every birthday on every day of eight years, and the clock's edges end to end.
+//! The calendar: every birthday on every day of eight years, and midnight, tested through the API.
 
 use crate::helpers::TestApp;
 use crate::oracle::{Date, days, days_since_1970, is_birthday};
@@ -7,13 +7,13 @@ use dob_api::domain::{DateOfBirth, birthday::days_until_birthday};
 
 #[test]
 fn every_birthday_on_every_day_of_eight_years_and_more() {
-    // From before 2024 to after 2032, with a year more at the end to find the next birthday in.
+    // The last year is only there to find the next birthday in.
     let today: Vec<Date> = days(2023..=2033).collect();
     let checked = days(2023..=2032).count();
     for born in days(1996..=1996) {
         let date = DateOfBirth::stored(born.0 as i32, born.1, born.2).unwrap();
         let mut until = None;
-        // Counted backwards, one step a day, from each birthday to the one before.
+        // Counts backwards, day by day, from each birthday to the previous one.
         for (index, day) in today.iter().enumerate().rev() {
             until = if is_birthday(*day, born) { Some(0) } else { until.map(|days: i64| days + 1) };
             if index < checked {

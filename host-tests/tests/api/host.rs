@@ -1,4 +1,4 @@
-//! The test host keeps to what is known of Spin, faults included.
+//! The imitation of Spin behaves as Spin does, faults included.
 
 use crate::helpers::*;
 use dob_spin::{App, Build, HostCall, Options, PgError};
@@ -15,7 +15,7 @@ fn the_well_known_path_is_spins_own() {
         app.service.faults.take_calls();
         let health = app.service.get("/.well-known/spin/health").await;
         assert_eq!((health.status, health.body.as_str()), (200, "OK"));
-        assert_eq!(health.header("cache-control"), None, "the component was not asked");
+        assert_eq!(health.header("cache-control"), None, "the host answers this without the component");
     });
 }
 
@@ -31,12 +31,12 @@ fn a_header_that_is_not_utf8_is_a_500_and_a_missing_host_closes_the_connection()
 fn a_thousand_bodies_that_do_not_come_take_all_instances_of_one_request_and_few_of_many() {
     allow_open_files();
     let app = TestApp::new();
-    // With an instance for each, the next request is answered by Spin.
+    // With an instance for each of them, Spin answers the next request itself.
     let (status, body) = match Build::chosen().unwrap() {
         Build::Wasi02 => (500, ""),
         Build::Wasi03 => (200, "{\"status\":\"alive\"}"),
     };
-    // Each waits for the rest of a body that does not come in time.
+    // Each instance waits for the rest of a body, which does not come in time.
     let held: Vec<_> = (0..1000).map(|_| TcpStream::connect(app.service.server.address).unwrap()).collect();
     for mut client in &held {
         client.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n{").unwrap();
@@ -45,7 +45,7 @@ fn a_thousand_bodies_that_do_not_come_take_all_instances_of_one_request_and_few_
         app.service.until("GET", "/healthz", status).await;
         assert_eq!(app.service.get("/healthz").await.body, body);
     });
-    // The clients stay; the component gives their bodies up.
+    // The clients stay connected; the component gives up waiting for their bodies.
     for mut client in &held {
         let mut status = [0; "HTTP/1.1 408".len()];
         client.set_read_timeout(Some(HANGS_AFTER)).unwrap();
@@ -141,7 +141,7 @@ fn as_many_instances_as_there_can_be_stay_within_the_memory_of_a_pod() {
     let app = TestApp::new();
     allow_open_files();
     let host = HostProcess::start(app.database.variables("dob_api"), &[]);
-    // What an instance has touched stays with Spin after its end.
+    // Spin keeps the memory that an instance has touched after the instance ends.
     let mut slow: Vec<TcpStream> = (0..1000)
         .map(|_| {
             let mut client = TcpStream::connect(&host.address).unwrap();

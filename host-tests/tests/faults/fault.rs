@@ -1,4 +1,4 @@
-//! One server that is stopped, killed, frozen, full, locked, misconfigured.
+//! Faults of a single server: stopped, killed, frozen, full, locked, misconfigured.
 
 use crate::helpers::*;
 use dob_postgresql::{Shutdown, give_to_system_user};
@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// Longest that a step of a story may take before the test gives up.
+/// The deadline of a step.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
@@ -71,9 +71,9 @@ fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_ba
         let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
         service.put("locked", "1991-06-21").await;
         superuser.batch_execute("BEGIN; SELECT FROM dob_api.birthday FOR UPDATE").await.unwrap();
-        // Its own connection: a transaction sees the activity as it was when it first looked.
+        // On its own connection, because a transaction keeps its first snapshot of the activity.
         let observer = app.database.client("dob_api").await.unwrap();
-        // Three times as many as there are connections, so that all of them stay taken for a while.
+        // Three times as many as there are connections, so that all connections stay busy for a while.
         let blocked = join_all((0..192).map(|_| service.request_within_limit("PUT", "/hello/locked")));
         let another = async {
             let taken = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api'";
@@ -87,7 +87,7 @@ fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_ba
         };
         let (blocked, another) =
             timeout(PATIENCE, async { tokio::join!(blocked, another) }).await.expect("64 connections");
-        assert_eq!(another.status, 200, "a greeting waited for a connection and got one");
+        assert_eq!(another.status, 200, "a greeting must wait for a connection and get one");
         blocked.iter().for_each(Answer::assert_unavailable);
         assert!(service.log().contains("\"sqlstate\":\"55P03\""), "{}", service.log());
         superuser.batch_execute("COMMIT").await.unwrap();
@@ -123,7 +123,7 @@ fn a_server_that_is_made_read_only_under_pooled_connections_refuses_saves_and_is
         service.fill_pool(8).await;
         superuser.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
         superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        // The pooled connections notice the reload at their next command.
+        // Pooled connections notice the reload at their next command.
         service.until("PUT", "/hello/john", 503).await;
         service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
         superuser.batch_execute("ALTER SYSTEM RESET ALL").await.unwrap();
@@ -165,10 +165,10 @@ fn a_missing_table_is_503_until_readyz_has_made_it() {
 
 #[test]
 fn a_full_disk_is_503_and_back_by_itself() {
-    // Mounted for this thread and the server that it starts, and gone with them.
-    unshare(CloneFlags::CLONE_NEWNS).expect("mounting a small disk takes root");
+    // The mount is visible only to this thread and the server that it starts, and ends with them.
+    unshare(CloneFlags::CLONE_NEWNS).expect("mounting a small disk needs root");
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-    let disk = directory();
+    let disk = temporary_directory();
     let small = disk.path().join("small");
     std::fs::create_dir_all(&small).unwrap();
     mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=256k")).unwrap();
@@ -192,7 +192,7 @@ fn a_full_disk_is_503_and_back_by_itself() {
         };
         full.await.assert_unavailable();
         assert!(service.log().contains("\"sqlstate\":\"53100\""), "{}", service.log());
-        assert_eq!(service.get("/hello/nobody").await.status, 404, "greetings go on");
+        assert_eq!(service.get("/hello/nobody").await.status, 404, "greetings are still answered");
         superuser.batch_execute("ALTER TABLE dob_api.birthday SET TABLESPACE pg_default").await.unwrap();
         service.assert_serves().await;
     });
@@ -219,7 +219,7 @@ fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_go_on_and_those_
         };
         let (answers, thawed) = tokio::join!(asked, thaw);
         match Build::chosen().unwrap() {
-            // The one fault without a limit: the kernel acknowledges, so nothing tells the host that nobody works.
+            // The only fault without a time limit: the kernel acknowledges packets, so that the host can't detect the frozen server.
             Build::Wasi02 => {
                 assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 204], "{answers:?} {}", service.log());
                 assert!(
@@ -239,10 +239,10 @@ fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_go_on_and_those_
 
 #[test]
 fn every_statement_passes_with_the_fault_of_spin_4_0_2() {
-    let scratch = directory();
+    let directory = temporary_directory();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let database = database(&scratch, std::net::Ipv4Addr::LOCALHOST).await.unwrap();
+        let database = database(&directory, std::net::Ipv4Addr::LOCALHOST).await.unwrap();
         let faults = Faults::default().with_hanging_empty_query();
         let service = Service::start_with(database.variables("dob_api"), faults).await;
         service.faults.take_calls();
@@ -270,7 +270,7 @@ fn a_request_opens_one_connection_and_runs_one_statement() {
         };
         assert_eq!(calls("PUT", "/hello/john").await, [HostCall::Open, HostCall::Execute]);
         let greeting = calls("GET", "/hello/john").await;
-        // With WASI 0.3 a connection on which the instance has just read may still be there.
+        // With WASI 0.3 the connection of the previous greeting may still be open.
         let kept = Build::chosen().unwrap() == Build::Wasi03 && greeting == [HostCall::Query];
         assert!(kept || greeting == [HostCall::Open, HostCall::Query], "{greeting:?}");
     });

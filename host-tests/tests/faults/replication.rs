@@ -1,4 +1,4 @@
-//! A primary and a streaming replica on this machine: the one goes, the other stays.
+//! A primary that fails, with a streaming replica.
 
 use crate::helpers::*;
 use dob_postgresql::{Database, Shutdown};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub const PRIMARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 pub const REPLICA: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A service on a primary and its streaming replica, which has replayed all there is so far.
+/// A service with a primary and a streaming replica, which has caught up.
 pub struct Pair {
     pub service: Service,
     pub primary: Database,
@@ -28,22 +28,22 @@ impl Pair {
     /// The same with the replica list in this order.
     pub async fn with_replica_list(replica_hosts: [Ipv4Addr; 2]) -> Self {
         let [a, b] = replica_hosts;
-        let scratch = directory();
-        let primary = database(&scratch, PRIMARY).await.unwrap();
+        let directory = temporary_directory();
+        let primary = database(&directory, PRIMARY).await.unwrap();
         let mut variables = primary.variables("dob_api");
         for (name, host) in [("pg_host_b", REPLICA), ("pg_replica_host_a", a), ("pg_replica_host_b", b)] {
             variables.insert(name.to_owned(), host.to_string());
         }
         let service = Service::start(variables).await;
-        // Prepared on the primary alone; a base backup then carries it over.
+        // The schema is created on the primary; the base backup copies it to the replica.
         assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
         assert_eq!(service.put("john", "1990-05-20").await.status, 204);
-        let mut replica = primary.replica(&scratch.path().join("replica"), REPLICA, "replica").unwrap();
+        let mut replica = primary.replica(&directory.path().join("replica"), REPLICA, "replica").unwrap();
         replica.start().await.unwrap();
-        Self { service, primary, replica, _directory: scratch }
+        Self { service, primary, replica, _directory: directory }
     }
 
-    /// Waits until the replica has replayed all that the primary has written.
+    /// Waits until the replica has caught up with the primary.
     pub async fn caught_up(&self) {
         let superuser = self.primary.client("dob_api").await.unwrap();
         let lag = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
@@ -92,7 +92,7 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
 #[tokio::test(flavor = "multi_thread")]
 async fn greetings_of_wasi_0_3_come_from_the_replica_while_the_primary_is_frozen() {
     if Build::chosen().unwrap() == Build::Wasi02 {
-        // Its requests are held: see frozen_server_processes_hold_requests_of_wasi_0_2.
+        // With WASI 0.2 a frozen server holds requests: see frozen_server_processes_hold_requests_of_wasi_0_2.
         return;
     }
     let pair = Pair::start().await;
@@ -134,7 +134,7 @@ async fn a_demoted_server_behind_pooled_connections_is_left_for_the_new_primary(
     let mut pair = Pair::start().await;
     pair.service.fill_pool(16).await;
     pair.caught_up().await;
-    // What a supervisor would prevent: the old primary goes on, read-only, with all its connections open.
+    // Patroni would prevent this: the old primary keeps running, read-only, with its connections open.
     let old = pair.primary.client("postgres").await.unwrap();
     old.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
     old.batch_execute("SELECT pg_reload_conf()").await.unwrap();
@@ -153,6 +153,6 @@ async fn a_replica_that_is_lost_disturbs_nobody() {
     pair.replica.stop(Shutdown::Crash).unwrap();
     pair.service.assert_serves().await;
     let readyz = pair.service.request_within_limit("GET", "/readyz").await;
-    // The last host of the replica list is the primary: any server that answers can serve greetings.
+    // The last host of the replica list is the primary; greetings may come from any server.
     assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("ready")));
 }

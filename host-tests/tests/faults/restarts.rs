@@ -1,4 +1,4 @@
-//! Load through restarts: what was acknowledged is there.
+//! Restarts under load lose no acknowledged date.
 
 use crate::helpers::*;
 use dob_clients::history::{Findings, TODAY, stored, stored_query};
@@ -16,7 +16,7 @@ fn every_acknowledged_date_is_there_after_three_restarts_under_load() {
     let mut app = TestApp::new();
     let TestApp { runtime, service, database, .. } = &mut app;
     runtime.block_on(async {
-        // The day from which a history counts, so that a greeting tells which date it was made from.
+        // On this day a greeting reveals the version of its date.
         service.clock.set_day(TODAY.to_epoch_days().into());
         let (route, _) = watch::channel(service.server.address);
         let profile = LoadProfile {

@@ -1,4 +1,4 @@
-//! What is behind the pods goes or changes, while clients are served through the load balancer.
+//! The database behind the pods fails or changes, while clients come through the load balancer.
 
 use crate::cluster::{API, ClusterEnvironment};
 use crate::current::Outcome;
@@ -7,15 +7,15 @@ use dob_lab::{Roles, WEST};
 use dob_postgresql::Shutdown;
 use std::time::Duration;
 
-/// The Deployment that makes roles and tables.
+/// The Deployment that creates roles and tables.
 const SCHEMA: &str = "dob-api-schema";
-/// How long the database is away.
+/// How long the database is down, in each outage.
 const AWAY_FOR: [Duration; 3] = [Duration::from_secs(20), Duration::from_secs(60), Duration::from_secs(300)];
-/// What ends a role: nobody logs in with it, and who has is thrown out.
+/// The SQL that retires a role: it can't log in any more, and its sessions end.
 const END: &str =
     "ALTER ROLE {role} NOLOGIN; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'";
 
-/// The lab's leader loses its power, and its clients come through load balancer, pod and pool.
+/// The lab's leader loses its power.
 pub async fn leader_lost(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let west = environment.lab()?.region(WEST);
@@ -31,7 +31,7 @@ pub async fn leader_lost(environment: &ClusterEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(format!("{} leads afterwards", next.name)))
 }
 
-/// The database is away, ever longer. Clients get 503 from the pods, which stay where they are.
+/// The database is down, longer each time. Clients get 503 from the pods, which must not be restarted.
 pub async fn database_away(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -45,11 +45,11 @@ pub async fn database_away(environment: &ClusterEnvironment) -> Result<Outcome> 
         traffic.until_saved().await?;
     }
     let after = environment.cluster.restarts().await?;
-    ensure!(after == pods, "the pods were {pods:?}, and are {after:?}");
+    ensure!(after == pods, "pods were restarted or replaced: {pods:?} before, {after:?} after");
     environment.judge(traffic).await
 }
 
-/// The pods get another role and password, and the old role ends.
+/// The pods get another role and password, and the old role is retired.
 pub async fn password_rotated(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;

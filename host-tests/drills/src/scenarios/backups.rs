@@ -1,4 +1,4 @@
-//! A restore from S3 alone, and backups that are not what they were.
+//! Restores from S3, lost buckets and damaged backups.
 
 use super::steps::judge_later;
 use crate::alerts;
@@ -8,16 +8,16 @@ use anyhow::{Result, ensure};
 use dob_lab::{Boot, CENTRAL, Checksum, Node};
 use std::time::{Duration, Instant};
 
-/// What the nodes' `archive_timeout` promises.
+/// The RPO that the nodes' `archive_timeout` promises.
 const RECOVERY_POINT: Duration = Duration::from_secs(60);
-/// Segments of 16 MiB: more than the volume's 1 GiB.
+/// The number of segments of 16 MiB; together they exceed the volume's 1 GiB.
 const SEGMENTS: usize = 70;
-/// Segments that may wait for S3: a quarter of the volume, and some on their way.
+/// How many segments may wait for S3: a quarter of the volume, and some that are being uploaded.
 const MAY_WAIT: usize = 20;
-/// What a segment takes on its way to S3.
+/// How long the upload of a segment may take.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
-/// Somebody deletes all; the moment before comes back on a fresh node of the recovery region.
+/// All rows are deleted by mistake. The state before is restored on a fresh node of the recovery region.
 pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     leader.run(&["dob-backup"]).await?;
@@ -25,11 +25,11 @@ pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     let deleted = Instant::now();
     leader.until_archived().await?;
     let archived = deleted.elapsed();
-    ensure!(archived < RECOVERY_POINT + ON_ITS_WAY, "the change was in S3 after {archived:?}");
+    ensure!(archived < RECOVERY_POINT + ON_ITS_WAY, "the change reached S3 only after {archived:?}");
     let booted = Instant::now();
     let fresh = fresh_node(environment).await?;
     let (started, boot) = (Instant::now(), booted.elapsed().as_secs());
-    // Whoever began it is gone after a second, as when Session Manager's hour is over.
+    // The session that starts the restore ends after a second, as Session Manager ends sessions after an hour.
     fresh.refusal(&["timeout", "1", "dob-restore", &moment]).await?;
     let said = fresh.run(&["dob-restore", "progress"]).await?;
     ensure!(said.contains("MB are here, the newest backup has"), "{said}");
@@ -47,7 +47,7 @@ pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     )))
 }
 
-/// The recovery region's bucket is lost; what is saved from then on is in the other one.
+/// The recovery region's bucket is lost. Later dates can be restored from the other bucket.
 pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let lost = Instant::now();
@@ -68,13 +68,13 @@ pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
     fresh.power_off().await?;
     leader.make_bucket(CENTRAL).await?;
     leader.run(&["dob-backup"]).await?;
-    ensure!(!leader.leaves_out_a_bucket().await?, "the bucket is still left out");
+    ensure!(!leader.leaves_out_a_bucket().await?, "WAL is still archived without the bucket");
     let note =
         "what was saved after the loss is restored from the other region's bucket; a backup into the new one is made";
     Ok(Outcome::noted(note))
 }
 
-/// Nothing reaches S3, while more is written than the volume could hold: the archive rather has a hole than that saving ends.
+/// S3 can't be reached, while more WAL is written than the volume can hold. Saving must continue, at the price of a hole in the archive.
 pub async fn archive_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let traffic = environment.traffic().await;
@@ -94,7 +94,7 @@ pub async fn archive_lost(environment: &LabEnvironment) -> Result<Outcome> {
     judge_later(environment, traffic).await
 }
 
-/// A backup is tampered with, and a node has the wrong key.
+/// A backup is corrupted, and a node has the wrong key.
 pub async fn damaged(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     leader.run(&["dob-backup"]).await?;
@@ -115,7 +115,7 @@ pub async fn damaged(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(Outcome::noted(note))
 }
 
-/// Rows, and a DELETE without WHERE: what was there before, and when that was.
+/// Saves rows, and runs a DELETE without WHERE. Returns the checksum and the time before it.
 async fn disaster(environment: &LabEnvironment, leader: &Node) -> Result<(Checksum, String)> {
     environment.traffic().await.stop().await;
     let before = leader.checksum().await?;
@@ -124,7 +124,7 @@ async fn disaster(environment: &LabEnvironment, leader: &Node) -> Result<(Checks
     Ok((before, moment))
 }
 
-/// The recovery region's node for a restore as it comes, with an empty volume.
+/// Boots the recovery region's node for restores, with an empty volume.
 async fn fresh_node(environment: &LabEnvironment) -> Result<&Node> {
     let node = environment.central().restore_node()?;
     node.replace(Boot::NewInstanceAndVolume).await?;
@@ -133,9 +133,9 @@ async fn fresh_node(environment: &LabEnvironment) -> Result<&Node> {
     Ok(node)
 }
 
-/// The node's rows must be those of before.
+/// Checks that the node has the same rows as before.
 async fn holds(node: &Node, before: &Checksum) -> Result<()> {
     let after = node.checksum().await?;
-    ensure!(after == *before, "{before:?} before, {after:?} on {}", node.name);
+    ensure!(after == *before, "{} has {after:?}, but should have {before:?}", node.name);
     Ok(())
 }

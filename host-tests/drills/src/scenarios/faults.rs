@@ -1,4 +1,4 @@
-//! What the service must not notice, or must answer for in time.
+//! Faults that the service must tolerate, or must answer in time.
 
 use super::steps::{AFTER, judge_later, refuses};
 use crate::current::Outcome;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 /// How long a fault lasts: longer than Patroni takes to act on anything.
 const FAULT: Duration = Duration::from_secs(15);
-/// How long it may take until a client has all connections.
+/// How long it may take until a client has taken all connections.
 const TAKEN_WITHIN: Duration = Duration::from_secs(90);
 /// What a node may take once its memory is to end, in bytes.
 const MEMORY: u64 = 512 << 20;
-/// How long etcd is away, or not in everybody's reach: three times Patroni's ttl.
+/// How long etcd is down or partitioned: three times Patroni's ttl.
 const WITHOUT_ETCD: Duration = Duration::from_secs(60);
 
 /// The replica's power is cut.
@@ -42,8 +42,8 @@ async fn node_lost(environment: &LabEnvironment, node: &Node) -> Result<Outcome>
     judge_later(environment, traffic).await
 }
 
-/// The etcd of the leader's node is killed, and comes back without its data; that of the standby leader's is away while its PostgreSQL
-/// starts again.
+/// etcd on the leader's node is killed and comes back without its data. Then PostgreSQL on the standby leader restarts while its etcd
+/// is down.
 pub async fn etcd_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -65,7 +65,7 @@ pub async fn etcd_lost(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// All three members of etcd are stopped: the leader goes on as long as the replica's Patroni answers it.
+/// All three members of etcd are stopped: the leader keeps leading as long as the replica's Patroni answers it.
 pub async fn etcd_all_stopped(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -87,7 +87,7 @@ pub async fn etcd_all_stopped(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// First leader and replica don't reach each other, but the witness; then the leader reaches everybody, but no etcd.
+/// First leader and replica are partitioned from each other, but not from the witness. Then only the leader's traffic with etcd is cut.
 pub async fn asymmetric_cut(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, witness } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -139,11 +139,11 @@ pub async fn clock_jumps(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The leader takes writes, and the replica does not.
+/// Checks that the leader accepts writes, and that the replica does not.
 async fn still_leads(environment: &LabEnvironment, leader: &Node, replica: &Node) -> Result<()> {
     let leads = environment.west().primary().await.map(|node| node.name.as_str());
     ensure!(leads == Some(&leader.name), "{leads:?} leads");
-    ensure!(!replica.takes_writes().await?, "{} takes writes, too", replica.name);
+    ensure!(!replica.takes_writes().await?, "{} accepts writes, too", replica.name);
     Ok(())
 }
 
@@ -170,13 +170,13 @@ pub async fn replica_lagging(environment: &LabEnvironment) -> Result<Outcome> {
     replica.stop_replay().await?;
     traffic.run_for(FAULT).await;
     let lag = "SELECT bool_or(pg_wal_lsn_diff(sent_lsn, replay_lsn) > 10000) FROM pg_stat_replication";
-    ensure!(leader.sql("postgres", lag).await? == "t", "no lag is seen on the leader");
+    ensure!(leader.sql("postgres", lag).await? == "t", "the leader sees no lag");
     replica.resume_replay().await?;
     traffic.mark("replay resumed");
     judge_later(environment, traffic).await
 }
 
-/// Every packet between the clients' side and the leader's PostgreSQL is dropped; Patroni sees nothing wrong.
+/// Every packet between the clients and the leader's PostgreSQL is dropped; Patroni is not affected.
 pub async fn packets_dropped(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -189,14 +189,14 @@ pub async fn packets_dropped(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note("greetings come from the replica"))
 }
 
-/// A client takes all of the leader's connections, and does nothing with them: administrators and Patroni still get in.
+/// A client takes all of the leader's connections, and leaves them idle. Administrators and Patroni must still be able to connect.
 pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("a client opens sessions and does nothing");
     let limit: usize = leader.sql("postgres", "SHOW max_connections").await?.parse()?;
     let sessions = environment.open_sessions(leader, limit).await?;
-    eventually("the leader's connections are taken", TAKEN_WITHIN, async || {
+    eventually("all of the leader's connections are taken", TAKEN_WITHIN, async || {
         let free = leader.free_connections().await?;
         ensure!(free == 0, "{free} are free");
         Ok(())
@@ -236,7 +236,7 @@ pub async fn memory_exhausted(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The API's password is rotated: pods come up as a new role, then the old one is retired.
+/// The API's password is rotated: pods start with a new role, then the old one is retired.
 pub async fn password_rotated(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -251,7 +251,7 @@ pub async fn password_rotated(environment: &LabEnvironment) -> Result<Outcome> {
     judge_later(environment, traffic).await
 }
 
-/// The cluster's own passwords are changed in Secrets Manager, and every node of both regions takes them and a new certificate.
+/// The cluster's own passwords are changed in Secrets Manager. Every node of both regions gets them, and a new certificate.
 pub async fn secrets_renewed(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -268,9 +268,9 @@ pub async fn secrets_renewed(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("all nodes renewed, replication cut");
     let after = leader.sql("postgres", stored).await?;
     let mut roles = before.split(' ').zip(after.split(' '));
-    ensure!(roles.all(|(before, after)| before != after), "a role has its old password");
+    ensure!(roles.all(|(before, after)| before != after), "a role still has its old password");
     let cut = "SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE active";
-    ensure!(leader.sql("postgres", cut).await? == "2", "not two nodes streamed");
+    ensure!(leader.sql("postgres", cut).await? == "2", "two nodes should have streamed");
     let now = environment.west().until_leading().await?.leader;
     environment.central().until_following().await?;
     traffic.mark("all stream with the new password");
@@ -281,11 +281,11 @@ pub async fn secrets_renewed(environment: &LabEnvironment) -> Result<Outcome> {
 async fn renew(node: &Node) -> Result<()> {
     let before = node.certificate().await?;
     node.run(&["dob-renew"]).await?;
-    ensure!(node.certificate().await? != before, "{} has the same certificate", node.name);
+    ensure!(node.certificate().await? != before, "{} still has its old certificate", node.name);
     Ok(())
 }
 
-/// Each node of the region is replaced by a new instance: with its volume, without it, and the witness.
+/// The replica is replaced by a new instance, with its volume and without it; then the witness is replaced.
 pub async fn node_replaced(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { replica, witness, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -299,7 +299,7 @@ pub async fn node_replaced(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(judge_later(environment, traffic).await?.with_note(note))
 }
 
-/// Replaces the replica; its data must be the same, not fetched anew, exactly when the volume was kept. Gives the seconds until it follows.
+/// Replaces the replica. Its data must be a new copy only if the volume is new. Returns the seconds until it follows.
 async fn replace(environment: &LabEnvironment, traffic: &Traffic, replica: &Node, boot: Boot) -> Result<u64> {
     let keeps = boot == Boot::NewInstance;
     let before = replica.data_made_at().await?;
@@ -309,13 +309,16 @@ async fn replace(environment: &LabEnvironment, traffic: &Traffic, replica: &Node
     let follows = environment.west().until_leading().await?.replica;
     ensure!(follows.name == replica.name, "{} follows", follows.name);
     traffic.mark("it follows");
-    let after = replica.data_made_at().await.context("its data")?;
-    ensure!((before == after) == keeps, "files made at {before} before, {after} after");
+    let after = replica.data_made_at().await.context("the replica's data")?;
+    ensure!(
+        (before == after) == keeps,
+        "the replica's data was created at {before} before its replacement, and at {after} after it"
+    );
     Ok(started.elapsed().as_secs())
 }
 
-/// A node whose secret is gone, and one whose volume holds something else: neither starts PostgreSQL, both say why, and the
-/// first starts by itself when the secret is there.
+/// A node without its secret, and one with a foreign volume: neither starts PostgreSQL, and both log why. The first starts by itself
+/// when the secret is back.
 pub async fn node_unfit(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;

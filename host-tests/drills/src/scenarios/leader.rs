@@ -1,4 +1,4 @@
-//! The leader crashes, goes, hangs, is cut off, or hands over.
+//! The leader crashes, shuts down, hangs, is partitioned, or hands over.
 
 use super::steps::AFTER;
 use crate::current::Outcome;
@@ -10,18 +10,18 @@ use dob_support::eventually;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
-/// How long a volume takes no writes.
+/// How long a volume blocks writes.
 const STALL: Duration = Duration::from_secs(60);
-/// How far behind the replica is when it matters.
+/// How far the replica lags behind when it is promoted.
 const LAG: Duration = Duration::from_secs(3);
-/// By how many seconds clocks may differ, and nodes still take each other's new certificates.
+/// By how many seconds clocks may differ so that nodes still accept each other's new certificates.
 const CLOCKS_DIFFER_S: u64 = 3000;
-/// Lines that a node logs at once: many times what is shipped in one go.
+/// How many lines a node logs at once: many times as many as fit into one upload.
 const FLOOD: usize = 3000;
-/// How long a leader that is cut off may go on taking writes, and the next one take to start.
+/// How long a partitioned leader may still accept writes, and how long the next one may take to accept them.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Both regions from user data alone, and the component's own start.
+/// Boots both regions from user data alone, and starts the component.
 pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
     let started = Instant::now();
     let Roles { leader, replica, .. } = environment.ready().await?;
@@ -31,25 +31,25 @@ pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
     }
     gives_peers_up(leader).await?;
     let session = leader.oom_score_of_session_under(100).await?;
-    ensure!(session == "0", "sessions of {} are spared with the postmaster where memory ends: {session}", leader.name);
-    ensure!(leader.remounts_a_broken_volume().await?, "a broken file system on {} stays writable", leader.name);
+    ensure!(session == "0", "the OOM killer spares sessions of {} like the postmaster: {session}", leader.name);
+    ensure!(leader.remounts_a_broken_volume().await?, "a corrupt file system on {} stays writable", leader.name);
     ensure!(
         leader.certificate_age_s().await? > CLOCKS_DIFFER_S,
-        "a node whose clock is behind refuses {}",
+        "a node with a slow clock would refuse the certificate of {}",
         leader.name
     );
     says_that_it_leads(leader, replica).await?;
-    // A slot that nobody reads from would fill the volume.
+    // An unused slot would fill the volume.
     let standby = environment.central().until_following().await?.leader;
     let unread = standby.sql("postgres", "SELECT count(*) FROM pg_replication_slots WHERE NOT active").await?;
-    ensure!(unread == "0", "a slot on {} keeps WAL for nobody", standby.name);
+    ensure!(unread == "0", "{} has an unused slot, which keeps WAL", standby.name);
     leader.until_archiving().await?;
     leader.until_observed().await?;
     leader.until_shipped(FLOOD).await?;
     Ok(Outcome::noted(format!("two regions of three nodes, from power-on to all streaming and served: {took} s")))
 }
 
-/// The kernel tries a host that is gone, and one that no longer answers, for seconds only.
+/// Checks that the kernel gives up unreachable hosts within seconds.
 async fn gives_peers_up(node: &Node) -> Result<()> {
     for (setting, expected) in [("tcp_syn_retries", "1"), ("tcp_retries2", "6"), ("tcp_mtu_probing", "1")] {
         let value = node.run(&["cat", &format!("/proc/sys/net/ipv4/{setting}")]).await?;
@@ -58,7 +58,7 @@ async fn gives_peers_up(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// dob-status shows the leader with a streaming replica and both slots in use.
+/// Checks that dob-status shows the leader with a streaming replica and both slots in use.
 async fn says_that_it_leads(leader: &Node, replica: &Node) -> Result<()> {
     let status = leader.status().await?;
     let node = &status["node"];
@@ -85,7 +85,7 @@ pub async fn crash(environment: &LabEnvironment) -> Result<Outcome> {
     judge_and_name_leader(environment, traffic).await
 }
 
-/// All of PostgreSQL's processes are killed, and it would replay its WAL for longer than anybody waits: the replica leads.
+/// All of PostgreSQL's processes are killed, and crash recovery would take too long: the replica takes over.
 pub async fn crash_replaying(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -125,7 +125,7 @@ pub async fn power_off(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note(rejoined))
 }
 
-/// The same, and etcd's leader is on that node: its next one counts the time of Patroni's leader from the beginning.
+/// The same, and etcd's leader is on that node. etcd's next leader restarts the ttl of Patroni's leader key.
 pub async fn power_off_with_etcd(environment: &LabEnvironment) -> Result<Outcome> {
     environment.ready().await?.leader.lead_etcd().await?;
     power_off(environment).await
@@ -136,7 +136,7 @@ pub async fn power_off_synchronous(environment: &LabEnvironment) -> Result<Outco
     synchronously(environment, power_off).await
 }
 
-/// The same while nothing reaches the replica: it leads without the leader's last dates, which the recovery region has already.
+/// The same while the replica lags: it takes over without the leader's last dates, which the recovery region already has.
 pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -148,17 +148,21 @@ pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> 
     traffic.until_saved().await?;
     traffic.run_for(AFTER).await;
     power_on_again(environment, leader, &traffic).await?;
-    // What it wrote last stays out of the archive.
+    // The old leader's last WAL must not be archived.
     leader.until_logged("patroni", "goes on beyond that and is not archived").await?;
     let outcome = environment.judge(traffic).await?;
     let figures = outcome.figures()?;
-    ensure!(!figures.lost.is_empty(), "nothing was lost: the replica did not lag");
-    ensure!(figures.lost_seconds <= LAG.as_secs_f64(), "{} s were lost, not {LAG:?}", figures.lost_seconds);
+    ensure!(!figures.lost.is_empty(), "nothing was lost, so that the replica did not lag");
+    ensure!(
+        figures.lost_seconds <= LAG.as_secs_f64(),
+        "{} s of dates were lost, more than {LAG:?}",
+        figures.lost_seconds
+    );
     let lost = figures.lost_seconds;
     Ok(outcome.with_note(format!("{lost:.1} s of dates lost; both regions' other nodes, which had them, rewound")))
 }
 
-/// The leader alone has the last dates, and loses its power with all that is not on its volumes.
+/// Only the leader has the last dates. It loses its power, and everything that is not on its volumes.
 pub async fn power_cut_for_real(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let member = leader.etcd_member().await?;
@@ -206,7 +210,7 @@ async fn cut_and_return(leader: &Node, replica: &Node, traffic: &Traffic) -> Res
     replica.power_on().await
 }
 
-/// The leader's zone is cut off from all others, and reconnected.
+/// The leader's zone is partitioned from all others, and reconnected.
 pub async fn zone_cut(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -218,7 +222,10 @@ pub async fn zone_cut(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("zone reconnected");
     leader.reconnect()?;
     let (closed, opened) = (closed?, opened?);
-    ensure!(closed < opened, "the cut-off leader took writes until {closed:?}, the new one from {opened:?}");
+    ensure!(
+        closed < opened,
+        "two leaders: the partitioned one accepted writes until {closed:?}, the new one from {opened:?}"
+    );
     environment.west().until_leading().await?;
     traffic.mark("old leader follows");
     traffic.run_for(AFTER).await;
@@ -232,19 +239,19 @@ pub async fn zone_cut_synchronous(environment: &LabEnvironment) -> Result<Outcom
     synchronously(environment, zone_cut).await
 }
 
-/// By when a node's own PostgreSQL, asked on the node, has stopped taking writes.
+/// Waits until a node's PostgreSQL, queried on the node, accepts no writes. Returns a time at which it did not.
 async fn until_closed(node: &Node) -> Result<Instant> {
-    eventually(&format!("{} stops taking writes", node.name), PATIENCE, async || {
-        ensure!(!node.takes_writes().await?, "it takes them");
+    eventually(&format!("{} accepts no writes", node.name), PATIENCE, async || {
+        ensure!(!node.takes_writes().await?, "it accepts writes");
         Ok(Instant::now())
     })
     .await
 }
 
-/// Until when a node's own PostgreSQL has not taken writes: when it was asked for the last time and said no.
+/// Waits until a node's PostgreSQL, queried on the node, accepts writes. Returns the last time at which it did not.
 async fn until_open(node: &Node) -> Result<Instant> {
     let mut refused = Instant::now();
-    eventually(&format!("{} takes writes", node.name), PATIENCE, async || {
+    eventually(&format!("{} accepts writes", node.name), PATIENCE, async || {
         let asked = Instant::now();
         if !node.takes_writes().await? {
             refused = asked;
@@ -255,7 +262,7 @@ async fn until_open(node: &Node) -> Result<Instant> {
     .await
 }
 
-/// The leader's volume takes no writes for a minute, though it is still read.
+/// The leader's volume blocks writes for a minute; it can still be read.
 pub async fn disk_stalled(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -267,7 +274,7 @@ pub async fn disk_stalled(environment: &LabEnvironment) -> Result<Outcome> {
     leader.resume_volume().await?;
     let west = environment.west();
     let now = tokio::select! {
-        opened = until_open(leader) => bail!("the old leader takes writes: {opened:?}"),
+        opened = until_open(leader) => bail!("the old leader accepts writes again: {opened:?}"),
         now = west.until_leading() => now?.leader,
     };
     traffic.mark("old leader follows");
@@ -276,7 +283,7 @@ pub async fn disk_stalled(environment: &LabEnvironment) -> Result<Outcome> {
     environment.judge(traffic).await
 }
 
-/// PostgreSQL's and Patroni's processes stop, while the node's kernel goes on answering for them.
+/// PostgreSQL and Patroni are frozen, while the node's kernel still acknowledges packets for them.
 pub async fn frozen(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -288,7 +295,7 @@ pub async fn frozen(environment: &LabEnvironment) -> Result<Outcome> {
     judge_and_name_leader(environment, traffic).await
 }
 
-/// The planned change of leader.
+/// A planned switchover.
 pub async fn switchover(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -311,7 +318,7 @@ async fn power_on_again(environment: &LabEnvironment, node: &Node, traffic: &Tra
     Ok(format!("the old leader follows {} s after its power is back", on.elapsed().as_secs()))
 }
 
-/// A drill in synchronous mode, which is left afterwards.
+/// Runs a scenario in synchronous mode, and switches back afterwards.
 async fn synchronously(
     environment: &LabEnvironment,
     drill: impl AsyncFnOnce(&LabEnvironment) -> Result<Outcome>,
@@ -322,7 +329,7 @@ async fn synchronously(
     Ok(outcome)
 }
 
-/// Changes the mode in both regions, and dob-status in either says so.
+/// Changes the replication mode, and checks that dob-status of both regions shows it.
 async fn replicate(environment: &LabEnvironment, mode: &str) -> Result<()> {
     let leader = environment.ready().await?.leader;
     leader.run(&["dob-replication", mode]).await?;

@@ -1,10 +1,11 @@
-//! What happens in each drill, told in the verbs of nodes, regions and clients.
+//! The scenarios: the steps of each drill, in terms of nodes, regions and clients.
 
 mod backend;
 mod backups;
 mod escalation;
 mod faults;
 mod leader;
+mod monitoring;
 mod nodes;
 mod pods;
 mod policies;
@@ -19,8 +20,9 @@ use crate::lab::LabEnvironment;
 use anyhow::{Context, Result};
 use std::pin::Pin;
 
-/// What happens in a drill at its place; its promises are checked afterwards.
-pub(crate) type Scenario<Place> = for<'a> fn(&'a Place) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
+/// The steps of a drill in its environment; its promises are checked afterwards.
+pub(crate) type Scenario<Environment> =
+    for<'a> fn(&'a Environment) -> Pin<Box<dyn Future<Output = Result<Outcome>> + 'a>>;
 
 macro_rules! scenarios {
     ($($name:literal => $scenario:path,)*) => { [$(($name, (|environment| Box::pin($scenario(environment))) as Scenario<_>)),*] };
@@ -76,7 +78,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 45] = scenarios! {
 };
 
 /// The scenario of each drill of the cluster.
-const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 27] = scenarios! {
+const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 28] = scenarios! {
     "three-rollouts" => rollouts::three,
     "rollout-without-pre-stop" => rollouts::without_pre_stop,
     "digest-missing" => rollouts::digest_missing,
@@ -103,6 +105,7 @@ const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 27] = scenarios! {
     "password-rotated-behind-pods" => backend::password_rotated,
     "network-policies" => policies::kept,
     "autoscaled" => pods::autoscaled,
+    "requests-counted" => monitoring::requests_counted,
     "leader-lost-behind-pods" => backend::leader_lost,
 };
 
@@ -116,22 +119,22 @@ pub(crate) fn on_cluster(drill: &str) -> Result<Scenario<ClusterEnvironment>> {
     find(&ON_CLUSTER, drill)
 }
 
-fn find<Place>(scenarios: &[(&str, Scenario<Place>)], drill: &str) -> Result<Scenario<Place>> {
+fn find<Environment>(scenarios: &[(&str, Scenario<Environment>)], drill: &str) -> Result<Scenario<Environment>> {
     let found = scenarios.iter().find(|(name, _)| *name == drill);
     found
         .map(|(_, scenario)| *scenario)
-        .with_context(|| format!("drills.toml names {drill}, of which no scenario is told"))
+        .with_context(|| format!("drills.toml names {drill}, which has no scenario: add it in src/scenarios/mod.rs"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::{Drill, Place};
+    use crate::catalogue::{Drill, Testbed};
 
     #[test]
-    fn every_drill_has_a_story_and_every_story_is_a_drill() {
-        let drills = |places: &[Place]| Drill::of(places).into_iter().map(|drill| drill.name).collect::<Vec<_>>();
-        assert_eq!(drills(&[Place::Lab]), ON_LAB.map(|(name, _)| name));
-        assert_eq!(drills(&[Place::Cluster, Place::ClusterOnLab]), ON_CLUSTER.map(|(name, _)| name));
+    fn every_drill_has_a_scenario_and_every_scenario_is_a_drill() {
+        let drills = |testbeds: &[Testbed]| Drill::of(testbeds).into_iter().map(|drill| drill.name).collect::<Vec<_>>();
+        assert_eq!(drills(&[Testbed::Lab]), ON_LAB.map(|(name, _)| name));
+        assert_eq!(drills(&[Testbed::Cluster, Testbed::ClusterOnLab]), ON_CLUSTER.map(|(name, _)| name));
     }
 }

@@ -1,4 +1,4 @@
-//! A node of the cluster goes, or what runs pods there, while clients are served through the load balancer.
+//! A node of the cluster or its container runtime fails, while clients come through the load balancer.
 
 use crate::cluster::{ClusterEnvironment, ROLLED_OUT_WITHIN};
 use crate::current::Outcome;
@@ -6,16 +6,16 @@ use anyhow::{Context, Result, ensure};
 use dob_cluster::Node;
 use std::time::{Duration, Instant};
 
-/// How long a zone is cut off.
+/// How long a zone is partitioned.
 const CUT_FOR: Duration = Duration::from_secs(30);
-/// How long a node may take until its pods serve again, when what runs them was restarted.
+/// How long a node's pods may take to serve again after its runtime was restarted.
 const WHOLE_WITHIN: Duration = Duration::from_secs(120);
 
 /// A node loses its power, and gets it back.
 pub async fn power_off(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    let (_, node) = environment.a_pod_that_serves()?;
+    let (_, node) = environment.any_serving_pod()?;
     traffic.mark(&format!("{}'s power cut", node.name));
     node.power_off().await?;
     let took = environment.until_out_of_service(|pod| node.has_pod(pod)).await?;
@@ -27,11 +27,11 @@ pub async fn power_off(environment: &ClusterEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(format!("out of the load balancer after {} s", took.as_secs())))
 }
 
-/// A zone's cable is cut, and mended.
+/// A zone is partitioned, and reconnected.
 pub async fn zone_cut(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    let (_, node) = environment.a_pod_that_serves()?;
+    let (_, node) = environment.any_serving_pod()?;
     traffic.mark(&format!("{} cut off", node.zone));
     node.cut_off()?;
     let took = environment.until_out_of_service(|pod| node.has_pod(pod)).await?;
@@ -45,11 +45,11 @@ pub async fn zone_cut(environment: &ClusterEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(format!("out of the load balancer after {} s", took.as_secs())))
 }
 
-/// A node is drained, as for its replacement, and comes back empty.
+/// A node is drained, as before its replacement, and comes back empty.
 pub async fn drained(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    let (_, node) = environment.a_pod_that_serves()?;
+    let (_, node) = environment.any_serving_pod()?;
     traffic.mark(&format!("{} drained", node.name));
     let drain = ["drain", node.name, "--ignore-daemonsets", "--delete-emptydir-data"];
     environment.cluster.kubectl_within(ROLLED_OUT_WITHIN, &drain)?;
@@ -66,7 +66,7 @@ pub async fn drained(environment: &ClusterEnvironment) -> Result<Outcome> {
 pub async fn containerd_restarted(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    let (_, node) = environment.a_pod_that_serves()?;
+    let (_, node) = environment.any_serving_pod()?;
     let took = restart_containerd(environment, node).await?;
     traffic.mark(&format!("whole after containerd's restart on {}", node.name));
     let outcome = environment.judge(traffic).await?;
@@ -89,7 +89,7 @@ pub async fn containerd_restarted_everywhere(environment: &ClusterEnvironment) -
 /// Restarts containerd on a node, and waits until three pods serve, none of them an old one of this node.
 async fn restart_containerd(environment: &ClusterEnvironment, node: &Node) -> Result<Duration> {
     let old: Vec<_> =
-        environment.pods_that_serve()?.into_iter().filter(|(pod, _)| node.has_pod(*pod)).map(|(pod, _)| pod).collect();
+        environment.serving_pods()?.into_iter().filter(|(pod, _)| node.has_pod(*pod)).map(|(pod, _)| pod).collect();
     let started = Instant::now();
     node.restart_containerd().await?;
     environment.until_out_of_service(|pod| old.contains(&pod)).await?;
@@ -100,11 +100,11 @@ async fn restart_containerd(environment: &ClusterEnvironment, node: &Node) -> Re
     Ok(took)
 }
 
-/// The shim of a pod is killed. Its Spin is nobody's then, and goes with its pod, as the runbook has it.
+/// The shim of a pod is killed. Its Spin is orphaned, and ends when the pod is deleted, as the runbook says.
 pub async fn shim_killed(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    let (pod, node) = environment.a_pod_that_serves()?;
+    let (pod, node) = environment.any_serving_pod()?;
     let shim = node.parent_of(&node.process_of(pod)?)?;
     traffic.mark(&format!("the shim of {pod} killed"));
     node.signal(&shim, "KILL")?;

@@ -1,4 +1,4 @@
-//! What pods may do, and what is done to them.
+//! The confinement of pods, and faults in pods.
 
 use crate::cluster::{API, ClusterEnvironment, PODS};
 use crate::current::Outcome;
@@ -10,41 +10,41 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// What the kernel must say of the process that serves.
+/// The expected fields of the serving process's status.
 const CONFINED: [(&str, &str); 5] = [
-    // DAC_OVERRIDE, and nothing else.
+    // Only DAC_OVERRIDE.
     ("CapEff", "0000000000000002"),
     ("CapPrm", "0000000000000002"),
     ("Seccomp", "2"),
     ("NoNewPrivs", "1"),
     ("Uid", "65532\t65532\t65532\t65532"),
 ];
-/// How long a frozen pod may go on getting connections, and be missing.
+/// How long a frozen pod may still get new connections.
 const OUT_WITHIN: Duration = Duration::from_secs(15);
 const BACK_WITHIN: Duration = Duration::from_secs(30);
-/// More than a pod has instances.
+/// More than a pod's maximum of instances.
 const SLOW_BODIES: usize = 1050;
 const SLOW_BODY_ENDS_WITHIN: Duration = Duration::from_secs(30);
 const CUT_OFF_FOR: Duration = Duration::from_secs(90);
 
-/// What the process of each serving pod may do.
+/// Checks the rights of the process in each serving pod.
 pub async fn confined(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    for (pod, node) in environment.pods_that_serve()? {
+    for (pod, node) in environment.serving_pods()? {
         let status = node.status_of(&node.process_of(pod)?)?;
         for (field, wanted) in CONFINED {
-            let found = status.get(field).with_context(|| format!("the kernel says no {field}"))?;
+            let found = status.get(field).with_context(|| format!("the process's status has no {field}"))?;
             ensure!(found == wanted, "the process of {pod} has {field} {found}, not {wanted}");
         }
     }
     Ok(Outcome::noted("one capability, DAC_OVERRIDE; user 65532, seccomp, no new privileges"))
 }
 
-/// Spin is stopped in one pod, as if it hung.
+/// Spin is frozen in one pod, as if it hung.
 pub async fn frozen(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    let (pod, node) = environment.a_pod_that_serves()?;
+    let (pod, node) = environment.any_serving_pod()?;
     let process = node.process_of(pod)?;
     traffic.mark(&format!("Spin stopped in {pod}"));
     let started = Instant::now();
@@ -55,8 +55,8 @@ pub async fn frozen(environment: &ClusterEnvironment) -> Result<Outcome> {
     let back = started.elapsed();
     traffic.mark("three pods serve");
     let outcome = environment.judge(traffic).await?;
-    ensure!(out <= OUT_WITHIN, "it got connections for {out:?}, at most {OUT_WITHIN:?}");
-    ensure!(back <= BACK_WITHIN, "it was missing for {back:?}, at most {BACK_WITHIN:?}");
+    ensure!(out <= OUT_WITHIN, "the pod got new connections for {out:?}, but the limit is {OUT_WITHIN:?}");
+    ensure!(back <= BACK_WITHIN, "the pod was missing for {back:?}, but the limit is {BACK_WITHIN:?}");
     Ok(outcome.with_note(format!("out after {} s, back after {} s", out.as_secs(), back.as_secs())))
 }
 
@@ -65,7 +65,7 @@ pub async fn deployment_deleted(environment: &ClusterEnvironment) -> Result<Outc
     environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("the Deployment deleted");
-    let old = environment.pods_that_serve()?;
+    let old = environment.serving_pods()?;
     environment.kubectl(&["delete", "deployment", API, "--wait=false"])?;
     environment.until_out_of_service(|pod| old.iter().any(|(one, _)| *one == pod)).await?;
     environment.until_healthy().await?;
@@ -73,7 +73,7 @@ pub async fn deployment_deleted(environment: &ClusterEnvironment) -> Result<Outc
     environment.judge(traffic).await
 }
 
-/// Somebody deletes the SpinApp, and rolls it out again.
+/// Somebody deletes the SpinApp and rolls it out again.
 pub async fn spin_app_deleted(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -84,17 +84,17 @@ pub async fn spin_app_deleted(environment: &ClusterEnvironment) -> Result<Outcom
     environment.judge(traffic).await
 }
 
-/// A client with more slow bodies than a pod has instances, at one pod.
+/// A client sends more slow bodies to one pod than it has instances.
 pub async fn slow_bodies(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    let (pod, _) = environment.a_pod_that_serves()?;
+    let (pod, _) = environment.any_serving_pod()?;
     send_slow_bodies(environment, &[pod]).await
 }
 
-/// The same at every pod.
+/// The same, to every pod.
 pub async fn slow_bodies_everywhere(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    let pods: Vec<IpAddr> = environment.pods_that_serve()?.into_iter().map(|(pod, _)| pod).collect();
+    let pods: Vec<IpAddr> = environment.serving_pods()?.into_iter().map(|(pod, _)| pod).collect();
     send_slow_bodies(environment, &pods).await
 }
 
@@ -109,11 +109,11 @@ async fn send_slow_bodies(environment: &ClusterEnvironment, pods: &[IpAddr]) -> 
     environment.until_healthy().await?;
     let outcome = environment.judge(traffic).await?;
     let after = environment.cluster.restarts().await?;
-    ensure!(after == before, "the pods were {before:?}, and are {after:?}");
+    ensure!(after == before, "pods were restarted or replaced: {before:?} before, {after:?} after");
     Ok(outcome.with_note(format!("{given_up} of {} bodies got 408", pods.len() * SLOW_BODIES)))
 }
 
-/// Sends the beginning of a body, and gives what comes back until the connection is closed.
+/// Sends the beginning of a body, and returns the answer when the connection is closed.
 async fn slow_body(pod: IpAddr) -> String {
     let mut answer = String::new();
     let talk = async {
@@ -121,12 +121,12 @@ async fn slow_body(pod: IpAddr) -> String {
         stream.write_all(b"PUT /hello/slow HTTP/1.1\r\nhost: pod\r\ncontent-length: 28\r\n\r\n{").await?;
         stream.read_to_string(&mut answer).await
     };
-    // One that is not answered has no answer to count.
+    // A timeout leaves the answer empty, so that it does not count as 408.
     let _ = timeout(SLOW_BODY_ENDS_WITHIN, talk).await;
     answer
 }
 
-/// More load than three pods should bear, and less again.
+/// More load than three pods can serve, and less again.
 pub async fn autoscaled(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -142,7 +142,7 @@ pub async fn autoscaled(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.judge(traffic).await
 }
 
-/// No node reaches the control plane.
+/// All nodes are cut off from the control plane.
 pub async fn control_plane_cut_off(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;

@@ -1,4 +1,4 @@
-//! The primary region is lost and the other takes over; then the way back.
+//! The primary region is lost and the other takes over; then failing back.
 
 use super::steps::AFTER;
 use crate::alerts;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use dob_lab::{CENTRAL, Node, Roles, WEST};
 use std::time::Instant;
 
-/// All nodes of the primary region lose their power; a person promotes the recovery region.
+/// All nodes of the primary region lose their power, and a person promotes the recovery region.
 pub async fn gone(environment: &LabEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let standby = environment.central().until_following().await?.leader;
@@ -37,7 +37,7 @@ pub async fn gone(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(note))
 }
 
-/// The old region's power is back: it follows, then leads again.
+/// The old region's power is back. It follows, then leads again.
 pub async fn fail_back(environment: &LabEnvironment) -> Result<Outcome> {
     if environment.central().primary().await.is_none() {
         gone(environment).await?;
@@ -46,7 +46,7 @@ pub async fn fail_back(environment: &LabEnvironment) -> Result<Outcome> {
     west.power_on().await?;
     let old = west.data_nodes().next().context("the region has no data node")?;
     old.until_logged("patroni", "not started until dob-rejoin").await?;
-    ensure!(west.primary().await.is_none(), "the old region leads too");
+    ensure!(west.primary().await.is_none(), "the old region leads, too");
     let rejoined = Instant::now();
     old.run(&["dob-rejoin"]).await?;
     let follower = west.until_following().await?.leader;
@@ -64,7 +64,7 @@ pub async fn fail_back(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note(note))
 }
 
-/// The recovery region hands over to this node of the primary region.
+/// Hands over from the recovery region to this node of the primary region.
 async fn hand_back(environment: &LabEnvironment, traffic: &Traffic, follower: &Node) -> Result<()> {
     let leader = environment.central().until_leading().await?.leader;
     traffic.mark("dob-rejoin --hand-over in the recovery region");
@@ -76,8 +76,8 @@ async fn hand_back(environment: &LabEnvironment, traffic: &Traffic, follower: &N
     environment.central().until_following().await.map(drop)
 }
 
-/// The regions are cut off from each other, and somebody takes the primary one for lost: both lead. What the region that is given up
-/// took alone is in a copy.
+/// The regions are partitioned, and somebody promotes the recovery region, so that both lead. The writes that only the primary region
+/// accepted are kept in a copy before it is given up.
 pub async fn both_lead(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let standby = environment.central().until_following().await?.leader;
@@ -103,7 +103,7 @@ pub async fn both_lead(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(note))
 }
 
-/// The same, and the region that led before is the one that stays: its leader has the older timeline.
+/// The same, but the recovery region is given up. The leader of the region that stays has the older timeline.
 pub async fn old_stays(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let standby = environment.central().until_following().await?.leader;
@@ -129,7 +129,7 @@ pub async fn old_stays(environment: &LabEnvironment) -> Result<Outcome> {
     environment.judge(traffic).await
 }
 
-/// Partitions the regions, and promotes the recovery region though the primary one leads.
+/// Partitions the regions, and promotes the recovery region although the primary one leads.
 async fn promote_though_partitioned(environment: &LabEnvironment, traffic: &Traffic, standby: &Node) -> Result<()> {
     traffic.mark("regions cut off from each other");
     environment.west().cut_off_from(&environment.central())?;

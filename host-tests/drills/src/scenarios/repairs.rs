@@ -1,4 +1,4 @@
-//! What does not come back by itself: a person repairs it with the runbooks' commands.
+//! Faults that a person repairs, with the runbooks' commands.
 
 use super::steps::{judge_later, refuses};
 use crate::alerts;
@@ -9,16 +9,15 @@ use dob_lab::{Boot, Roles};
 use dob_support::eventually;
 use std::time::{Duration, Instant};
 
-/// After a replica's power was cut: tcp_user_timeout and the checkpoint itself, with a margin.
+/// How long a checkpoint may take after a replica lost its power: tcp_user_timeout and the checkpoint itself, with a margin.
 const CHECKPOINT_WITHIN: Duration = Duration::from_secs(30);
 
-/// Seconds for which a busy volume holds up a node that joins: less than tcp_user_timeout.
+/// For how many seconds a busy volume blocks a base backup: less than tcp_user_timeout.
 const HELD_UP_S: u64 = 12;
-/// How long the leader's data may take to arrive.
+/// How long a base backup may take.
 const MADE_ANEW_WITHIN: Duration = Duration::from_secs(60);
 
-/// The nodes of the leader and of the witness are lost for good: etcd has lost its majority, and nobody may lead until a person
-/// says so.
+/// The leader and the witness are lost for good. etcd has lost its majority, so that no node may lead until a person decides.
 pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, witness } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -43,8 +42,8 @@ pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note(note))
 }
 
-/// The replica loses its power while the leader has more for it than their sockets hold: the leader's checkpoints end all the same,
-/// the slot loses its WAL, and the replica comes back by the archive.
+/// The replica loses its power while the leader has more WAL for it than fits into their sockets. The leader's checkpoints must still
+/// end; the slot loses its WAL, and the replica recovers from the archive.
 pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -57,20 +56,21 @@ pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
     leader.pass_packets()?;
     leader.write_wal_until_slot(replica, "wal_status IN ('unreserved', 'lost')").await?;
     traffic.mark("its slot is beyond the limit");
-    let left = CHECKPOINT_WITHIN.checked_sub(cut.elapsed()).context("writing the last of the WAL took too long")?;
+    let left =
+        CHECKPOINT_WITHIN.checked_sub(cut.elapsed()).context("writing the WAL after the power cut took too long")?;
     leader.checkpoint(left).await?;
     let took = cut.elapsed().as_secs_f64();
     traffic.mark("a checkpoint ended, its slot is lost; power on");
-    ensure!(leader.has_lost_slots().await?, "the checkpoint left the slot as it was");
+    ensure!(leader.has_lost_slots().await?, "the slot is not lost after the checkpoint");
     replica.power_on().await?;
     environment.west().until_leading().await?;
     traffic.mark("it streams");
     let outcome = judge_later(environment, traffic).await?;
-    ensure!(!leader.has_lost_slots().await?, "the slot stays lost");
+    ensure!(!leader.has_lost_slots().await?, "the slot is still lost");
     Ok(outcome.with_note(format!("a checkpoint ended {took:.1} s after the power cut")))
 }
 
-/// The replica's data is fetched anew, while its volume holds up what arrives.
+/// The replica is reinitialized, while its volume blocks the base backup for a while.
 pub async fn replica_rebuilt(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let before = replica.data_made_at().await?;
@@ -83,17 +83,18 @@ pub async fn replica_rebuilt(environment: &LabEnvironment) -> Result<Outcome> {
     let made_anew = format!("{} has new data", replica.name);
     eventually(&made_anew, MADE_ANEW_WITHIN, async || {
         let made = replica.data_made_at().await?;
-        ensure!(made != before, "it is that of before");
+        ensure!(made != before, "it still has its old data");
         Ok(())
     })
     .await?;
     environment.west().until_leading().await?;
     traffic.mark("it streams");
-    ensure!(replica.failed_base_backups().await? == failed, "copying had to begin again");
+    ensure!(replica.failed_base_backups().await? == failed, "the base backup had to start again");
     judge_later(environment, traffic).await
 }
 
-/// More connections for the pods: the recovery region first, whose replay would pause, then replica, switchover, old leader.
+/// Raises max_connections: first in the recovery region, whose replay would pause otherwise; then on the replica, and after a
+/// switchover on the old leader.
 pub async fn connections_raised(environment: &LabEnvironment) -> Result<Outcome> {
     let west = environment.ready().await?;
     let central = environment.central().until_following().await?;
@@ -115,7 +116,7 @@ pub async fn connections_raised(environment: &LabEnvironment) -> Result<Outcome>
     Ok(outcome.with_note("the switchover in it is all that was noticed"))
 }
 
-/// PostgreSQL's package in its next version: on the replica, then, after a switchover, on the old leader.
+/// Upgrades PostgreSQL's package: on the replica, and after a switchover on the old leader.
 pub async fn minor_upgrade(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -127,16 +128,24 @@ pub async fn minor_upgrade(environment: &LabEnvironment) -> Result<Outcome> {
         }
         let started = node.started_at().await?;
         node.upgrade_postgresql().await?;
-        ensure!(node.started_at().await? == started, "the package itself restarts PostgreSQL on {}", node.name);
+        ensure!(
+            node.started_at().await? == started,
+            "installing the package has restarted PostgreSQL on {}",
+            node.name
+        );
         node.patronictl(&["restart", "dob", &node.name, "--force"]).await?;
         environment.west().until_leading().await?;
-        ensure!(node.started_at().await? != started, "PostgreSQL on {} runs on in its old version", node.name);
+        ensure!(
+            node.started_at().await? != started,
+            "PostgreSQL on {} was not restarted, so that it runs its old version",
+            node.name
+        );
         traffic.mark(&format!("{} runs the next version", node.name));
     }
     judge_later(environment, traffic).await
 }
 
-/// Somebody pauses Patroni, and forgets it.
+/// Somebody pauses Patroni and forgets to resume it.
 pub async fn pause_left_over(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -148,8 +157,8 @@ pub async fn pause_left_over(environment: &LabEnvironment) -> Result<Outcome> {
     judge_later(environment, traffic).await
 }
 
-/// A byte of a table changes on the leader's volume: its backup says so, no other is made and none expires; the replica, whose copy is
-/// whole, leads, and the old leader's data is fetched anew.
+/// A byte of a table is corrupted on the leader's volume. The backup reports it, and no backup expires. The replica, whose copy is
+/// intact, takes over, and the old leader is reinitialized.
 pub async fn page_damaged(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     leader.run(&["dob-backup"]).await?;

@@ -1,4 +1,4 @@
-//! Versions come and go while clients are served through the load balancer.
+//! Rollouts, while clients come through the load balancer.
 
 use crate::cluster::{API, ClusterEnvironment};
 use crate::current::Outcome;
@@ -21,7 +21,7 @@ pub async fn three(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.judge(traffic).await
 }
 
-/// The same without the sleep that keeps a pod serving while the load balancer forgets it: requests must fail.
+/// The same without the preStop sleep, during which a pod serves until the load balancer has removed it. Requests must fail.
 pub async fn without_pre_stop(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     environment.set_pre_stop(0).await?;
@@ -42,14 +42,14 @@ pub async fn digest_missing(environment: &ClusterEnvironment) -> Result<Outcome>
     put_back(environment, "a digest that no registry has", MISSING).await
 }
 
-/// A version that reaches no database.
+/// A version that can't reach the database.
 pub async fn never_ready(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let digest = environment.push(Some(Fault::NoDatabase)).await?;
     put_back(environment, "a version that never gets ready", &digest).await
 }
 
-/// Rolls out what must be put back.
+/// Rolls out a version that must be rolled back.
 async fn put_back(environment: &ClusterEnvironment, what: &str, digest: &str) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     let started = Instant::now();
@@ -63,7 +63,7 @@ async fn put_back(environment: &ClusterEnvironment, what: &str, digest: &str) ->
     Ok(outcome.with_note(format!("put back after {took} s")))
 }
 
-/// A version that gets ready and can't save; whoever sees it rolls the one before out again.
+/// A version that gets ready but can't save. An operator rolls out the previous one again.
 pub async fn cannot_save(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let digest = environment.push(Some(Fault::CannotSave)).await?;
@@ -78,7 +78,7 @@ pub async fn cannot_save(environment: &ClusterEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(format!("saving {} s after it was taken back", took.as_secs())))
 }
 
-/// The schema step fails, as where the administrator's password is wrong, while the figures rise of how pods come and go.
+/// The schema step fails, as with a wrong administrator's password, in a rollout that also raises the preStop time.
 pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -91,7 +91,7 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     let said = environment.refused_rollout(&digest).await?;
     ensure!(said.contains("dob-api-schema was put back"), "scripts/rollout says: {said}");
     let after = environment.cluster.restarts().await?;
-    ensure!(after == pods, "the pods that serve were {pods:?}, and are {after:?}");
+    ensure!(after == pods, "serving pods were restarted or replaced: {pods:?} before, {after:?} after");
     environment.change_secret("pg_admin_password", &password).await?;
     traffic.mark("the same with the right password");
     environment.roll_out(&digest).await?;
@@ -114,7 +114,8 @@ pub async fn restarted(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.judge(traffic).await
 }
 
-/// The operator goes in the middle of a rollout. Pods come and go without it; what served can't be noted, and nothing new applied.
+/// The operator is killed in the middle of a rollout. The Deployment finishes without it, but `scripts/rollout` can't record what
+/// serves and applies nothing new.
 pub async fn operator_killed(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
