@@ -1,7 +1,7 @@
 //! The cluster's programs, built once from Go modules and cached. `parts/` has a go.mod for each, which pins its version.
 
 use anyhow::{Context, Result, ensure};
-use dob_support::{cmd, project_file, read_within};
+use dob_support::{Process, cmd, end_within, project_file, read_within};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
@@ -15,6 +15,8 @@ const SOURCES: &str = "host-tests/cluster/parts";
 const RECIPE: u32 = 1;
 /// How long Go may take to answer a question about a module.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(300);
+/// How long a build may take: several times as long as here.
+const BUILT_WITHIN: Duration = Duration::from_secs(3600);
 /// How often a running build reports its progress.
 const PROGRESS: Duration = Duration::from_secs(20);
 
@@ -131,6 +133,8 @@ impl Part {
     }
 
     fn build(&self, bin: &Path) -> Result<()> {
+        let mut go = Command::new("go");
+        go.args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags()?, "-o"]).arg(bin).arg("tool");
         let mut go = self.command(bin)?;
         let mut go = go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let words = show_progress(go.stderr.take().context("piped")?);

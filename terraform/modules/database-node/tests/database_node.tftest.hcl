@@ -38,6 +38,10 @@ run "a_data_node" {
     error_message = "PostgreSQL waits 15 minutes for a peer that is gone."
   }
   assert {
+    condition     = strcontains(output.cloud_config, "\"reserved_connections\": 5") && strcontains(output.cloud_config, "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor, pg_use_reserved_connections;")
+    error_message = "Where all connections are taken, nothing is measured, and the alert on it can't fire."
+  }
+  assert {
     condition = one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/sysctl.d/60-dob.conf"]) == join("\n", [
       "net.ipv4.tcp_keepalive_intvl = 5", "net.ipv4.tcp_keepalive_probes = 3", "net.ipv4.tcp_keepalive_time = 10", "net.ipv4.tcp_mtu_probing = 1", "net.ipv4.tcp_retries2 = 6", "net.ipv4.tcp_syn_retries = 1", "",
     ])

@@ -22,6 +22,7 @@ variables {
   instance_types = { data = "m7i.large", witness = "t3.small" }
   data_volume_gb = 50
   logs           = { key_arn = "arn:aws:kms:eu-west-1:123456789012:key/logs", retention_days = 365 }
+  agent          = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
 }
 
 run "the_nodes" {
@@ -51,6 +52,10 @@ run "the_nodes" {
       !contains(flatten(regexall("(?m)>(/\\S+)$", file("ec2.sh"))), file.path)
     ])
     error_message = "ec2.sh overwrites a file of the node's configuration."
+  }
+  assert {
+    condition     = strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
+    error_message = "Nodes install another agent than the one whose checksum is known."
   }
   assert {
     condition     = length(aws_eip.demonstration) == 0 && length(aws_key_pair.demonstration) == 0
@@ -241,4 +246,12 @@ run "clients_that_are_no_block" {
     clients = { security_group_id = "sg-pods", cidr = "private" }
   }
   expect_failures = [var.clients]
+}
+
+run "an_agent_without_a_checksum" {
+  command = plan
+  variables {
+    agent = { version = "1.2.3", sha256 = "" }
+  }
+  expect_failures = [var.agent]
 }
