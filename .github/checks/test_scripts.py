@@ -421,8 +421,10 @@ def test_the_nodes_of_kubernetes_are_made_anew_by_their_image(terraform, tmp_pat
     for root in ("primary", "recovery"):
         assert terraform("plan", root, REPLACE="recovery-kubernetes").code == 0
     [asked] = [line for line in (tmp_path / "asked").read_text().splitlines() if "-replace" in line]
-    assert "-chdir=terraform/recovery plan " in asked and " -replace=module.region.module.eks.terraform_data.image " in asked
-    assert 'resource "terraform_data" "image"' in (ROOT / "terraform/modules/eks/nodes.tf").read_text()
+    assert "-chdir=terraform/recovery plan " in asked
+    for file, name in (("nodes", "image"), ("main", "addons")):
+        assert f" -replace=module.region.module.eks.terraform_data.{name} " in asked
+        assert f'resource "terraform_data" "{name}"' in (ROOT / f"terraform/modules/eks/{file}.tf").read_text()
 
 
 @pytest.mark.parametrize("name", ["dob-eu-west-1-b", "primary-r", 'primary-b"]', "global-a", "global-kubernetes"])

@@ -35,6 +35,8 @@ import boto3  # noqa: E402
 from moto.core.responses import ActionResult  # noqa: E402
 from moto.ec2.models.instances import Instance  # noqa: E402
 from moto.ec2.responses.instances import InstanceResponse  # noqa: E402
+from moto.eks import urls as eks  # noqa: E402
+from moto.eks.responses import EKSResponse  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 
 sys.path.append(str(TERRAFORM.parent / ".github" / "checks"))
@@ -51,6 +53,17 @@ def monitor_instances(request):
 
 
 InstanceResponse.monitor_instances = monitor_instances
+
+
+def describe_addon_versions(request):
+    """Adds what moto lacks: the versions of EKS's add-ons, one of which is the default."""
+    name, cluster = request._get_param("addonName"), request._get_param("kubernetesVersion")
+    versions = [{"addonVersion": f"v{number}-eksbuild.1", "compatibilities": [{"clusterVersion": cluster, "defaultVersion": number == 1}]} for number in (2, 1)]
+    return ActionResult({"addons": [{"addonName": name, "addonVersions": versions}]})
+
+
+EKSResponse.describe_addon_versions = describe_addon_versions
+eks.url_paths["{0}/addons/supported-versions$"] = eks.response.dispatch
 
 
 class Emulator:
@@ -256,7 +269,7 @@ class Plans(unittest.TestCase):
             state = json.loads(roots[side].run("show", "-json", "plan"))
             data = {resource["type"] for resource in resources(state.get("prior_state", {}).get("values", {}).get("root_module", {})) if resource["mode"] == "data"}
             # The provider reads its default tags without calling AWS.
-            self.assertEqual(data, {"aws_ami", "aws_availability_zones", "aws_caller_identity", "aws_default_tags", "aws_ec2_instance_type", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
+            self.assertEqual(data, {"aws_ami", "aws_availability_zones", "aws_caller_identity", "aws_default_tags", "aws_ec2_instance_type", "aws_eks_addon_version", "aws_region", "aws_route53_zone", "aws_ssm_parameter"})
 
     def test_bad_input_is_refused_with_a_sentence(self):
         regions = {"primary": {"region": "eu-west-1", "cidr": "10.20.0.0/16"}, "recovery": {"region": "eu-central-1", "cidr": "10.21.0.0/16"}}
