@@ -145,12 +145,13 @@ def setUpModule():
     shutil.copytree(TERRAFORM, tree, symlinks=True, ignore=shutil.ignore_patterns(".terraform*", "tests", "*.auto.tfvars*"))
     for folder in ("base", "foundation"):
         shutil.copytree(TERRAFORM.parent / "k8s" / folder, tree.parent / "k8s" / folder)
+    shutil.copytree(TERRAFORM.parent / "scripts", tree.parent / "scripts")
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
     log = rights.Log()
     shim = {"version": "1.2.3", "sha256": "0" * 64}
     variables = {
-        "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}},
+        "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}, "smoke_run": True},
         "primary": {"shim": shim, "size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
         "recovery": {"shim": shim, "size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
     }
@@ -373,6 +374,9 @@ PROGRAMS = {
     "aws ssm start-session": ("ssm:StartSession", "ssmmessages:OpenDataChannel"),
     "aws ecr get-login-password": ("ecr:GetAuthorizationToken",),
     "aws eks update-kubeconfig": ("eks:DescribeCluster",),
+    "aws s3api delete-objects": ("s3:BypassGovernanceRetention", "s3:DeleteObjectVersion"),
+    "aws s3api head-bucket": ("s3:ListBucket",),
+    "aws s3api list-object-versions": ("s3:ListBucketVersions",),
 }
 
 
@@ -398,8 +402,9 @@ class Rights(unittest.TestCase):
             # Without the DNS record: moto treats its private zone as a public one, so a second plan would change it.
             roots["recovery"].apply("-target=module.region.module.database.aws_volume_attachment.data", "-target=module.region.module.database.aws_cloudwatch_metric_alarm.recover", role="restore-drill", restore_node=there)
 
-    def refused(self, questions):
-        return sorted({str(each) for each in questions if each.role in self.policies and not rights.allowed(self.policies[each.role], each)})
+    @classmethod
+    def refused(cls, questions):
+        return sorted({str(each) for each in questions if each.role in cls.policies and not rights.allowed(cls.policies[each.role], each)})
 
     def test_terraform_is_refused_nothing(self):
         asked = {role: {each.action for each in log.questions if each.role == role} for role in self.policies}
@@ -411,7 +416,7 @@ class Rights(unittest.TestCase):
     def test_scripts_are_refused_nothing(self):
         questions = {rights.question(role, action) for role, command in commands() for action in actions(command)}
         self.assertLessEqual({("operations", "ssm:SendCommand"), ("rotate-password", "secretsmanager:PutSecretValue"), ("deploy", "ecr:DescribeImages"),
-                              ("release", "ecr:PutImage")}, {(each.role, each.action) for each in questions})
+                              ("release", "ecr:PutImage"), ("smoke", "s3:DeleteObjectVersion"), ("smoke", "secretsmanager:PutSecretValue")}, {(each.role, each.action) for each in questions})
         self.assertEqual(self.refused(questions), [])
 
     def test_a_plan_reads_no_data(self):
@@ -451,8 +456,8 @@ def commands():
 
     for path in workflows.FILES:
         for job in workflows.load(path.name)["jobs"].values():
-            roles = re.findall(r"role/dob-([a-z-]+)['\"}\n]", json.dumps(job))
-            for role in set(roles) & workflow_roles():
+            taken = [step.get("with", {}).get("role-to-assume", "").rpartition("role/dob-")[2] for step in job.get("steps", [])]
+            for role in set(taken) & workflow_roles():
                 yield role, "\n".join(whole(step["run"]) for step in job["steps"] if "run" in step)
 
 
@@ -461,8 +466,9 @@ def actions(command):
         if re.search(rf"\b{words}\b", command):
             yield from asked
     for service, operation in re.findall(r"\baws ([a-z0-9-]+) ([a-z]+-[a-z-]+)", command):
-        if f"aws {service} {operation}" not in PROGRAMS:
-            yield f"{service}:{''.join(word.title() for word in operation.split('-'))}"
+        asked = f"{rights.SERVICES.get(service, service)}:{''.join(word.title() for word in operation.split('-'))}"
+        if f"aws {service} {operation}" not in PROGRAMS and asked not in rights.FREE:
+            yield asked
 
 
 def terminate(instance, terminate=Instance.terminate):
@@ -475,21 +481,34 @@ def terminate(instance, terminate=Instance.terminate):
 
 @patch.object(Instance, "terminate", terminate)
 class TearDown(unittest.TestCase):
-    """Runs the unchanged commands of README.md on what Region has applied."""
+    """Runs the unchanged commands of README.md on what Region has applied, and then what the smoke run deletes besides."""
 
     def test_what_was_made_goes_but_for_the_data(self):
         [commands] = re.findall(r"## Tearing down\n.*?```sh\n(.*?)```", (TERRAFORM / "README.md").read_text(), re.S)
         for name, root in roots.items():
             (root.folder / "terraform.tfvars.json").write_text(json.dumps(root.variables))
-        done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tree.parent, text=True, check=False,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "TF_CLI_ARGS_destroy": "-auto-approve -input=false -no-color"})
-        self.assertEqual(done.returncode, 0, done.stdout[-6000:])
+        # As in the smoke run, each side is destroyed by the role that has applied it.
+        as_role = 'scripts/tear-down() { AWS_ACCESS_KEY_ID=apply-$1 command scripts/tear-down "$@"; }\n'
+        self.run_commands(as_role + commands, TF_CLI_ARGS_destroy="-auto-approve -input=false -no-color")
         for root in REGIONS:
             self.assertNotIn("values", json.loads(roots[root].run("show", "-json")))
         for side in SIDES:
             volumes = emulator.client("ec2", REGIONS[side]).describe_volumes(Filters=[{"Name": "tag:Name", "Values": ["dob-*-data"]}])["Volumes"]
             self.assertEqual(len(volumes), 2)
             self.assertEqual(emulator.client("ecr", REGIONS[side]).describe_repositories()["repositories"], [])
+        self.run_commands(f"scripts/remove-data $account {REGIONS['primary']} {REGIONS['recovery']}", AWS_ACCESS_KEY_ID="smoke")
+        for side in SIDES:
+            self.assertEqual(emulator.client("ec2", REGIONS[side]).describe_volumes()["Volumes"], [])
+            self.assertEqual(emulator.client("secretsmanager", REGIONS[side]).list_secrets(IncludePlannedDeletion=True)["SecretList"], [])
+        self.assertEqual({bucket["Name"] for bucket in emulator.client("s3").list_buckets()["Buckets"]}, {f"state-{root}" for root in REGIONS})
+        asked = {(each.role, each.action) for each in log.questions}
+        self.assertLessEqual({("apply-primary", "eks:DeleteCluster"), ("apply-recovery", "ec2:DeleteVpc"), ("smoke", "ec2:DeleteVolume")}, asked)
+        self.assertEqual(Rights.refused(log.questions), [])
+
+    def run_commands(self, commands, **environment):
+        done = subprocess.run(["bash", "-euo", "pipefail", "-c", commands], cwd=tree.parent, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "account": rights.ACCOUNT, **environment})
+        self.assertEqual(done.returncode, 0, done.stdout[-6000:])
 
 
 if __name__ == "__main__":
