@@ -723,6 +723,13 @@ def test_every_quota_that_is_too_small_is_named_with_what_to_ask_for(account, aw
     assert "no room for 14 more processors" in done.err and "--quota-code L-0263D0A3 --desired-value 3" in done.err and "VPCs" not in done.err
 
 
+def test_what_is_in_use_leaves_less_room(account, aws):
+    assert account("primary", REGION, quota="14").code == 0
+    aws.node("west-a", HERE, "data")
+    done = account("primary", REGION, quota="14")
+    assert done.code == 1 and "no room for 14 more processors" in done.err and len(done.err.splitlines()) == 1, done.err
+
+
 def test_what_an_account_has_one_of_is_not_made_again(account, aws):
     planned = [("aws_iam_openid_connect_provider", {}), ("aws_ecr_replication_configuration", {})]
     assert account("global", planned).code == 0
