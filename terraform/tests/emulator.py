@@ -37,6 +37,7 @@ from moto.ec2.models.instances import Instance  # noqa: E402
 from moto.ec2.responses.instances import InstanceResponse  # noqa: E402
 from moto.eks import urls as eks  # noqa: E402
 from moto.eks.responses import EKSResponse  # noqa: E402
+from moto.route53.responses import Route53  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 
 sys.path.append(str(TERRAFORM.parent / ".github" / "checks"))
@@ -53,6 +54,14 @@ def monitor_instances(request):
 
 
 InstanceResponse.monitor_instances = monitor_instances
+
+
+def is_true(request, name, *default, get=Route53._get_bool_param):
+    """Adds what moto lacks: a zone that is created for a VPC is private."""
+    return name == "HostedZoneConfig.PrivateZone" and bool(request._get_param("VPC.VPCId")) or get(request, name, *default)
+
+
+Route53._get_bool_param = is_true
 
 
 def describe_addon_versions(request):
@@ -399,8 +408,7 @@ class Rights(unittest.TestCase):
         # A plan of existing resources reads more than a plan of new ones. The restore drill creates its node and deletes it.
         side_by_side(lambda name: roots[name].plan(), REGIONS)
         for there in (True, False):
-            # Without the DNS record: moto treats its private zone as a public one, so a second plan would change it.
-            roots["recovery"].apply("-target=module.region.module.database.aws_volume_attachment.data", "-target=module.region.module.database.aws_cloudwatch_metric_alarm.recover", role="restore-drill", restore_node=there)
+            roots["recovery"].apply("-target=module.region.module.database", role="restore-drill", restore_node=there)
 
     @classmethod
     def refused(cls, questions):
@@ -409,7 +417,7 @@ class Rights(unittest.TestCase):
     def test_terraform_is_refused_nothing(self):
         asked = {role: {each.action for each in log.questions if each.role == role} for role in self.policies}
         for role, action in {"plan": "iam:GetRolePolicy", "apply-global": "iam:CreateRole", "apply-primary": "secretsmanager:CreateSecret",
-                             "apply-recovery": "ec2:RunInstances", "restore-drill": "ec2:MonitorInstances"}.items():
+                             "apply-recovery": "ec2:RunInstances", "restore-drill": "ec2:MonitorInstances"}.items() | {("restore-drill", "route53:ChangeResourceRecordSets")}:
             self.assertIn(action, asked[role])
         self.assertEqual(self.refused(log.questions), [])
 
@@ -434,6 +442,8 @@ class Rights(unittest.TestCase):
             for action in ("ec2:MonitorInstances", "ec2:TerminateInstances"):
                 asked = rights.question("restore-drill", action, "arn:aws:ec2:eu-central-1:123456789012:instance/i-1", **{"aws:ResourceTag/Name": name})
                 self.assertEqual(rights.allowed(self.policies["restore-drill"], asked), code, (action, name))
+            record = rights.question("restore-drill", "route53:ChangeResourceRecordSets", **{"route53:ChangeResourceRecordSetsNormalizedRecordNames": f"{name}.dob.internal"})
+            self.assertEqual(rights.allowed(self.policies["restore-drill"], record), code, name)
         renamed = rights.question("restore-drill", "ec2:CreateTags", "arn:aws:ec2:eu-central-1:123456789012:volume/vol-1",
                                   **{"ec2:CreateAction": None, "aws:RequestTag/Name": "dob-eu-central-1-r", "aws:ResourceTag/Name": "dob-eu-central-1-a-data"})
         self.assertFalse(rights.allowed(self.policies["restore-drill"], renamed))

@@ -85,6 +85,9 @@ def questions(response, resource):
         yield question(role, action, name and f"arn:aws:iam::{ACCOUNT}:{kind}/{name}", **known)
         if action == "iam:AddRoleToInstanceProfile":
             yield question(role, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{parameters['RoleName']}")
+    elif action == "route53:ChangeResourceRecordSets":
+        for name in re.findall(r"<Name>([^<]+?)\.?</Name>", response.body if isinstance(response.body, str) else response.body.decode()):
+            yield question(role, action, None, **known, **{"route53:ChangeResourceRecordSetsNormalizedRecordNames": name.lower()})
     elif service == "ec2":
         yield from of_ec2(role, action, region, parameters, known)
     else:

@@ -3,6 +3,7 @@
 use super::*;
 use anyhow::Error;
 use dob_clients::history::{VERSIONS, date};
+use dob_support::Authority;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -10,7 +11,10 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use std::sync::{Arc, Mutex};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio_native_tls::TlsAcceptor;
+use tokio_native_tls::native_tls::{self, Identity};
 
 /// The days to each user's birthday.
 type Dates = Arc<Mutex<BTreeMap<String, u16>>>;
@@ -84,14 +88,20 @@ async fn a_command_that_fails_fails_the_run() {
 
 #[tokio::test]
 async fn a_service_without_a_trusted_certificate_gets_no_call() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let entrance = tls::entrance("127.0.0.1", listener.local_addr().unwrap().port()).await.unwrap();
-    tokio::spawn(async move {
-        let (mut plain, _) = listener.accept().await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut plain, b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    let certificate = Authority::new("nobody's").unwrap().server(&["localhost".to_owned()]).unwrap();
+    let identity = Identity::from_pkcs8(certificate.certificate.as_bytes(), certificate.key.as_bytes()).unwrap();
+    let acceptor = TlsAcceptor::from(native_tls::TlsAcceptor::new(identity).unwrap());
+    let listener = TcpListener::bind("localhost:0").await.unwrap();
+    let entrance = tls::entrance("localhost", listener.local_addr().unwrap().port()).await.unwrap();
+    let calls = tokio::spawn(async move {
+        let (connection, _) = listener.accept().await.unwrap();
+        let mut connection = acceptor.accept(connection).await?;
+        connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
+        anyhow::Ok(())
     });
-    let refused = Client::new().get(format!("http://{entrance}/readyz")).send().await;
-    assert!(refused.is_err(), "an answer came without TLS");
+    let refused = Client::builder().no_proxy().build().unwrap().get(format!("http://{entrance}/readyz")).send().await;
+    assert!(refused.is_err(), "a service that nobody vouches for was believed");
+    assert!(calls.await.unwrap().is_err(), "the service got a connection");
 }
 
 #[test]
