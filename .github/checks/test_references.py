@@ -265,3 +265,12 @@ def test_the_restore_drill_plans_with_the_variables_of_the_last_apply():
     given = load("smoke.yml")["jobs"]["peering"]["with"]["peering"]
     applied = load("smoke-region.yml")["jobs"]["apply"]["env"]["TFVARS"].replace("${{ inputs.peering }}", given)
     assert load("smoke.yml")["jobs"]["drill"]["env"]["TFVARS"] == applied
+
+
+def test_the_smoke_run_takes_nothing_of_another_account_from_the_repository():
+    """What the guide has people commit is for their own account. Variables that are given have precedence."""
+    committed = re.findall(r"(\w+) = [^\n]*>\S*\.auto\.tfvars", (ROOT / "terraform/README.md").read_text())
+    assert set(committed) == {"alarm_topics", "peering"}
+    for name, job in (("smoke-region.yml", "apply"), ("smoke.yml", "drill"), ("smoke.yml", "destroy")):
+        given = load(name)["jobs"][job]["env"]["TFVARS"]
+        assert not [each for each in committed if not re.search(rf"^{each} +=", given, re.M)], (name, job)
