@@ -1,4 +1,4 @@
--- Who was born when. The key is the lower-case username: one identity whatever the case of a request.
+-- Each user's date of birth. The key is the lower-case username, so upper and lower case are the same user.
 CREATE TABLE dob_api.birthday (
     username text COLLATE "C" PRIMARY KEY CHECK (username ~ '^[a-z]{1,255}$'),
     date_of_birth date NOT NULL,

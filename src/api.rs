@@ -9,13 +9,13 @@ use crate::store::{Failure, Health, Readiness, Store};
 use http::Method;
 use http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 
-/// The API's description, as it is served.
+/// The OpenAPI description.
 const OPENAPI: &str = include_str!("../openapi.json");
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request; HEAD as GET, but without the body whose length the head says. What it learns of the database is for the
-/// instance's next requests.
+/// Answers one request. HEAD is answered like GET, with the body's length but without the body. `health` carries what this request learns
+/// about the database to the instance's next requests.
 pub async fn answer(request: &impl Request, host: &impl Host, health: &Health) -> Answer {
     let mut answer = answer_with_body(request, host, health).await;
     if request.method() == Method::HEAD {
@@ -27,7 +27,7 @@ pub async fn answer(request: &impl Request, host: &impl Host, health: &Health) -
 async fn answer_with_body(request: &impl Request, host: &impl Host, health: &Health) -> Answer {
     let store = || Store::new(host, health);
     let Some(route) = Route::parse(request.path_with_query()) else {
-        return Problem::not_found("There is nothing here; see /openapi.json.").into();
+        return Problem::not_found("There is nothing at this path; /openapi.json lists all paths.").into();
     };
     let answered = match (request.method(), route) {
         (&Method::OPTIONS, _) => Ok(options(route)),
@@ -45,7 +45,7 @@ async fn answer_with_body(request: &impl Request, host: &impl Host, health: &Hea
     }
 }
 
-/// A refusal: the client's fault, which is only told, or the service's, which is logged as well.
+/// A refusal. The client's own error goes to the client only. The service's failure is logged, too.
 enum Refusal {
     Client(Problem),
     Service(Problem, Failure),
@@ -74,12 +74,12 @@ async fn save<'a, H: Host + 'a>(
     let user = Username::parse(segment).map_err(Problem::bad_request)?;
     let text = date_of_birth_text(&body(request).await?).map_err(Problem::bad_request)?;
     let born = DateOfBirth::parse(&text, host.today()).map_err(Problem::bad_request)?;
-    // The store's time counts from here: what the body took is the client's.
+    // Opened only now, so that the store's time limit does not count the time that the client took to send the body.
     store().save(&user, born).await?;
     Ok(no_content())
 }
 
-/// The body up to both limits; a declared length over the one is refused unread.
+/// Reads the body within both limits. If its declared length is too large, it is refused unread.
 async fn body(request: &impl Request) -> Result<Vec<u8>, Problem> {
     let declared = request.header(&CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).unwrap_or(0);
     if declared > MAX_BODY_BYTES as u64 {
@@ -89,7 +89,7 @@ async fn body(request: &impl Request) -> Result<Vec<u8>, Problem> {
         Ok(body) if body.len() > MAX_BODY_BYTES => Err(Problem::too_large(MAX_BODY_BYTES)),
         Ok(body) => Ok(body),
         Err(BodyError::Late) => Err(Problem::late(BODY_WITHIN)),
-        Err(BodyError::Broken) => Err(Problem::bad_request("The body could not be read to its end.")),
+        Err(BodyError::Broken) => Err(Problem::bad_request("The body ended early or is badly framed; send it again.")),
     }
 }
 
@@ -109,7 +109,7 @@ fn report(readiness: Readiness) -> Result<Answer, Refusal> {
     }
 }
 
-/// Tells the client its request id, under which the log says what failed.
+/// Logs what failed under the request id, and tells the client that id.
 async fn refuse(
     problem: Problem,
     failure: Failure,

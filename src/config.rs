@@ -1,50 +1,50 @@
-//! The configuration: Spin variables in, PostgreSQL connection strings out.
+//! The configuration: reads Spin variables, and makes PostgreSQL connection strings of them.
 //!
-//! The host sets no time limit of any kind, so every limit lives in the connection string. Only where the host can end a wait, as with
-//! WASI 0.3, the store has limits besides.
+//! The host sets no time limits, so the connection string carries all of them. On a host that can end a wait, such as WASI 0.3, the store
+//! has limits of its own besides.
 
 use crate::host::Host;
 use std::cmp::Ordering;
 use std::fmt::{self, Write};
 
-/// How long one host may take to accept a TCP connection, in seconds (the driver takes whole seconds).
+/// How long a host may take to accept a TCP connection, in seconds. The driver takes whole seconds only.
 const CONNECT_TIMEOUT_S: u32 = 1;
-/// How long sent data may stay unacknowledged before the connection counts as dead, in seconds. Not less than a silent idle
-/// connection lives, which is two probes: so when a request has met one half-open connection of the pool, the kernel has
-/// given up all the others, and the pool tries no second one.
+/// How long sent data may stay unacknowledged before the connection counts as dead, in seconds. An idle connection to a silent server
+/// lives for two probes, and this must not be shorter: when a request gives up a half-open connection of the pool, the kernel has then
+/// given up all the others, and the pool does not hand out a second one.
 const TCP_USER_TIMEOUT_S: u32 = 2 * KEEPALIVE_S;
-/// After how long without traffic a pooled connection is probed, and how long between probes, in seconds.
+/// How long a pooled connection is idle before the kernel probes it, and the time between two probes, in seconds.
 const KEEPALIVE_S: u32 = 1;
-/// Limits of a statement, in milliseconds.
+/// The time limits of a statement, in milliseconds.
 #[derive(Clone, Copy)]
 struct Limits {
-    /// Longest run.
+    /// How long it may run.
     statement_ms: u32,
-    /// Longest wait for a lock.
+    /// How long it may wait for a lock.
     lock_ms: u32,
 }
 
-/// Of a statement that serves a request.
+/// For a statement that serves a request.
 const SERVING: Limits = Limits { statement_ms: 1000, lock_ms: 500 };
-/// Of a statement that prepares the schema; it may wait for another pod that does the same.
+/// For a statement that prepares the schema. It may have to wait for another pod that does the same.
 const PREPARING: Limits = Limits { statement_ms: 3000, lock_ms: 3000 };
 
-/// The isolation level, percent-encoded. Each of our statements is right by itself at this one; where the database's own default is
-/// stricter, a save would fail whenever another one of the same user is quicker.
+/// The isolation level, percent-encoded. Each statement is a transaction of its own, and correct at this level. If the database's default
+/// is stricter, a save would fail whenever another save of the same user is quicker.
 const ISOLATION: &str = "read%5C%20committed";
 
-/// The value that means "no such host". An allow-list entry must name a host, so an optional one can't be empty;
-/// `.invalid` never resolves (RFC 6761). `spin.toml` has it as the default.
+/// The value that means "no such host". An entry of Spin's allow-list must name a host, so an optional one can't be empty. `.invalid` never
+/// resolves (RFC 6761). `spin.toml` has it as the default.
 const NO_HOST: &str = "unset.invalid";
 
-/// One of the component's variables. It carries several of the application's, one a line: a read is a call into the host,
-/// and a request that the primary serves makes only one. `spin.toml` puts them together.
+/// A variable of the component. It carries several variables of the application, one per line, because each read is a call into the host.
+/// A request that the primary serves reads only one. `spin.toml` puts them together.
 struct Variable<const N: usize> {
     name: &'static str,
     carries: [Carried; N],
 }
 
-/// An application variable, as the operator knows it, and whether a text looks like its value.
+/// An application variable: its name, as the operator sets it, and a test of whether a text can be its value.
 type Carried = (&'static str, fn(&str) -> bool);
 
 const CONNECTION: Variable<7> = Variable {
@@ -64,17 +64,17 @@ const REPLICAS: Variable<2> =
 const ADMIN: Variable<2> =
     Variable { name: "admin", carries: [("pg_admin_user", |_| true), ("pg_admin_password", |_| true)] };
 
-/// Longest name of a database or role, in bytes: PostgreSQL cuts a longer one, and then does not find it by its whole name.
+/// Longest name of a database or role, in bytes. PostgreSQL truncates a longer one, and then does not find it by its full name.
 const MAX_NAME: usize = 63;
-/// What such a name must be.
+/// What an error says that such a name must be.
 const A_NAME: &str = "a name of 1 to 63 bytes";
-/// Longest text that [`Config::redact`] lets through, in characters.
+/// Longest text that [`Config::redact`] returns, in characters.
 const MAX_REDACTED: usize = 500;
-/// Shortest password that is redacted wherever it stands, in characters. A shorter one is in most words and would leave no
-/// line readable; so it is redacted in an address only.
+/// Shortest password that is redacted everywhere, in characters. A shorter one occurs in ordinary words, so it is redacted only in a
+/// connection string. Otherwise no line would stay readable.
 const MIN_REDACTED: usize = 4;
 
-/// The service's configuration, read when it is needed.
+/// The service's configuration. Each variable is read when it is needed.
 pub struct Config<'a, H> {
     host: &'a H,
 }
@@ -100,28 +100,28 @@ pub struct Role {
     pub password: String,
 }
 
-/// A guess at which host of the primary list is a replica, made from the driver's words. A wrong one costs time.
+/// A guess at which host of the primary list is a replica, from the driver's error message. A wrong guess only costs time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LikelyReplica {
-    /// The first: the last one did not say that it is one.
+    /// The first: the last one did not answer as a replica.
     FirstHost,
-    /// The last: it seems to have just said so.
+    /// The last: it answered as a replica.
     LastHost,
 }
 
-/// A variable that is missing or makes no sense, named for the operator's log.
+/// A variable that is missing or has an invalid value, for the operator's log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// As the operator sets it; several where it can't be told which of them it is.
+    /// Its name. Several names if it can't be told which of them it is.
     variables: Vec<&'static str>,
     expected: &'static str,
 }
 
-/// A PostgreSQL connection string. It holds a password: it has no `Debug` and is never logged.
+/// A PostgreSQL connection string. It holds a password, so it has no `Debug` and is never logged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address(String);
 
-/// The values of the variable `connection`, as they are.
+/// The values in the variable `connection`, unchecked.
 struct Connection {
     host_a: String,
     host_b: String,
@@ -133,7 +133,7 @@ struct Connection {
 }
 
 impl<'a, H: Host> Config<'a, H> {
-    /// A configuration whose variables this host has.
+    /// The configuration that this host holds.
     pub fn new(host: &'a H) -> Self {
         Self { host }
     }
@@ -148,19 +148,19 @@ impl<'a, H: Host> Config<'a, H> {
         Ok(self.database().await?.primary())
     }
 
-    /// The hosts of the replica list, one address each so that the caller can stop between them; a host of the primary
-    /// list that is likely a replica goes first.
+    /// The hosts of the replica list. Each has an address of its own, so that the caller can stop between them. The host that is likely a
+    /// replica comes first.
     pub async fn replicas(&self, likely: Option<LikelyReplica>) -> Result<Vec<Address>, ConfigError> {
         let hosts = replica_hosts(&self.read(&REPLICAS).await?)?;
         Ok(self.database().await?.replicas(hosts, likely))
     }
 
-    /// The administrator, where there are credentials of one.
+    /// The administrator, if credentials are configured.
     pub async fn admin(&self) -> Result<Option<Role>, ConfigError> {
         Role::admin(&self.read(&ADMIN).await?)
     }
 
-    /// `text` cut to a line's length, with every configured password replaced by `***`.
+    /// `text`, shortened, with every configured password replaced by `***`.
     pub async fn redact(&self, text: &str) -> String {
         let connection = self.read(&CONNECTION).await.and_then(|values| Connection::parse(&values));
         let admin = self.read(&ADMIN).await.and_then(|values| Role::parse(&values));
@@ -183,10 +183,13 @@ impl Connection {
 }
 
 impl Role {
-    /// The administrator; `None` where the name is empty.
+    /// The administrator, or `None` if the name is empty.
     fn admin(values: &str) -> Result<Option<Self>, ConfigError> {
         let Some(admin) = Some(Self::parse(values)?).filter(|admin| !admin.name.is_empty()) else { return Ok(None) };
-        Ok(Some(Self { name: valid("pg_admin_user", A_NAME, Some(admin.name).filter(|name| is_name(name)))?, ..admin }))
+        Ok(Some(Self {
+            name: ok_or_invalid("pg_admin_user", A_NAME, Some(admin.name).filter(|name| is_name(name)))?,
+            ..admin
+        }))
     }
 
     fn parse(values: &str) -> Result<Self, ConfigError> {
@@ -196,7 +199,7 @@ impl Role {
 }
 
 impl Database {
-    /// What the variable `connection` says.
+    /// Parses the value of the variable `connection`.
     pub fn parse(values: &str) -> Result<Self, ConfigError> {
         let Connection { host_a, host_b, port, database, user, password, sslmode } = Connection::parse(values)?;
         let hosts = hosts([("pg_host_a", host_a), ("pg_host_b", host_b)])?;
@@ -205,19 +208,19 @@ impl Database {
         }
         Ok(Self {
             hosts,
-            port: valid("pg_port", "a port number from 1 to 65535", port_of(&port))?,
-            name: valid("pg_database", A_NAME, Some(database).filter(|name| is_name(name)))?,
-            role: Role { name: valid("pg_user", A_NAME, Some(user).filter(|name| is_name(name)))?, password },
-            sslmode: valid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
+            port: ok_or_invalid("pg_port", "a port number from 1 to 65535", port_of(&port))?,
+            name: ok_or_invalid("pg_database", A_NAME, Some(database).filter(|name| is_name(name)))?,
+            role: Role { name: ok_or_invalid("pg_user", A_NAME, Some(user).filter(|name| is_name(name)))?, password },
+            sslmode: ok_or_invalid("pg_sslmode", "disable, prefer or require", sslmode_of(&sslmode))?,
         })
     }
 
-    /// Whichever host accepts writes.
+    /// The address of whichever host accepts writes.
     pub fn primary(&self) -> Address {
         self.address(&self.hosts, "read-write", SERVING)
     }
 
-    /// The primary as the administrator, in the database of this name.
+    /// The primary's address for the administrator, in the database of this name.
     pub fn administered(&self, admin: &Role, name: &str) -> Address {
         let database = Self { role: admin.clone(), name: name.to_owned(), ..self.clone() };
         database.address(&self.hosts, "read-write", PREPARING)
@@ -235,7 +238,7 @@ impl Database {
         hosts.into_iter().map(|host| self.address(&[host], "any", SERVING)).collect()
     }
 
-    /// The URL form: Spin 3.6 checks the second host of the key-value form against the wrong port.
+    /// A connection string in URL form, because Spin 3.6 checks the second host of the key-value form against the wrong port.
     fn address(&self, hosts: &[String], session_attributes: &str, limits: Limits) -> Address {
         let hosts: Vec<String> = hosts.iter().map(|host| format!("{host}:{}", self.port)).collect();
         Address(format!(
@@ -265,11 +268,11 @@ fn replica_hosts(values: &str) -> Result<Vec<String>, ConfigError> {
     hosts([("pg_replica_host_a", host_a), ("pg_replica_host_b", host_b)])
 }
 
-/// The hosts that are set.
+/// The hosts that are configured.
 fn hosts(values: [(&'static str, String); 2]) -> Result<Vec<String>, ConfigError> {
     let mut hosts = Vec::with_capacity(values.len());
     for (variable, host) in values {
-        let host = valid(variable, "a host name or an IPv4 address", Some(host).filter(|host| is_host(host)))?;
+        let host = ok_or_invalid(variable, "a host name or an IPv4 address", Some(host).filter(|host| is_host(host)))?;
         if host != NO_HOST {
             hosts.push(host);
         }
@@ -278,7 +281,7 @@ fn hosts(values: [(&'static str, String); 2]) -> Result<Vec<String>, ConfigError
 }
 
 impl<const N: usize> Variable<N> {
-    /// The values of what it carries.
+    /// The values of the application variables that it carries.
     fn values(&self, value: &str) -> Result<[String; N], ConfigError> {
         let lines: Vec<&str> = value.split('\n').collect();
         let values = <[&str; N]>::try_from(&*lines).map(|values| values.map(str::to_owned));
@@ -289,7 +292,8 @@ impl<const N: usize> Variable<N> {
     }
 }
 
-/// The variables that may hold the line breaks: one whose own value and all others' look right but for them; else all.
+/// The variables that may hold the extra line breaks: those whose value, without its line breaks, makes all values valid. If there is none,
+/// all.
 fn broken(carries: &[Carried], lines: &[&str]) -> Vec<&'static str> {
     let Some(more) = lines.len().checked_sub(carries.len()) else { return names(carries) };
     let value = |index: usize, broken: usize| match index.cmp(&broken) {
@@ -308,7 +312,7 @@ fn names(carries: &[Carried]) -> Vec<&'static str> {
 }
 
 fn redacted(text: &str, mut passwords: [String; 2]) -> String {
-    // The longer one first: it may hold the other.
+    // The longer one first, because it may contain the other.
     if passwords[0].len() < passwords[1].len() {
         passwords.swap(0, 1);
     }
@@ -323,7 +327,7 @@ fn redacted(text: &str, mut passwords: [String; 2]) -> String {
     text.chars().take(MAX_REDACTED).collect()
 }
 
-/// A name of a container may have an underscore, which no domain has.
+/// Allows an underscore, which a container's name may have, although no domain name does.
 fn is_host(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
@@ -340,7 +344,7 @@ fn sslmode_of(mode: &str) -> Option<&'static str> {
     ["disable", "prefer", "require"].into_iter().find(|known| *known == mode)
 }
 
-fn valid<T>(variable: &'static str, expected: &'static str, value: Option<T>) -> Result<T, ConfigError> {
+fn ok_or_invalid<T>(variable: &'static str, expected: &'static str, value: Option<T>) -> Result<T, ConfigError> {
     value.ok_or_else(|| ConfigError { variables: vec![variable], expected })
 }
 
@@ -361,7 +365,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Encodes all but RFC 3986's unreserved characters, so that no value can add a key or a host to the string.
+/// Encodes everything except RFC 3986's unreserved characters, so that no value can add a key or a host to the connection string.
 fn percent_encoded(value: &str) -> String {
     let mut encoded = String::with_capacity(value.len());
     for byte in value.bytes() {
@@ -378,7 +382,7 @@ fn percent_encoded(value: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What `spin.toml` makes of the application's variables.
+    /// A variable of the component, as `spin.toml` puts it together.
     fn variable(name: &str, changed: &[(&str, &str)]) -> String {
         let defaults = [
             ("pg_host_a", "db-a.internal"),

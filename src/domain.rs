@@ -1,4 +1,4 @@
-//! What a name and a date of birth are, and the greeting. Nothing here knows HTTP, SQL or the host.
+//! What a username and a date of birth are, and the greeting. Nothing here knows HTTP, SQL or the host.
 
 pub mod birthday;
 pub mod date_of_birth;

@@ -1,4 +1,4 @@
-//! The one interface to the host: everything that the service asks of it. The folders of `src/host` are its adapters.
+//! The interface to the host: everything that the service may ask of it. Each folder of `src/host` implements it for one host.
 
 #![expect(async_fn_in_trait, reason = "a component has one thread: no future has to be Send")]
 
@@ -8,19 +8,19 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{Write, stderr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// What a host can do. What the standard library asks of every host alike is provided.
+/// What a host can do. The methods with a default use the standard library, which works the same on every host.
 pub trait Host {
     /// A connection to PostgreSQL.
     type Connection: Connection;
 
-    /// The value of one of the component's variables; `None` when the host can't resolve it.
+    /// The value of one of the component's variables, or `None` if the host can't resolve it.
     async fn variable(&self, name: &str) -> Option<String>;
 
-    /// A connection to this address.
+    /// Opens a connection to this address.
     async fn open(&self, address: &str, purpose: Purpose) -> Result<Self::Connection, DatabaseError>;
 
-    /// The result of some work, unless it takes longer than that; then the work is dropped. A host whose calls can't be interrupted
-    /// waits for its end.
+    /// The result of `work`, or `None` if it takes longer than `limit`: then the work is dropped. A host whose calls can't be interrupted
+    /// waits until the work has ended.
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T>;
 
     /// Today in UTC.
@@ -34,35 +34,36 @@ pub trait Host {
         Instant::now()
     }
 
-    /// A number that tells requests apart. The standard library seeds its hasher at random: one import fewer.
+    /// A random number for a request id. It comes from the standard library's hasher, so the component needs no other source of randomness.
     fn number(&self) -> u64 {
         RandomState::new().hash_one(0)
     }
 
     /// Writes a line to the log, which is stderr.
     fn log(&self, line: &str) {
-        // Not eprintln!, which panics where the line can't be written: the client still gets its answer.
+        // Not eprintln!, which panics if the line can't be written. The client must still get its answer.
         let _ = writeln!(stderr(), "{line}");
     }
 }
 
-/// What a connection is opened for, which decides whether others may have it at the same time.
+/// What a connection is opened for. It decides whether other requests may use it at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Reading: several requests may send statements at once.
+    /// To read: several requests may send statements at once.
     Reading,
-    /// Saving: nobody else's statement may be before this one, or it could be done after its client was told that it failed.
+    /// To save: no other request's statement may be queued before this one. Otherwise the save could happen after its client was told that
+    /// it failed.
     Saving,
-    /// Making the schema: nobody else's statement may come between.
+    /// To create the schema: no other request's statement may come in between.
     Preparing,
 }
 
-/// A connection to PostgreSQL; dropping it gives it back.
+/// A connection to PostgreSQL. Dropping it returns it to the host.
 pub trait Connection {
-    /// Runs a query and returns its first row; `None` where it has none. All of ours have one, and read no further.
+    /// Runs a query and returns its first row, or `None` if it has no rows. Every query of this service returns one row.
     async fn query(&self, statement: &str, parameters: &[Parameter]) -> Result<Option<Vec<Value>>, DatabaseError>;
 
-    /// Runs a statement that has no result.
+    /// Runs a statement that returns no rows.
     async fn execute(&self, statement: &str, parameters: &[Parameter]) -> Result<(), DatabaseError>;
 }
 
@@ -74,19 +75,19 @@ pub trait Request {
     /// The raw path and query.
     fn path_with_query(&self) -> &str;
 
-    /// A header's last value. Each read is a call into the host: ask only for what is needed.
+    /// A header's last value. Each read is a call into the host.
     fn header(&self, name: &HeaderName) -> Option<String>;
 
-    /// Reads the body, up to one byte more than `limit`; called once at most.
+    /// Reads the body, up to one byte more than `limit`. May be called only once.
     async fn body(&self, limit: usize, within: Duration) -> Result<Vec<u8>, BodyError>;
 }
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyError {
-    /// It broke off, or its framing is wrong.
+    /// It ended early, or its framing is wrong.
     Broken,
-    /// It was not there in time.
+    /// It did not arrive in time.
     Late,
 }
 
@@ -99,7 +100,7 @@ pub enum Parameter<'a> {
     Date(i32, u8, u8),
 }
 
-/// A column's value, as far as our statements have such columns.
+/// A column's value, for the types that the statements of this service return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
     /// NULL.
@@ -114,16 +115,16 @@ pub enum Value {
     Other,
 }
 
-/// Why PostgreSQL gave no result.
+/// Why PostgreSQL returned no result.
 #[derive(Debug, Clone)]
 pub enum DatabaseError {
-    /// There is no connection: refused, not allowed, or not authenticated.
+    /// No connection could be opened: it was refused, is not allowed, or could not be authenticated.
     NoConnection(String),
     /// The server refused the statement.
     Refused {
         /// PostgreSQL's SQLSTATE.
         sqlstate: String,
-        /// The server's words.
+        /// The server's message.
         message: String,
     },
     /// The connection broke while the statement ran.

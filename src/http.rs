@@ -1,4 +1,4 @@
-//! HTTP as the contract words it: routes in, answers out. Nothing here knows the host or SQL.
+//! HTTP: routes, bodies, answers and errors, as the HTTP contract has them. Nothing here knows the host or SQL.
 
 mod answer;
 mod body;

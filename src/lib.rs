@@ -1,6 +1,6 @@
-//! dob-api: a birthday "Hello World" API, on whatever host.
+//! dob-api: a birthday "Hello World" API that does not depend on its host.
 //!
-//! It asks for everything through [`host`]. An adapter, a crate of its own in `src/host`, makes a WebAssembly component of it; only
+//! It reaches everything outside through [`host`]. An adapter, a crate in `src/host`, builds a WebAssembly component from it. Only the
 //! adapters know Spin and WASI.
 
 pub mod api;

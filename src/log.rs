@@ -1,40 +1,40 @@
-//! The log: one line of JSON for every answer of class 5xx.
+//! The log: one line of JSON for every 5xx answer.
 
 use crate::http::to_json;
 use serde::Serialize;
 
-/// Longest request id that is taken over from a client, in bytes.
+/// Longest request id that is accepted from a client, in bytes.
 const MAX_REQUEST_ID: usize = 64;
 
-/// What is said of a request that failed.
+/// The log line of a failed request.
 #[derive(Serialize)]
 pub struct Line<'a> {
     /// Always `error`.
     pub level: &'static str,
-    /// The client is told it, too.
+    /// The request id, which the client gets, too.
     pub request_id: &'a str,
     /// The method as sent.
     pub method: &'a str,
-    /// The route without what a user put into it.
+    /// The route without the username.
     pub route: &'static str,
     /// The answer's status.
     pub status: u16,
     /// The step that failed.
     pub failed: &'static str,
-    /// PostgreSQL's SQLSTATE, where the server sent one.
+    /// PostgreSQL's SQLSTATE, if the server sent one.
     pub sqlstate: Option<&'a str>,
-    /// The host's and the server's words: cut, and stripped of the configured passwords.
+    /// The message of the host or the server, shortened, and with the configured passwords removed.
     pub message: &'a str,
 }
 
 impl Line<'_> {
-    /// The line without its end.
+    /// The line, without a line break at its end.
     pub fn to_json(&self) -> String {
         to_json(self)
     }
 }
 
-/// The client's `x-request-id` where it is short and plain, else one of our own, made from a number.
+/// The client's `x-request-id` if it is short and plain. Otherwise a new one, made from `number`.
 pub fn request_id(from_client: Option<String>, number: impl FnOnce() -> u64) -> String {
     let is_plain = |id: &String| {
         (1..=MAX_REQUEST_ID).contains(&id.len())

@@ -1,7 +1,7 @@
 //! The store: birthdays in PostgreSQL, through the host.
 //!
-//! One connection and one statement a request. The host's pool does not roll back, so there are no transactions here,
-//! and Spin 4.0 never answers a query without rows, so every query returns exactly one (`session.rs` refuses none).
+//! Each request uses one connection and one statement. There are no transactions, because the host's pool does not roll back. Every query
+//! returns exactly one row, because Spin 4.0 never answers a query that returns none (`session.rs` refuses an empty result).
 
 mod birthdays;
 mod failure;

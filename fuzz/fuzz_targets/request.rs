@@ -1,6 +1,6 @@
-//! Arbitrary bytes as the path and body of a request: nothing panics, and what is accepted is what the contract says.
+//! Parses arbitrary bytes as the path and body of a request. Nothing may panic, and only what the contract allows may be accepted.
 //!
-//! The input's first line is the path with its query, the rest is the body.
+//! The input's first line is the path with its query. The rest is the body.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use dob_api::domain::{DateOfBirth, Username, username::MAX_LETTERS};
 use dob_api::http::{Route, date_of_birth_text};
 use libfuzzer_sys::fuzz_target;
 
-/// 29 February 2024: the day that every date of birth must be before.
+/// A leap day. Every date of birth must be before it.
 const TODAY: (i32, u32, u32) = (2024, 2, 29);
 
 fuzz_target!(|input: &[u8]| {
@@ -55,7 +55,7 @@ fn check_body(body: &[u8]) {
     if let Ok(text) = text {
         check_date(&text);
     }
-    // Most bodies are no JSON: the bytes are tried as the bare date too.
+    // Most inputs are not JSON, so the bytes are also tried as a bare date.
     if let Ok(text) = std::str::from_utf8(body) {
         check_date(text);
     }

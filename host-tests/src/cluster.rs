@@ -1,8 +1,8 @@
 //! `make cluster`: SpinKube with the component rolled out, until Ctrl-C.
 
 use anyhow::{Context, Result};
-use dob_cluster::{API_SERVER, Checkout, Cluster, Database, Parts, Plan, WAY_IN, make_network, shim};
-use dob_namespaces::Door;
+use dob_cluster::{API_SERVER, Checkout, Cluster, Database, LOAD_BALANCER, Parts, Plan, make_network, shim};
+use dob_namespaces::PortForward;
 use dob_support::project_file;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-/// Where the caller's shell finds the cluster: ports of 127.0.0.1, and the open files that lead inside.
+/// The cluster's ports on 127.0.0.1 for the caller's shell, each with the variable that names its open file.
 const KUBERNETES: (&str, u16) = ("DOB_KUBERNETES", 6443);
 const SERVICE: (&str, u16) = ("DOB_SERVICE", 8080);
-/// Where the caller's kubectl finds its configuration.
+/// The kubeconfig for the caller's kubectl.
 const KUBECONFIG: &str = ".cluster/kubeconfig";
 
-/// Starts the cluster, rolls out, and says how to reach what runs.
+/// Starts the cluster, rolls out, and prints how to reach it.
 pub async fn run() -> Result<ExitCode> {
     if !dob_namespaces::is_inside() {
         Parts::prepare(true)?;
         for (variable, port) in [KUBERNETES, SERVICE] {
-            Door::reserve(variable, port)?;
+            PortForward::reserve(variable, port)?;
         }
         return dob_namespaces::enter("the cluster");
     }
@@ -36,8 +36,8 @@ pub async fn run() -> Result<ExitCode> {
 
 async fn serve() -> Result<ExitCode> {
     let started = Instant::now();
-    // Before anything else is started, which would have the open files, too.
-    let _doors = [Door::open(KUBERNETES.0, API_SERVER)?, Door::open(SERVICE.0, WAY_IN)?];
+    // First of all: a process that is started before would inherit the open files.
+    let _port_forwards = [PortForward::open(KUBERNETES.0, API_SERVER)?, PortForward::open(SERVICE.0, LOAD_BALANCER)?];
     let parts = Parts::prepare(true)?;
     dob_namespaces::prepare()?;
     make_network()?;
@@ -48,6 +48,7 @@ async fn serve() -> Result<ExitCode> {
     println!("Rolling out ...");
     let mut checkout = Checkout::make(&cluster, &parts)?;
     checkout.prepare(&cluster, &database.access())?;
+    cluster.start_monitoring(&parts, &database.access())?;
     checkout.set_digest(&cluster.registry.push_component("dev", None)?)?;
     checkout.roll_out().await?;
     let kubeconfig = Kubeconfig::write(&cluster.kubeconfig())?;
@@ -73,7 +74,7 @@ Ctrl-C removes everything.",
     ))
 }
 
-/// The administrator's kubeconfig for the caller's shell; it goes with the cluster.
+/// The administrator's kubeconfig for the caller's shell. Dropping it removes the file.
 struct Kubeconfig(PathBuf);
 
 impl Kubeconfig {

@@ -1,42 +1,42 @@
-//! `make drill` and `make rollout`: the lab's nodes, or the cluster, broken under load.
+//! `make drill` and `make rollout`: break the lab's nodes, or the cluster, under load.
 
 use anyhow::{Result, bail};
 use dob_cluster::Parts;
-use dob_drills::{Chosen, Pace, Place};
-use dob_lab::{Base, Plan};
+use dob_drills::{Pace, Selection, Testbed};
+use dob_lab::{BaseImage, Plan};
 use std::process::ExitCode;
 
-/// Holds the chosen drills of the database inside namespaces of their own.
+/// Runs the named drills of the database in new namespaces.
 pub async fn run_on_lab(names: &[String]) -> Result<ExitCode> {
-    let chosen = Chosen::by(&[Place::Lab], names)?;
+    let selection = Selection::by(&[Testbed::Lab], names)?;
     if !dob_namespaces::is_inside() {
-        // What takes the machine's own network and files happens outside.
-        Base::prepare(&Plan::render()?)?;
+        // Preparations that need the machine's own network and files happen outside the namespaces.
+        BaseImage::prepare(&Plan::render()?)?;
         return dob_namespaces::enter("the lab");
     }
-    until_interrupted(dob_drills::run_on_lab(&chosen)).await
+    until_interrupted(dob_drills::run_on_lab(&selection)).await
 }
 
-/// The same with those of the cluster.
+/// Runs the named drills of the cluster in new namespaces.
 pub async fn run_on_cluster(names: &[String], pace: Pace) -> Result<ExitCode> {
-    let chosen = Chosen::by(&[Place::Cluster, Place::ClusterOnLab], names)?;
+    let selection = Selection::by(&[Testbed::Cluster, Testbed::ClusterOnLab], names)?;
     if !dob_namespaces::is_inside() {
-        Parts::prepare(chosen.needs_addons())?;
-        return enter_for_each_place(&chosen, pace);
+        Parts::prepare(selection.needs_addons())?;
+        return enter_for_each_testbed(&selection, pace);
     }
-    until_interrupted(dob_drills::run_on_cluster(&chosen, pace)).await
+    until_interrupted(dob_drills::run_on_cluster(&selection, pace)).await
 }
 
-/// Each place has namespaces of its own.
-fn enter_for_each_place(chosen: &Chosen, pace: Pace) -> Result<ExitCode> {
+/// Runs the drills of each testbed in other namespaces.
+fn enter_for_each_testbed(selection: &Selection, pace: Pace) -> Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
-    for place in [Place::Cluster, Place::ClusterOnLab] {
-        let names: Vec<String> = chosen.at(place).map(|drill| drill.name.clone()).collect();
+    for testbed in [Testbed::Cluster, Testbed::ClusterOnLab] {
+        let names: Vec<String> = selection.at(testbed).map(|drill| drill.name.clone()).collect();
         if names.is_empty() {
             continue;
         }
-        if place == Place::ClusterOnLab {
-            Base::prepare(&Plan::render()?)?;
+        if testbed == Testbed::ClusterOnLab {
+            BaseImage::prepare(&Plan::render()?)?;
         }
         let size = (pace == Pace::FULL).then(|| "--full-size".to_owned());
         let arguments = ["rollout".to_owned()].into_iter().chain(names).chain(size);
@@ -51,6 +51,6 @@ fn enter_for_each_place(chosen: &Chosen, pace: Pace) -> Result<ExitCode> {
 async fn until_interrupted(drills: impl Future<Output = Result<()>>) -> Result<ExitCode> {
     tokio::select! {
         done = drills => done.map(|()| ExitCode::SUCCESS),
-        _ = tokio::signal::ctrl_c() => bail!("stopped; all that was started is gone"),
+        _ = tokio::signal::ctrl_c() => bail!("stopped; everything that was started has ended"),
     }
 }

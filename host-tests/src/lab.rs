@@ -1,17 +1,17 @@
-//! `make lab`: a region's nodes with the component serving on them, until Ctrl-C.
+//! `make lab`: serves the component on a region's nodes, until Ctrl-C.
 
 use anyhow::Result;
-use dob_lab::{Base, CENTRAL, HERE, Lab, Plan, Roles, WEST};
+use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Plan, Roles, WEST};
 use dob_run::prepare_schema;
 use dob_spin::{Build, Options, Server};
 use std::process::ExitCode;
 
 const PORT: u16 = 3000;
 
-/// Boots the first region, or both, and says how to reach what runs.
+/// Boots the first region, or both, and prints how to reach the nodes.
 pub async fn run(both: bool) -> Result<ExitCode> {
     if !dob_namespaces::is_inside() {
-        Base::prepare(&Plan::render()?)?;
+        BaseImage::prepare(&Plan::render()?)?;
         return dob_namespaces::enter("the lab");
     }
     tokio::select! {
@@ -25,9 +25,9 @@ pub async fn run(both: bool) -> Result<ExitCode> {
 
 async fn serve(both: bool) -> Result<ExitCode> {
     let plan = Plan::render()?;
-    let base = Base::prepare(&plan)?;
+    let image = BaseImage::prepare(&plan)?;
     dob_namespaces::prepare()?;
-    let lab = Lab::make(plan, &base)?;
+    let lab = Lab::make(plan, &image)?;
     let west = lab.region(WEST);
     println!("Booting the nodes of {WEST} ...");
     west.power_on().await?;

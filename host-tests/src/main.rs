@@ -1,4 +1,4 @@
-//! The command line: `dob-host` serves the component without Spin, and runs the drills; it is what make calls.
+//! `dob-host`, the command line that make calls: it serves the component without Spin, and runs the lab, the cluster and the drills.
 
 mod cluster;
 mod drill;
@@ -14,24 +14,24 @@ use std::process::ExitCode;
 enum Command {
     #[command(flatten)]
     Serve(dob_run::Command),
-    /// Boot the lab's first region and serve on it (root on Linux only)
+    /// Boot the database nodes of the lab's first region and serve on them (needs root and Linux)
     Lab {
-        /// The recovery region too
+        /// Boot the recovery region, too
         #[arg(long)]
         both: bool,
     },
-    /// Boot SpinKube on this machine, roll the component out and serve (root on Linux only)
+    /// Start SpinKube on this machine and roll the component out (needs root and Linux)
     Cluster,
-    /// Break the lab's nodes under load, and measure (root on Linux only)
+    /// Break the lab's nodes under load, and measure (needs root and Linux)
     Drill {
-        /// Which drills; `all` of them, or without a name those that run on every change
+        /// The drills to run, or `all`; without a name, those that run on every change
         names: Vec<String>,
     },
-    /// Roll versions out on the cluster and break its nodes under load, and measure (root on Linux only)
+    /// Roll versions out on the cluster and break its nodes under load, and measure (needs root and Linux)
     Rollout {
-        /// Which drills; `all` of them, or without a name those that run on every change
+        /// The drills to run, or `all`; without a name, those that run on every change
         names: Vec<String>,
-        /// With all waiting times as they are on AWS
+        /// Use the waiting times of AWS, without shortening them
         #[arg(long)]
         full_size: bool,
     },

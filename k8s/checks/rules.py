@@ -20,8 +20,8 @@ TRUST_STORE = "ca-certificates.crt"
 ZONE = "topology.kubernetes.io/zone"
 # Seconds: the longest time until the load balancer controller tries again to register a pod.
 BACK_OFF = 1000
-# Seconds: the kubelet's delay before the second restart of a container, and the longest time until a pod counts as restarting in vain.
-FIRST_BACK_OFF, RESTARTS_IN_VAIN = 10, 30
+# Seconds: the kubelet's delay before the second restart of a container, and the longest time until a pod counts as crash-looping.
+FIRST_BACK_OFF, CRASH_LOOPING = 10, 30
 # Seconds within which the load balancer must have taken out a pod that hangs.
 OUT_WITHIN = 15
 # Spin's own health endpoint, which answers even while all instances are in use.
@@ -52,7 +52,7 @@ def tls(cluster: Cluster) -> Iterator[str]:
     """The database's certificate is checked."""
     for app in cluster.apps:
         if [variable["value"] for variable in app["spec"].get("variables", []) if variable["name"] == "pg_sslmode"] != ["require"]:
-            yield f"SpinApp {app['metadata']['name']} must set pg_sslmode to require: else nobody checks the database's certificate."
+            yield f"SpinApp {app['metadata']['name']} must set pg_sslmode to require, so that the database's certificate is checked."
 
 
 def hosts(cluster: Cluster) -> Iterator[str]:
@@ -185,7 +185,7 @@ def probes(cluster: Cluster) -> Iterator[str]:
             if probe not in checks:
                 yield f"SpinApp {name} has no {probe} probe."
             elif "httpHeaders" not in checks[probe].get("httpGet", {}):
-                yield f"SpinApp {name}: its {probe} probe must name its httpHeaders, an empty list where there are none: the operator writes null for a missing list, which it then refuses."
+                yield f"SpinApp {name}: its {probe} probe must name its httpHeaders, an empty list if there are none: the operator writes null for a missing list, and then refuses that."
             elif checks[probe]["httpGet"]["path"] != path:
                 yield f"SpinApp {name}: its {probe} probe must ask {path}."
     yield from missing(cluster.policy("Mutating", "dob-api-serving-pods"), (
@@ -279,18 +279,18 @@ def drain(cluster: Cluster) -> Iterator[str]:
 
 
 def evictions(cluster: Cluster) -> Iterator[str]:
-    """The descheduler evicts pods of the API that restart in vain, and no pod of a version that a rollout still waits for."""
+    """The descheduler evicts crash-looping pods of the API, but no pod of a version that a rollout still waits for."""
     plugins = {plugin["name"]: plugin["args"] for profile in cluster.descheduler["profiles"] for plugin in profile["pluginConfig"]}
     for name, settings in plugins.items():
         if name != "DefaultEvictor" and settings.get("namespaces") != {"include": ["dob-api"]}:
             yield f"descheduler.yaml: {name} must be for the namespace dob-api alone."
     restarts = plugins["RemovePodsHavingTooManyRestarts"]
     if restarts.get("states") != ["CrashLoopBackOff"]:
-        yield "descheduler.yaml: only pods that restart in vain, in the state CrashLoopBackOff, must be evicted for their restarts."
+        yield "descheduler.yaml: only crash-looping pods, in the state CrashLoopBackOff, must be evicted for their restarts."
     # The first restart comes at once, and the kubelet doubles its delay before each further one.
     restarted_in = FIRST_BACK_OFF * (2 ** (restarts["podRestartThreshold"] - 1) - 1)
-    if restarted_in > RESTARTS_IN_VAIN:
-        yield f"descheduler.yaml: the restart that podRestartThreshold counts to comes after {restarted_in} s, and a node must be whole in two minutes: {RESTARTS_IN_VAIN} s is the most."
+    if restarted_in > CRASH_LOOPING:
+        yield f"descheduler.yaml: the restart that podRestartThreshold counts to comes after {restarted_in} s, and a node must serve again within two minutes: {CRASH_LOOPING} s is the most."
     age, deadline = int(plugins["DefaultEvictor"]["minPodAge"].removesuffix("m")) * 60, cluster.figures["serving_progress_deadline_seconds"]
     if age <= deadline:
         yield f"descheduler.yaml: minPodAge ({age} s) must be longer than serving_progress_deadline ({deadline}): a new pod counts as progress, and a bad version would never be rolled back."

@@ -46,7 +46,7 @@ def test_a_database_host_that_is_no_address(manifests):
         ("network.yaml", "otel-collector", "any", "TCP 4318 to otel-collector in observability must be open."),
         ("network.yaml", "        - protocol: UDP\n          port: 53\n", "        - protocol: UDP\n", "UDP port to kube-dns in kube-system must not be open."),
         ("api.yaml", "enableAutoscaling: true", "enableAutoscaling: true\n  replicas: 3", "SpinApp dob-api, spec"),
-        ("api.yaml", "        httpHeaders: []\n", "", "SpinApp dob-api: its readiness probe must name its httpHeaders, an empty list where there are none"),
+        ("api.yaml", "        httpHeaders: []\n", "", "SpinApp dob-api: its readiness probe must name its httpHeaders, an empty list if there are none"),
         ("spin-apps.yaml", "      httpHeaders: []\n", "", "SpinApp dob-api-schema: its liveness probe must name its httpHeaders"),
         ("schema.yaml", "    readiness:", "    startup:", "SpinApp dob-api-schema has no readiness probe."),
         ("api.yaml", "      cpu: 250m\n", "", "SpinApp dob-api must have cpu in resources.requests."),
@@ -152,7 +152,7 @@ def test_a_binding_without_its_policy(manifests):
 @pytest.mark.parametrize("old, new, sentence", [
     ("minPodAge: 25m", "minPodAge: 20m", "minPodAge (1200 s) must be longer than serving_progress_deadline (1200)"),
     ("podRestartThreshold: 2", "podRestartThreshold: 4", "comes after 70 s"),
-    ("states: [CrashLoopBackOff]", "states: [Running]", "only pods that restart in vain"),
+    ("states: [CrashLoopBackOff]", "states: [Running]", "only crash-looping pods"),
     ("namespaces:\n            include: [dob-api]", "namespaces:\n            exclude: [dob-api]", "RemovePodsHavingTooManyRestarts must be for the namespace dob-api alone"),
 ])
 def test_evictions_that_do_harm(manifests, old, new, sentence):

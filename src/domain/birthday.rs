@@ -1,11 +1,11 @@
-//! How many calendar days it is to the next birthday, and what that makes us say.
+//! How many calendar days are left until the next birthday, and the greeting that says so.
 
 use super::{date_of_birth::DateOfBirth, username::Username};
 use chrono::{Datelike, NaiveDate};
 
-/// Calendar days from `today` to the next birthday; 0 on the day itself.
+/// Calendar days from `today` to the next birthday. 0 on the birthday itself.
 ///
-/// Born on 29 February: the birthday is on 1 March in a year without one.
+/// Someone born on 29 February has the birthday on 1 March in a year that is not a leap year.
 pub fn days_until_birthday(born: DateOfBirth, today: NaiveDate) -> i64 {
     let this_year = birthday_in(today.year(), born);
     let next = if this_year < today { birthday_in(today.year() + 1, born) } else { this_year };

@@ -1,4 +1,4 @@
-//! The date of birth: a calendar day, without time or time zone.
+//! The date of birth: a calendar day without a time or a time zone.
 
 use chrono::{Datelike, NaiveDate};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateOfBirth(NaiveDate);
 
-/// Why a text is no date of birth.
+/// Why a text is not a date of birth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DateOfBirthError {
     /// Not exactly `YYYY-MM-DD` in ASCII digits.
@@ -19,7 +19,7 @@ pub enum DateOfBirthError {
 }
 
 impl DateOfBirth {
-    /// Accepts exactly `YYYY-MM-DD`, an existing day before `today`.
+    /// Accepts only `YYYY-MM-DD`, and only an existing day before `today`.
     pub fn parse(text: &str, today: NaiveDate) -> Result<Self, DateOfBirthError> {
         let (year, month, day) = year_month_day(text).ok_or(DateOfBirthError::Format)?;
         let date = Self::stored(year as i32, month, day).ok_or(DateOfBirthError::NoSuchDay)?;
@@ -29,7 +29,7 @@ impl DateOfBirth {
         Ok(date)
     }
 
-    /// A date that was accepted once and comes back from the database; `None` if it can't have been.
+    /// A date from the database, or `None` if [`DateOfBirth::parse`] can't have accepted it.
     pub fn stored(year: i32, month: u32, day: u32) -> Option<Self> {
         NaiveDate::from_ymd_opt(year, month, day).filter(|date| (1..=9999).contains(&date.year())).map(Self)
     }
@@ -52,7 +52,7 @@ impl fmt::Display for DateOfBirthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Format => "dateOfBirth must be written YYYY-MM-DD, for example 1990-05-20.",
-            Self::NoSuchDay => "dateOfBirth is not a day of the calendar (years 0001 to 9999).",
+            Self::NoSuchDay => "dateOfBirth must be a day that exists, in the years 0001 to 9999.",
             Self::NotInThePast => "dateOfBirth must be a day before today (UTC).",
         })
     }

@@ -1,20 +1,20 @@
-//! The user's name as a path segment carries it.
+//! The username, as it arrives in a path segment.
 
 use std::fmt;
 
-/// Longest username, in letters. Source: the HTTP contract; the `birthday` table checks the same bound.
+/// Longest username, in letters. Source: the HTTP contract. The table `birthday` checks the same limit.
 pub const MAX_LETTERS: usize = 255;
 
 /// A username of 1 to [`MAX_LETTERS`] ASCII letters.
 ///
-/// It keeps the case it was written in for the greeting; [`Username::key`] is its one identity.
+/// It keeps the case of the request, which the greeting repeats. [`Username::key`] identifies the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Username(String);
 
-/// Why a path segment is no username.
+/// Why a path segment is not a username.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UsernameError {
-    /// A `%` that two hexadecimal digits do not follow.
+    /// A `%` that is not followed by two hexadecimal digits.
     PercentEncoding,
     /// Something that is not an ASCII letter, after percent-decoding.
     NotALetter,
@@ -25,7 +25,7 @@ pub enum UsernameError {
 }
 
 impl Username {
-    /// Percent-decodes one raw path segment and accepts it when it is 1 to [`MAX_LETTERS`] ASCII letters.
+    /// Percent-decodes a raw path segment, and accepts 1 to [`MAX_LETTERS`] ASCII letters.
     pub fn parse(segment: &str) -> Result<Self, UsernameError> {
         let mut letters = String::with_capacity(segment.len().min(MAX_LETTERS));
         let mut bytes = segment.bytes();
@@ -48,7 +48,7 @@ impl Username {
         Ok(Self(letters))
     }
 
-    /// The lower-case form that identifies the user whatever the case of the request.
+    /// The lower-case form, which is the same whatever the case of the request.
     pub fn key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
@@ -71,7 +71,7 @@ impl fmt::Display for UsernameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PercentEncoding => {
-                f.write_str("The username has a '%' that two hexadecimal digits do not follow; encode it properly.")
+                f.write_str("The username has a '%' that is not followed by two hexadecimal digits; remove it.")
             }
             Self::NotALetter => f.write_str("The username may contain only the letters A-Z and a-z."),
             Self::Empty => f.write_str("The username is empty; put 1 to 255 letters after /hello/."),

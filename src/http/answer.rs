@@ -1,11 +1,11 @@
-//! What goes back to the client, and the documents in it.
+//! The answers to clients, and the JSON documents in them.
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// A complete answer, but for the headers of the connection. The body is empty where the status has none.
+/// A complete answer, except for the connection's own headers. The body is empty if the status allows none.
 pub type Answer = Response<Cow<'static, str>>;
 
 /// What `GET /hello/<username>` answers.
@@ -22,7 +22,7 @@ pub struct Alive {
     pub status: &'static str,
 }
 
-/// What `/readyz` answers where greetings can be read.
+/// What `/readyz` answers if greetings can be read.
 #[derive(Serialize)]
 pub struct Ready {
     /// `ready`.
@@ -48,7 +48,7 @@ pub fn json_text(document: &'static str) -> Answer {
     with_document(StatusCode::OK, "application/json", document.into())
 }
 
-/// The document as JSON. Ours are structs of texts and numbers, which can always be written.
+/// The document as JSON. Every document here has only texts and numbers, so this can't fail.
 pub fn to_json(document: &impl Serialize) -> String {
     serde_json::to_string(document).unwrap_or_default()
 }

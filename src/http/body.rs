@@ -6,8 +6,8 @@ use std::{borrow::Cow, fmt, time::Duration};
 /// Longest body that is read. Source: the HTTP contract.
 pub const MAX_BODY_BYTES: usize = 4096;
 
-/// How long a body may take, from its head to its end: so long a slow client holds one of the host's instances. Source: the
-/// HTTP contract.
+/// How long a body may take to arrive after the request's head. A slow client occupies one of the host's instances for that time. Source:
+/// the HTTP contract.
 pub const BODY_WITHIN: Duration = Duration::from_secs(5);
 
 /// The text under `dateOfBirth`, or what is wrong with the body.
@@ -22,7 +22,7 @@ pub fn date_of_birth_text(body: &[u8]) -> Result<String, &'static str> {
     }
 }
 
-/// Deserialized by hand: a derived struct would also take an array.
+/// Deserialized by hand, because a derived struct would also accept an array.
 struct Save(String);
 
 impl<'de> Deserialize<'de> for Save {

@@ -1,4 +1,4 @@
-//! What is wrong, as the client is told it (RFC 9457).
+//! Errors, as clients get them (RFC 9457).
 
 use super::answer::{Answer, to_json, with_document};
 use http::StatusCode;
@@ -7,10 +7,10 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What a client of an unavailable service should wait before it tries again, in seconds.
+/// How long a client should wait before it tries again, in seconds.
 const RETRY_AFTER_S: &str = "2";
 
-/// An error as `application/problem+json`, with the header that its status asks for.
+/// An error as `application/problem+json`, with the header that its status needs.
 #[derive(Serialize)]
 pub struct Problem {
     r#type: &'static str,
@@ -25,7 +25,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// `400`: the detail says what to change.
+    /// `400`. The detail says what to change.
     pub fn bad_request(detail: impl ToString) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "Bad Request", detail)
     }
@@ -55,7 +55,7 @@ impl Problem {
 
     /// `500`.
     pub fn internal() -> Self {
-        let detail = "The service has a fault; it has been logged under the request id.";
+        let detail = "The service has a bug and could not answer; report it with this answer's x-request-id.";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error", detail)
     }
 
@@ -76,7 +76,7 @@ impl Problem {
         self
     }
 
-    /// The title is RFC 9110's name of the status.
+    /// The title is the name that RFC 9110 gives the status.
     fn new(status: StatusCode, title: &'static str, detail: impl ToString) -> Self {
         let detail = detail.to_string();
         Self { r#type: "about:blank", title, status, detail, members: BTreeMap::new(), header: None }

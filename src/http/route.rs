@@ -1,4 +1,4 @@
-//! Which resource a request names, and what may be done with it.
+//! Which resource a path names, and which methods it allows.
 
 /// A resource of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum Route<'a> {
 }
 
 impl<'a> Route<'a> {
-    /// The resource that path and query name; the query is ignored.
+    /// The resource that the path names. The query is ignored.
     pub fn parse(path_with_query: &'a str) -> Option<Self> {
         let path = path_with_query.split('?').next()?;
         match path {
@@ -33,7 +33,7 @@ impl<'a> Route<'a> {
         }
     }
 
-    /// The route without what a user put into it, for the log.
+    /// The route without the username, for the log.
     pub fn template(self) -> &'static str {
         match self {
             Self::Hello(_) => "/hello/{username}",

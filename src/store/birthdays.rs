@@ -4,7 +4,7 @@ use super::{failure::Failure, routing::Store, session::Session};
 use crate::domain::{DateOfBirth, Username};
 use crate::host::{Connection, Host, Parameter, Purpose, Value};
 
-/// Saves or updates; a date that is stored already is only read, so that nothing is written.
+/// Inserts or updates. If the same date is stored already, it only reads, so a repeated save writes no row version.
 const SAVE: &str = "\
     INSERT INTO dob_api.birthday AS stored (username, date_of_birth) \
     SELECT $1::text, $2::date WHERE NOT EXISTS \
@@ -12,12 +12,12 @@ const SAVE: &str = "\
     ON CONFLICT (username) DO UPDATE SET date_of_birth = EXCLUDED.date_of_birth, updated_at = now() \
     WHERE stored.date_of_birth <> EXCLUDED.date_of_birth";
 
-/// One row whether the user exists or not; the second column unmasks a demoted server behind a pooled connection.
+/// Returns one row whether the user exists or not. The second column shows whether the server behind a pooled connection was demoted.
 const FIND: &str = "\
     SELECT (SELECT date_of_birth FROM dob_api.birthday WHERE username = $1), pg_is_in_recovery()";
 
 impl<H: Host> Store<'_, H> {
-    /// Saves the date of birth on the primary; durable there when this returns.
+    /// Saves the date of birth on the primary. It is durable there when this returns.
     pub async fn save(&self, user: &Username, born: DateOfBirth) -> Result<(), Failure> {
         let (year, month, day) = born.year_month_day();
         let user = user.key();
@@ -26,7 +26,7 @@ impl<H: Host> Store<'_, H> {
         self.in_time("save", saved).await
     }
 
-    /// The user's date of birth: from the primary, or from a replica while the primary is out or silent.
+    /// The user's date of birth: from the primary, or from a replica while the primary is down or silent.
     pub async fn find(&self, user: &Username) -> Result<Option<DateOfBirth>, Failure> {
         let user = user.key();
         let on_replicas = async |likely| self.on_replicas(likely, async |session| find(session, &user).await).await;
@@ -34,7 +34,7 @@ impl<H: Host> Store<'_, H> {
         Ok(born)
     }
 
-    /// From the primary, or from the demoted server that still has its address, where there is no other.
+    /// From the primary. If there is none, from the demoted server that the pooled connection still leads to.
     async fn find_on_primary(&self, user: &str) -> Result<Found, Failure> {
         let mut from_demoted = None;
         let found = self.on_primary(Purpose::Reading, async |session| {
@@ -49,7 +49,7 @@ impl<H: Host> Store<'_, H> {
     }
 }
 
-/// The stored date, if any, and whether the server that said so is a replica.
+/// The stored date, if any, and whether the server that returned it is a replica.
 type Found = (Option<DateOfBirth>, bool);
 
 async fn find<C: Connection>(session: &Session<C>, user: &str) -> Result<Found, Failure> {

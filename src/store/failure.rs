@@ -1,4 +1,4 @@
-//! Why the store could not do its work.
+//! Why the store failed, and whether a retry can help.
 
 use crate::config::{ConfigError, LikelyReplica};
 use crate::host::DatabaseError;
@@ -6,14 +6,14 @@ use crate::host::DatabaseError;
 /// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
 const HOST_POOL_SIZE: u32 = 64;
 
-/// What failed, for the operator's log; a client is told none of it.
+/// What failed, for the operator's log. Clients never see it.
 #[derive(Debug)]
 pub struct Failure {
     /// The step that failed.
     pub step: &'static str,
-    /// PostgreSQL's SQLSTATE, where the server sent one.
+    /// PostgreSQL's SQLSTATE, if the server sent one.
     pub sqlstate: Option<String>,
-    /// The host's or the server's own words. They never hold a password: see [`crate::log`].
+    /// The message of the host or the server. [`crate::config::Config::redact`] removes passwords before it is logged.
     pub message: String,
     kind: Kind,
 }
@@ -26,12 +26,12 @@ enum Kind {
     ConnectionLost,
     /// The server behind the pooled connection is no longer the primary.
     NotPrimary,
-    /// An answer that none of our statements can have.
+    /// The server's answer does not fit the statement.
     Unexpected,
 }
 
 impl Failure {
-    /// Sorts an error of the host by what can be done about it.
+    /// Classifies an error of the host by whether a retry can help.
     pub fn from_host(step: &'static str, error: DatabaseError) -> Self {
         let (sqlstate, message, kind) = match error {
             DatabaseError::Refused { sqlstate, message } => {
@@ -45,9 +45,9 @@ impl Failure {
         Self { step, sqlstate, message, kind }
     }
 
-    /// Which host of the primary list is likely a replica, when none could be opened for writing. The driver tries one host
-    /// after the other and tells of the last only: where that one answered as a replica, the words say so; else the other
-    /// one may have. A guess, as the words are the driver's and may change.
+    /// Which host of the primary list is likely a replica, if no connection for writing could be opened. The driver tries one host after the
+    /// other, and reports only the last. Its message shows whether the last host answered as a replica. If it did not, the first may have.
+    /// This is a guess, because the driver may change its message.
     pub fn likely_replica(&self) -> Option<LikelyReplica> {
         let last_answered = self.message.contains("does not allow writes");
         self.is_of_open().then_some(if last_answered { LikelyReplica::LastHost } else { LikelyReplica::FirstHost })
@@ -58,25 +58,26 @@ impl Failure {
         self.step == "open"
     }
 
-    /// The administrator could open neither the database nor the one from which it could be made.
+    /// The administrator could open neither the database nor `postgres`, from which the database is created.
     pub fn neither_opens(database: Self, maintenance: &Self) -> Self {
         let message = format!(
-            "the administrator can open neither the database nor postgres, from which a missing one is made: {}; {}",
+            "the administrator can open neither the database nor postgres, from which a missing one is created: {}; {}",
             database.message, maintenance.message
         );
         Self { message, ..database }
     }
 
-    /// An answer that our statement can't have: the schema is not ours, or this is a bug.
+    /// The answer does not fit the statement: somebody has changed the schema, or this is a bug.
     pub fn unexpected(step: &'static str) -> Self {
-        let message = "the answer has an unexpected shape".to_owned();
+        let message = "the server's answer does not fit the statement: compare the schema with migrations/".to_owned();
         Self { step, sqlstate: None, message, kind: Kind::Unexpected }
     }
 
-    /// The schema is older than this program needs, or the role lacks a privilege.
+    /// The schema is older than this version needs, or the role lacks a privilege.
     pub fn unprepared(step: &'static str) -> Self {
         let message =
-            "the schema or a privilege is missing; /readyz makes both with administrator credentials".to_owned();
+            "the schema or a privilege is missing: set pg_admin_user and pg_admin_password, and /readyz creates both"
+                .to_owned();
         Self { step, sqlstate: None, message, kind: Kind::Refused }
     }
 
@@ -86,33 +87,33 @@ impl Failure {
         Self { step, sqlstate: None, message, kind: Kind::NotPrimary }
     }
 
-    /// No answer came in time. It may still: nobody waits for it.
+    /// No answer came in time, and nobody waits for it any longer.
     pub fn late(step: &'static str) -> Self {
         Self { step, sqlstate: None, message: "no answer in time".to_owned(), kind: Kind::Refused }
     }
 
-    /// No replica is configured, or none could be tried in time.
+    /// No replica is configured, or there was no time left to try one.
     pub fn no_replica() -> Self {
-        let message = "no replica to ask".to_owned();
+        let message = "no replica is configured, or there was no time left to try one".to_owned();
         Self { step: "open", sqlstate: None, message, kind: Kind::Refused }
     }
 
-    /// How often the statement may be tried, each time on another connection. Every statement of ours can be repeated.
+    /// How often the statement may be tried, each time on another connection. Every statement of this service is idempotent.
     pub fn attempts(&self) -> u32 {
         match self.kind {
             Kind::Refused | Kind::Unexpected => 1,
             Kind::ConnectionLost => 2,
-            // Every connection that the host's pool holds may lead to the demoted server: discard them all.
+            // Every connection in the host's pool may lead to the demoted server, so all are discarded.
             Kind::NotPrimary => HOST_POOL_SIZE + 1,
         }
     }
 
-    /// Whether another pod created the same database first (`duplicate_database`, or the index of names noticed).
+    /// Whether another pod created the same database first (`duplicate_database`, or a violation of the unique index on names).
     pub fn is_already_done(&self) -> bool {
         matches!(self.sqlstate.as_deref(), Some("42P04" | "23505"))
     }
 
-    /// Whether this is a fault of the program or of its schema rather than of the database's health.
+    /// Whether the cause is a bug or a changed schema, and not the database's health.
     pub fn is_unexpected(&self) -> bool {
         self.kind == Kind::Unexpected
     }
@@ -121,7 +122,7 @@ impl Failure {
 fn kind_of(sqlstate: &str) -> Kind {
     match sqlstate {
         "25006" => Kind::NotPrimary,
-        // Class 08, and the server shutting down or starting up.
+        // Class 08 is a connection exception. The others say that the server shuts down or starts up.
         code if code.starts_with("08") => Kind::ConnectionLost,
         "57P01" | "57P02" | "57P03" => Kind::ConnectionLost,
         _ => Kind::Refused,

@@ -1,20 +1,21 @@
-//! What an instance knows of the database from the requests before this one.
+//! What an instance has learned about the database from earlier requests.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long the primary is asked alone: some twenty times what a greeting takes on a busy machine.
+/// How long only the primary is asked: about twenty times what a greeting takes on a busy machine.
 const ALONE: Duration = Duration::from_millis(50);
 /// How long the primary may be silent before a replica's answer counts. Source: the HTTP contract.
 const SILENT: Duration = Duration::from_millis(200);
-/// How long a primary that was out is waited for, and how often that is tried.
+/// How long a probe waits for a primary that is down.
 const PROBE: Duration = Duration::from_millis(50);
+/// How often a primary that is down is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// Which servers answered. It starts as if all did, and where an instance serves one request only, it stays so.
+/// Which servers answered. A new instance assumes that all do. One that serves only one request never learns otherwise.
 #[derive(Default)]
 pub struct Health {
-    /// When a primary that is out is tried next.
+    /// When a primary that is down is probed next.
     probe_at: Cell<Option<Instant>>,
     /// The replica that answered last, by its place in the list.
     replica: Cell<usize>,
@@ -30,7 +31,7 @@ pub struct Patience {
 }
 
 impl Health {
-    /// How long a greeting waits for the primary; `None` where the primary is out and not to be asked now.
+    /// How long a greeting waits for the primary, or `None` if the primary is down and not to be probed now.
     pub fn patience(&self, now: Instant) -> Option<Patience> {
         match self.probe_at.get() {
             None => Some(Patience { alone: ALONE, beside_replica: SILENT - ALONE }),
@@ -52,7 +53,7 @@ impl Health {
         self.probe_at.set(Some(now + PROBE_EVERY));
     }
 
-    /// The replica that is asked first, by its place in the list.
+    /// Which replica to ask first, by its place in the list.
     pub fn first_replica(&self) -> usize {
         self.replica.get()
     }

@@ -1,4 +1,4 @@
-//! Which server does the work, and for how long: the primary, or a replica while the primary is away.
+//! Which server does the work, and for how long: the primary, or a replica while the primary can't be reached.
 
 use super::{failure::Failure, health::Health, session::Session};
 use crate::config::{Address, Config, LikelyReplica};
@@ -8,23 +8,22 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-/// A client has its answer within 5 s; no wait of the store ends later than this, where the host can end one. Source: the HTTP
-/// contract.
+/// A client gets its answer within 5 s. On a host that can end a wait, the store waits no longer than this. Source: the HTTP contract.
 const ANSWER_BY: Duration = Duration::from_millis(4700);
 
-/// A fresh attempt at the primary starts no later than this: the host's pool may have to try both hosts anew, for 1 s each,
-/// and a client gets its answer within 5 s. Not earlier either: a half-open connection is given up after about 2.4 s, and all
-/// others in the pool with it.
+/// The primary is tried again no later than this. Not later, because the host's pool may have to try both hosts for 1 s each, and a client
+/// gets its answer within 5 s. Not sooner, because the kernel gives up a half-open connection, and all others in the pool, after about
+/// 2.4 s.
 const RETRY_UNTIL: Duration = Duration::from_millis(2700);
 
-/// The next replica is tried no later than this: one connection attempt takes up to 1 s, and the answer is due at 5 s.
-/// Not earlier either: where packets to the primary vanish, a half-open connection (2.4 s) and a new one (1 s) take 3.4 s.
+/// The next replica is tried no later than this. Not later, because a connection attempt takes up to 1 s, and the answer is due at 5 s. Not
+/// sooner, because a half-open connection (2.4 s) and a new one (1 s) take 3.4 s if packets to the primary are dropped.
 const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3950);
 
-/// The same for a replica that seems to have just answered: it should need no second.
+/// The same for a replica that has probably just answered: connecting to it should take less than 1 s.
 const ASK_REPLICA_UNTIL: Duration = Duration::from_millis(4500);
 
-/// How long a replica is asked alone; then the next one is asked as well.
+/// How long to wait for a replica before the next one is asked as well.
 const NEXT_REPLICA_AFTER: Duration = Duration::from_millis(50);
 
 /// The birthdays, for the length of one request.
@@ -41,7 +40,7 @@ impl<'a, H: Host> Store<'a, H> {
         Self { host, config: Config::new(host), health, opened: host.clock() }
     }
 
-    /// Runs `work` on the primary; again where the kept or pooled connection turned out dead or its server demoted.
+    /// Runs `work` on the primary. Runs it again if the pooled connection turns out to be dead, or its server demoted.
     pub(super) async fn on_primary<T>(
         &self,
         purpose: Purpose,
@@ -65,7 +64,7 @@ impl<'a, H: Host> Store<'a, H> {
         }
     }
 
-    /// Reads from the primary; from a replica where the primary is out, or silent for longer than the contract says.
+    /// Reads from the primary. Reads from a replica if the primary is down, or silent for longer than the contract allows.
     pub(super) async fn read<T>(
         &self,
         primary: impl Future<Output = Result<T, Failure>>,
@@ -103,7 +102,7 @@ impl<'a, H: Host> Store<'a, H> {
         }
     }
 
-    /// Runs `work` on the first replica that answers; `Err` with the last failure when none does.
+    /// Runs `work` on the first replica that answers. If none does, returns the last failure.
     pub(super) async fn on_replicas<T>(
         &self,
         likely: Option<LikelyReplica>,
@@ -119,7 +118,7 @@ impl<'a, H: Host> Store<'a, H> {
                 break;
             }
             until = TRY_REPLICA_UNTIL;
-            // A place counts only in the list's own order.
+            // With a guess, the list is in another order, and the place would name another replica.
             let place_to_keep = likely.is_none().then_some(place);
             asked.push(self.on_replica(&addresses[place], place_to_keep, &work));
             match self.host.within(NEXT_REPLICA_AFTER, first_success(&mut asked)).await {
@@ -144,7 +143,7 @@ impl<'a, H: Host> Store<'a, H> {
         Ok(done)
     }
 
-    /// Some work that is done before the answer is due, or dropped.
+    /// The result of `work`. If it is not there when the answer is due, the work is dropped.
     pub(super) async fn in_time<T>(
         &self,
         step: &'static str,
@@ -154,13 +153,13 @@ impl<'a, H: Host> Store<'a, H> {
         self.host.within(left, work).await.unwrap_or_else(|| Err(Failure::late(step)))
     }
 
-    /// How long the request has had this store.
+    /// The time since this store was created for the request.
     pub(super) fn elapsed(&self) -> Duration {
         self.host.clock().duration_since(self.opened)
     }
 }
 
-/// The first success, or the last failure once all have failed; the others go on when this is asked again.
+/// The first success, or the last failure once all have failed. Called again, it continues with the remaining ones.
 async fn first_success<T>(
     asked: &mut FuturesUnordered<impl Future<Output = Result<T, Failure>>>,
 ) -> Result<T, Failure> {

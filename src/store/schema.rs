@@ -1,21 +1,21 @@
-//! Role, database and table: made by `/readyz` where they are missing, by as many pods at once as like to.
+//! Role, database and table. `/readyz` creates what is missing. Every step is idempotent, and any number of pods may run it at once.
 //!
-//! Each step is one statement and so its own transaction. `DO` blocks take no parameters: names and the password reach
-//! them through session settings, which keeps them out of the statement's text (and out of logs and trace spans).
+//! Each step is one statement, and so a transaction of its own. `DO` blocks take no parameters, so names and the password reach them
+//! through session settings. That keeps them out of the statement's text, and so out of logs and trace spans.
 
 use super::{failure::Failure, routing::Store, session::Session};
 use crate::config::{Database, Role};
 use crate::host::{Connection, Host, Parameter, Purpose, Value};
 use std::time::Duration;
 
-/// The advisory lock that lets one pod at a time change roles or the schema (any constant will do).
+/// Takes the advisory lock that lets only one pod at a time change roles or the schema. Its number is arbitrary.
 macro_rules! lock {
     () => {
         "PERFORM pg_advisory_xact_lock(7236912);"
     };
 }
 
-/// One numbered migration as one statement; it does nothing where its number is recorded already.
+/// One numbered migration as one statement. It does nothing if its number is recorded already.
 macro_rules! migration {
     ($version:literal, $file:literal) => {
         concat!(
@@ -35,10 +35,11 @@ macro_rules! migration {
     };
 }
 
-/// All migrations in order: entry n brings version n + 1. A running older version must tolerate each of them.
+/// All migrations in order: entry n creates schema version n + 1. Pods of the previous version must still work after each, because they
+/// serve during a rollout.
 const MIGRATIONS: [&str; 1] = [migration!(1, "0001_birthday.sql")];
 
-/// The schema's version, whether the role may do its work, and whether the server is a replica.
+/// Returns the schema's version, whether the role has its privileges, and whether the server is a replica.
 const CHECK: &str = "\
     SELECT (SELECT max(version) FROM dob_api.schema_migration), \
     has_table_privilege('dob_api.birthday', 'SELECT') \
@@ -48,8 +49,8 @@ const CHECK: &str = "\
 
 const SETTINGS: &str = "SELECT set_config('dob_api.role', $1, false), set_config('dob_api.password', $2, false)";
 
-/// Creates the serving role or gives it a changed password. The inner error is replaced: its context would put the
-/// statement with the password into the server's log.
+/// Creates the serving role, or sets its new password. The inner error is replaced, because its context would write the statement with
+/// the password to the server's log.
 const ROLE: &str = concat!(
     "DO $role$ DECLARE serving text := current_setting('dob_api.role'); BEGIN ",
     lock!(),
@@ -62,21 +63,21 @@ const ROLE: &str = concat!(
     "END $role$"
 );
 
-/// The database from which another one can be made: every server has it.
+/// The database from which another one is created. Every server has it.
 const MAINTENANCE: &str = "postgres";
 
 const DATABASE_EXISTS: &str = "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)";
 
-/// The mark of a database that a probe has made and none has completed: a limit of connections that nobody would choose.
-/// `CREATE DATABASE` can't share a transaction with what must follow it, and the pod may end between the two.
+/// Marks a database that `/readyz` has created but not yet set up: a connection limit that nobody would choose. `CREATE DATABASE` can't
+/// share a transaction with the grants that must follow, and the pod may end between the two.
 macro_rules! made_here {
     () => {
         "1912723"
     };
 }
 
-/// The serving role may connect, read, insert and update; in a database that was made here, nobody else may do anything
-/// by default. In any other one the rights that others have are theirs.
+/// Lets the serving role connect, read, insert and update. In a database that `/readyz` has created, it also revokes the default privileges
+/// of everybody else. In any other database, it leaves the privileges of others alone.
 const GRANTS: &str = concat!(
     "DO $grants$ DECLARE serving text := current_setting('dob_api.role'); made_here boolean; BEGIN ",
     lock!(),
@@ -94,17 +95,17 @@ const GRANTS: &str = concat!(
     "END $grants$"
 );
 
-/// Preparing starts no later than this, so that its connections and the check that follows end within 5 s.
+/// The preparation starts no later than this, so that it and the check that follows end within 5 s.
 const PREPARE_UNTIL: Duration = Duration::from_millis(1500);
 
-/// How long the primary may take in all, where the host can end a wait: a replica needs some time, too.
+/// How long the primary may take in total, on a host that can end a wait. The rest of the 5 s is for a replica.
 const PRIMARY_WITHIN: Duration = Duration::from_millis(4000);
 
-/// What a probe found.
+/// What `/readyz` reports.
 pub struct Readiness {
-    /// The primary takes reads and writes, or why not.
+    /// Whether the primary takes reads and writes, or why not.
     pub primary: Result<(), Failure>,
-    /// A replica answers reads, or why not; `None` where no replica is configured.
+    /// Whether a replica answers reads, or why not. `None` if no replica is configured.
     pub replica: Option<Result<(), Failure>>,
 }
 
@@ -116,7 +117,7 @@ impl Readiness {
 }
 
 impl<H: Host> Store<'_, H> {
-    /// Checks primary and replica; with administrator credentials makes what is missing on the primary first.
+    /// Checks primary and replica. With administrator credentials, first creates what is missing on the primary.
     pub async fn readiness(&self) -> Readiness {
         let primary = self.host.within(PRIMARY_WITHIN, self.primary_readiness()).await;
         let replicas = self.config.replicas(None).await.unwrap_or_default();
@@ -138,7 +139,7 @@ impl<H: Host> Store<'_, H> {
         }
     }
 
-    /// Creates database, role (unless it can log in already), schema and grants; `false` without administrator credentials.
+    /// Creates database, role (unless it can log in already), schema and grants. Returns `false` without administrator credentials.
     async fn prepare(&self, role_too: bool) -> Result<bool, Failure> {
         let database = self.config.database().await?;
         let Some(admin) = self.config.admin().await? else { return Ok(false) };
@@ -154,8 +155,8 @@ impl<H: Host> Store<'_, H> {
         Ok(true)
     }
 
-    /// The administrator's connection to the database. Why it can't be opened is only words: whether the database is missing,
-    /// another one of the server says, which is asked for nothing else.
+    /// The administrator's connection to the database. If it can't be opened, the error has no code that says whether the database is
+    /// missing, so `postgres` on the same server is asked.
     async fn open_or_create(&self, database: &Database, admin: &Role) -> Result<Session<H::Connection>, Failure> {
         let own = database.administered(admin, &database.name);
         match Session::open(self.host, &own, Purpose::Preparing).await {
@@ -175,7 +176,7 @@ async fn check_primary<C: Connection>(session: &Session<C>) -> Result<(), Failur
     if check(session).await? { Err(Failure::not_primary("check")) } else { Ok(()) }
 }
 
-/// Whether the server is a replica; `Err` where its schema or our privileges are not enough.
+/// Whether the server is a replica. `Err` if its schema is too old, or the role lacks a privilege.
 async fn check<C: Connection>(session: &Session<C>) -> Result<bool, Failure> {
     match session.one_row("check", CHECK, &[]).await?[..] {
         [Value::Integer(version), Value::Boolean(true), Value::Boolean(in_recovery)]
@@ -187,13 +188,13 @@ async fn check<C: Connection>(session: &Session<C>) -> Result<bool, Failure> {
     }
 }
 
-/// Creates the database where it is missing.
+/// Creates the database if it is missing.
 async fn create_database<C: Connection>(maintenance: Session<C>, name: &str) -> Result<(), Failure> {
     let row = maintenance.one_row("find database", DATABASE_EXISTS, &[Parameter::Text(name)]).await?;
     if row == [Value::Boolean(true)] {
         return Ok(());
     }
-    // The only statement that can take neither a parameter nor a block around it.
+    // This statement takes no parameters and can't run in a DO block, so the name is quoted here.
     let create = format!("CREATE DATABASE \"{}\" CONNECTION LIMIT {}", name.replace('"', "\"\""), made_here!());
     match maintenance.execute("create database", &create, &[]).await {
         Err(failure) if failure.is_already_done() => Ok(()),

@@ -1,20 +1,20 @@
-//! One connection of the host, held for one statement or a few.
+//! One connection of the host, for one or a few statements.
 
 use super::failure::Failure;
 use crate::config::Address;
 use crate::host::{Connection, Host, Parameter, Purpose, Value};
 
-/// A connection that goes back to the host when it is dropped.
+/// A connection. Dropping it returns it to the host.
 pub struct Session<C>(C);
 
 impl<C: Connection> Session<C> {
-    /// Takes a connection to this address.
+    /// Opens a connection to this address.
     pub async fn open(host: &impl Host<Connection = C>, address: &Address, purpose: Purpose) -> Result<Self, Failure> {
         let opened = host.open(address.expose(), purpose).await;
         opened.map(Self).map_err(|error| Failure::from_host("open", error))
     }
 
-    /// Runs a statement that has no result. `step` names it in the log.
+    /// Runs a statement that returns no rows. `step` names it in the log.
     pub async fn execute(
         &self,
         step: &'static str,
@@ -35,9 +35,9 @@ impl<C: Connection> Session<C> {
         row.ok_or_else(|| Failure::unexpected(step))
     }
 
-    /// Ends the server's side, so that the pool does not hand this connection out again.
+    /// Ends the session on the server, so that the pool does not hand this connection out again.
     pub async fn discard(self) {
-        // The answer is an error by design: the server closes the connection while it runs this.
+        // This always fails, because the server closes the connection that the statement came on.
         let _ = self.0.execute("SELECT pg_terminate_backend(pg_backend_pid())", &[]).await;
     }
 }

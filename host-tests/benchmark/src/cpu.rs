@@ -12,7 +12,7 @@ const UTIME: usize = 11;
 pub fn of_family(pid: u32) -> Result<Duration> {
     let mut total: u64 = times(pid)?.iter().sum();
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread or a child that ends meanwhile counts with the process the next time.
+        // The time of a thread or child that ends meanwhile is added to the process's own.
         let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|child| times(child.parse().ok()?).ok()) {
             total += child[0] + child[1];
@@ -27,7 +27,7 @@ fn ticks(ticks: u64) -> Duration {
 
 fn times(pid: u32) -> Result<[u64; 4]> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .with_context(|| format!("process {pid} has ended; its own words are above"))?;
+        .with_context(|| format!("process {pid} has ended; its output above says why"))?;
     let (_, fields) = stat.rsplit_once(')').context("a name in brackets")?;
     let fields: Vec<u64> = fields.split_whitespace().skip(UTIME).take(4).map(str::parse).collect::<Result<_, _>>()?;
     fields.try_into().ok().context("four times")

@@ -1,22 +1,22 @@
-//! The measurements: the component beside the floors of its host and a native server, in one run.
+//! The benchmark: measures the component, the floors of its host and a native server in one run.
 //!
-//! Every server is a process of its own, so that its CPU time can be told apart; all share one PostgreSQL. They take
-//! turns, and what is reported is the median over the rounds. Each module knows only those above it:
+//! Every server is its own process, so that its CPU time can be measured; all share one PostgreSQL. They take turns, and the report has
+//! the medians over all rounds. Each module knows only those above it:
 //!
 //! ```text
 //! cpu, statistics, workload
-//! native                     the server that a user would pick instead
-//! servers                    each in a process of its own
-//! data                       the PostgreSQL that all share
+//! native                     the native server, for comparison
+//! servers                    the servers, each in its own process
+//! databases                  the PostgreSQL that all share
 //! load                       one turn of one server
-//! relay, memory, startup     what is counted and measured besides
-//! cases                      who is put under which load, in which order
+//! relay, memory, startup     round trips, memory and start of an instance
+//! cases                      the measured cases and their order
 //! machine, report            the result as Markdown
 //! ```
 
 mod cases;
 mod cpu;
-mod data;
+mod databases;
 mod load;
 mod machine;
 mod memory;
@@ -33,15 +33,15 @@ pub use workload::Settings;
 
 use anyhow::Result;
 
-/// Measures everything and prints the report. The program that runs this must know the subcommands `serve` and `native`: its servers
-/// are this program, started again.
+/// Measures everything and prints the report. The calling program must have the subcommands `serve` and `native`, because its servers
+/// are the same program, started again.
 pub async fn run(settings: Settings) -> Result<()> {
     servers::build_floors()?;
-    let data = data::Data::create().await?;
-    let counted = relay::count(&data).await?;
-    let per_instance = memory::per_instance(&data).await?;
-    let rounds = cases::run(&data, settings).await?;
-    let startup = startup::measure(&data, settings).await?;
-    let machine = machine::describe(&data, settings).await?;
+    let databases = databases::Databases::create().await?;
+    let counted = relay::count(&databases).await?;
+    let per_instance = memory::per_instance(&databases).await?;
+    let rounds = cases::run(&databases, settings).await?;
+    let startup = startup::measure(&databases, settings).await?;
+    let machine = machine::describe(&databases, settings).await?;
     report::print(&report::Report { machine, rounds, counted, per_instance, startup })
 }

@@ -1,67 +1,73 @@
-//! One turn of one server under load.
+//! A turn: one server under load for some seconds.
 
-use crate::workload::{Load, SAME};
-use crate::{cpu, data::Data, servers::Server, statistics::percentile};
+use crate::workload::{RequestType, SAME};
+use crate::{cpu, databases::Databases, servers::Server, statistics::percentile};
 use anyhow::{Result, ensure};
-use dob_clients::history::{Call, TODAY};
-use dob_clients::load::{Plan, Workload, run_for};
+use dob_clients::history::{Operation, TODAY};
+use dob_clients::load::{LoadProfile, Workload, run_for};
 use std::time::Duration;
 
-/// Connections of most cases.
+/// The number of connections in most cases.
 pub const CONNECTIONS: usize = 32;
 
-/// A load for some seconds.
-pub struct Run {
-    /// What is asked for.
-    pub load: Load,
-    /// How many users there are.
+/// A turn's load.
+pub struct Turn {
+    /// The type of request.
+    pub request: RequestType,
+    /// How many users the database has.
     pub users: u32,
-    /// Over how many connections.
+    /// The number of connections.
     pub connections: usize,
-    /// Makes the random users and dates of two runs differ.
+    /// Makes the random users and dates of two turns differ.
     pub seed: u32,
-    /// How long to ask.
+    /// The length of the turn.
     pub seconds: u32,
 }
 
-/// What one run showed.
+/// The measurements of a turn.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
-    /// Answers a second, without those that say that something failed.
+    /// Successful answers per second.
     pub per_second: f64,
-    /// The share of those that do.
+    /// The share of failed requests.
     pub failed: f64,
-    /// Half of the answers took at most this many microseconds.
+    /// The median latency in microseconds.
     pub p50_us: f64,
-    /// All but a hundredth of the answers took at most this many microseconds.
+    /// The 99th percentile of the latency in microseconds.
     pub p99_us: f64,
-    /// The server's CPU time a request, in microseconds.
+    /// The server's CPU time per request, in microseconds.
     pub server_us: f64,
-    /// PostgreSQL's CPU time a request, in microseconds.
+    /// PostgreSQL's CPU time per request, in microseconds.
     pub postgres_us: f64,
 }
 
-impl Run {
-    /// Asks a server.
-    pub async fn on(&self, server: &Server, data: &Data) -> Result<Measured> {
+impl Turn {
+    /// Measures a server.
+    pub async fn on(&self, server: &Server, databases: &Databases) -> Result<Measured> {
         let (users, seed) = (self.users, self.seed.into());
-        let workload = match self.load {
-            Load::Greeting => Workload::GreetNumbered { users, seed },
-            Load::Saving => Workload::SaveNumbered { users, seed, version: None },
-            Load::SavingSame => Workload::SaveNumbered { users, seed, version: Some(SAME) },
+        let workload = match self.request {
+            RequestType::Greeting => Workload::GreetNumbered { users, seed },
+            RequestType::Saving => Workload::SaveNumbered { users, seed, version: None },
+            RequestType::SavingSame => Workload::SaveNumbered { users, seed, version: Some(SAME) },
         };
-        measure(server, data, self.connections, self.seconds, workload).await
+        measure(server, databases, self.connections, self.seconds, workload).await
     }
 }
 
-/// Asks for one path, one request after the other.
-pub async fn sequential(server: &Server, data: &Data, seconds: u32, path: &str) -> Result<Measured> {
-    measure(server, data, 1, seconds, Workload::Get { path: path.to_owned() }).await
+/// Measures a single client that requests one path.
+pub async fn sequential(server: &Server, databases: &Databases, seconds: u32, path: &str) -> Result<Measured> {
+    measure(server, databases, 1, seconds, Workload::Get { path: path.to_owned() }).await
 }
 
-async fn measure(server: &Server, data: &Data, clients: usize, seconds: u32, workload: Workload) -> Result<Measured> {
-    let plan = Plan {
-        // No greeting is judged.
+async fn measure(
+    server: &Server,
+    databases: &Databases,
+    clients: usize,
+    seconds: u32,
+    workload: Workload,
+) -> Result<Measured> {
+    let profile = LoadProfile {
+        // The day does not matter: greetings are not checked here.
         today: TODAY,
         clients,
         first: 0,
@@ -71,22 +77,22 @@ async fn measure(server: &Server, data: &Data, clients: usize, seconds: u32, wor
         keeps_connection: None,
         workload,
     };
-    let (server_pid, postgres_pid) = (server.pid(), data.pid()?);
+    let (server_pid, postgres_pid) = (server.pid(), databases.pid()?);
     let before = (cpu::of_family(server_pid)?, cpu::of_family(postgres_pid)?);
-    let calls = run_for(&plan, server.address, Duration::from_secs(seconds.into())).await;
+    let operations = run_for(&profile, server.address, Duration::from_secs(seconds.into())).await;
     let after = (cpu::of_family(server_pid)?, cpu::of_family(postgres_pid)?);
-    let failed = calls.iter().find_map(|call| call.error.as_ref());
-    ensure!(calls.iter().any(|call| call.error.is_none()), "no request was answered: {failed:?}");
-    Ok(summary(&calls, after.0.saturating_sub(before.0), after.1.saturating_sub(before.1)))
+    let failed = operations.iter().find_map(|operation| operation.error.as_ref());
+    ensure!(operations.iter().any(|operation| operation.error.is_none()), "no request was answered: {failed:?}");
+    Ok(summary(&operations, after.0.saturating_sub(before.0), after.1.saturating_sub(before.1)))
 }
 
-fn summary(calls: &[Call], server: Duration, postgres: Duration) -> Measured {
+fn summary(operations: &[Operation], server: Duration, postgres: Duration) -> Measured {
     let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
-    let answered = calls.iter().filter(|call| call.error.is_none());
-    let mut latencies: Vec<f64> = answered.map(|call| micros(call.ended - call.started)).collect();
+    let answered = operations.iter().filter(|operation| operation.error.is_none());
+    let mut latencies: Vec<f64> = answered.map(|operation| micros(operation.ended - operation.started)).collect();
     latencies.sort_by(f64::total_cmp);
-    let count = calls.len() as f64;
-    let took = calls.iter().map(|call| call.ended).max().unwrap_or_default().as_secs_f64();
+    let count = operations.len() as f64;
+    let took = operations.iter().map(|operation| operation.ended).max().unwrap_or_default().as_secs_f64();
     Measured {
         per_second: latencies.len() as f64 / took,
         failed: 1.0 - latencies.len() as f64 / count,

@@ -1,6 +1,6 @@
-//! Where and with what was measured.
+//! The machine, versions and settings of a run.
 
-use crate::data::Data;
+use crate::databases::Databases;
 use crate::workload::Settings;
 use anyhow::Result;
 use dob_spin::real_spin;
@@ -10,13 +10,13 @@ use std::fs::read_to_string;
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 /// One line each for the machine, the versions and the settings.
-pub async fn describe(data: &Data, settings: Settings) -> Result<String> {
+pub async fn describe(databases: &Databases, settings: Settings) -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     let model = field("/proc/cpuinfo", "model name").unwrap_or("unknown CPU".to_owned());
     let kibibytes: f64 =
         field("/proc/meminfo", "MemTotal").and_then(|size| size.split(' ').next()?.parse().ok()).unwrap_or(0.0);
     let memory = kibibytes / 1024.0 / 1024.0;
-    let client = data.database.client("postgres").await?;
+    let client = databases.database.client("postgres").await?;
     let postgres: String = client.query_one("SHOW server_version", &[]).await?.get(0);
     let postgres = postgres.split(' ').next().unwrap_or_default();
     let crates = ["wasmtime", "axum", "tokio-postgres"].map(|name| format!("{name} {}", version(name)));
@@ -40,7 +40,7 @@ fn field(file: &str, name: &str) -> Option<String> {
     line.split_once(':').map(|(_, value)| value.trim().to_owned())
 }
 
-/// The version of a dependency that this was built with: the newest, where another dependency has an older one.
+/// The version of a dependency in the lock file; the newest, if there are several.
 fn version(name: &str) -> &'static str {
     let after = LOCK.rsplit_once(&format!("name = \"{name}\"\nversion = \"")).map_or("", |(_, after)| after);
     after.split('"').next().unwrap_or_default()

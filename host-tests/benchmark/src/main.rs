@@ -1,4 +1,4 @@
-//! `dob-bench`: what `make bench` builds and starts. Its servers are this program, started again.
+//! `dob-bench`, the program of `make bench`. Its servers are this program, started again.
 
 use clap::Parser;
 use dob_benchmark::Settings;
@@ -13,11 +13,11 @@ enum Command {
     Serve(dob_run::Command),
     /// Measure, and print the report
     Report {
-        /// A minute, to see whether it works
+        /// Take only a minute, to check that the benchmark works
         #[arg(long)]
         quick: bool,
     },
-    /// Serve as the native server that the report compares with
+    /// Serve as the native server, for comparison
     #[command(hide = true)]
     Native,
 }
@@ -34,7 +34,7 @@ async fn main() -> ExitCode {
     exit_code(done.map(|()| ExitCode::SUCCESS))
 }
 
-/// Does some work to its end, or drops it with all that it has started on Ctrl-C or SIGTERM.
+/// Runs some work until it is done. Ctrl-C and SIGTERM drop it with all that it has started.
 async fn until_signal(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {

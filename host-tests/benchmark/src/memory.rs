@@ -1,7 +1,7 @@
-//! What one more instance costs in memory.
+//! The memory of an instance.
 
-use crate::data::Data;
-use crate::servers::{Server, Subject};
+use crate::databases::Databases;
+use crate::servers::{Implementation, Server};
 use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
 use dob_spin::Build;
@@ -9,16 +9,16 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Instances that live at the same time.
+/// The number of concurrent instances.
 const INSTANCES: u64 = 200;
-/// How long the server may take to reach a quiet state.
+/// How long to wait until the server's memory is stable.
 const SETTLE: Duration = Duration::from_secs(1);
-/// A save whose body does not end: the instance waits for the rest, longer than this takes.
+/// A save with an unfinished body. The instance waits for the rest longer than the measurement takes.
 const UNFINISHED: &[u8] = b"PUT /hello/a HTTP/1.1\r\nhost: bench\r\ncontent-length: 30\r\n\r\n{\"dateOf";
 
-/// Resident bytes for each request of this component that is in progress, its connection's buffers included.
-pub async fn per_instance(data: &Data) -> Result<u64> {
-    let server = Server::start(Subject::Component(Build::Wasi02), &data.variables(SMALL.users)?)?;
+/// Resident bytes per request in progress, including its connection's buffers.
+pub async fn per_instance(databases: &Databases) -> Result<u64> {
+    let server = Server::start(Implementation::Component(Build::Wasi02), &databases.variables(SMALL.users)?)?;
     server.client.get(server.url("/hello/aaaaaaa")).send().await?.error_for_status()?;
     let mut clients = (0..INSTANCES).map(|_| TcpStream::connect(server.address)).collect::<Result<Vec<_>, _>>()?;
     tokio::time::sleep(SETTLE).await;
@@ -31,7 +31,7 @@ pub async fn per_instance(data: &Data) -> Result<u64> {
     for client in &clients {
         client.set_nonblocking(true)?;
         if client.peek(&mut [0]).map_err(|error| error.kind()) != Err(ErrorKind::WouldBlock) {
-            bail!("an instance did not wait for the rest of its body, so that its memory can't be told");
+            bail!("an instance did not wait for the rest of its body, so that its memory can't be measured");
         }
     }
     Ok(after.saturating_sub(before) / INSTANCES)

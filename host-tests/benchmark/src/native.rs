@@ -1,6 +1,6 @@
-//! What a user would pick instead: a native server on axum, with cached statements.
+//! A native server on axum with cached statements, for comparison.
 //!
-//! Validation, wording and SQL are the component's, so that only the way to run them differs.
+//! Validation, texts and SQL are the component's, so that only the runtime differs.
 
 use anyhow::{Context, Result};
 use axum::body::{Body, Bytes};
@@ -18,18 +18,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio_postgres::NoTls;
 
-/// The component's own statement; the benchmark refuses to run where they differ.
+/// The component's statement; the benchmark fails if they differ.
 pub const FIND: &str = include_str!("../floors/find.sql");
-/// The component's own statement; the benchmark refuses to run where they differ.
+/// The component's statement; the benchmark fails if they differ.
 pub const SAVE: &str = include_str!("../floors/save.sql");
 
-/// As many as Spin's pool has.
+/// The size of Spin's pool.
 const POOL_SIZE: usize = 64;
 
-/// Serves on any free port until the process is ended, and says where.
+/// Serves on a free port, which it prints, until the process ends.
 pub async fn serve() -> Result<()> {
     let address = std::env::var(format!("{VARIABLE_PREFIX}PG_ADDRESS")).context("no address of PostgreSQL")?;
-    // "Fast" is the pool's default: it asks nothing of the server.
+    // "Fast" is the pool's default: it does not query the server.
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let manager = Manager::from_config(address.parse()?, NoTls, recycling);
     let pool = Pool::builder(manager).max_size(POOL_SIZE).build()?;
@@ -70,7 +70,7 @@ async fn store(pool: &Pool, uri: &Uri, body: &[u8]) -> Result<Answer, Problem> {
     Ok(no_content())
 }
 
-/// From the raw segment, as the component does it.
+/// Parses the username from the raw path, as the component does.
 fn username(uri: &Uri) -> Result<Username, Problem> {
     match Route::parse(uri.path()) {
         Some(Route::Hello(segment)) => Username::parse(segment).map_err(Problem::bad_request),

@@ -1,8 +1,8 @@
-//! Counts what a server sends to PostgreSQL, by standing between the two.
+//! A relay between a server and PostgreSQL that counts round trips and packets.
 
-use crate::data::Data;
+use crate::databases::Databases;
 use crate::native::{FIND, SAVE};
-use crate::servers::{Server, Subject};
+use crate::servers::{Implementation, Server};
 use crate::workload::SMALL;
 use anyhow::{Context, Result, bail};
 use dob_spin::Build;
@@ -14,37 +14,37 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// Requests that are counted, one after the other.
+/// The number of measured requests.
 const REQUESTS: u32 = 100;
-/// Requests before those, which open the connection and prepare what is prepared once.
+/// Requests before those, which open the connection and prepare statements.
 const WARM_UP: u32 = 10;
-/// How long the last message, whose answer nobody waits for, may take to arrive.
+/// How long a last message, for whose answer the server does not wait, may take to arrive.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What one request costs on the way to PostgreSQL, on average.
+/// The averages per request.
 #[derive(Debug, Clone, Copy)]
 pub struct PerRequest {
-    /// Times that the server waits for PostgreSQL.
+    /// How often the server waits for PostgreSQL.
     pub round_trips: f64,
-    /// Pieces that arrive at PostgreSQL.
+    /// Packets that arrive at PostgreSQL.
     pub packets: f64,
 }
 
-/// Greeting and saving of each server that uses PostgreSQL.
-pub type Counted = BTreeMap<Subject, [PerRequest; 2]>;
+/// The averages for greeting and for saving, of each server that uses PostgreSQL.
+pub type Counted = BTreeMap<Implementation, [PerRequest; 2]>;
 
-/// Counts greetings and savings of every server, and insists that all run the same statements.
-pub async fn count(data: &Data) -> Result<Counted> {
+/// Counts for every server, and checks that all run the same statements.
+pub async fn count(databases: &Databases) -> Result<Counted> {
     let mut counted = Counted::new();
     use Build::{Wasi02, Wasi03};
-    use Subject::{Component, Native, OneQuery};
-    for subject in [Component(Wasi02), Component(Wasi03), OneQuery(Wasi02), OneQuery(Wasi03), Native] {
-        let relay = Relay::start(data.database.address)?;
-        let server = Server::start(subject, &data.variables_through(SMALL.users, relay.port)?)?;
+    use Implementation::{Component, Native, OneQuery};
+    for implementation in [Component(Wasi02), Component(Wasi03), OneQuery(Wasi02), OneQuery(Wasi03), Native] {
+        let relay = Relay::start(databases.database.address)?;
+        let server = Server::start(implementation, &databases.variables_through(SMALL.users, relay.port)?)?;
         let greeting = relay.per_request(|number| greeting(&server, number)).await?;
         let saving = relay.per_request(|number| saving(&server, number)).await?;
-        counted.insert(subject, [greeting, saving]);
-        relay.check_statements().with_context(|| format!("{subject:?}"))?;
+        counted.insert(implementation, [greeting, saving]);
+        relay.check_statements().with_context(|| format!("{implementation:?}"))?;
     }
     Ok(counted)
 }
@@ -59,7 +59,7 @@ fn saving(server: &Server, number: u32) -> RequestBuilder {
     server.client.put(server.url(&format!("/hello/aaaaaaa?{date}"))).body(body)
 }
 
-/// Passes everything on, both ways. It serves until the program ends.
+/// Forwards everything in both directions, until the program ends.
 struct Relay {
     port: u16,
     seen: Arc<Mutex<Seen>>,
@@ -85,7 +85,7 @@ impl Relay {
         let seen = relay.seen.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                // The client notices by itself when its connection is closed again.
+                // The client notices that its connection is closed.
                 let _ = connect(client, server, &seen);
             }
         });
@@ -110,7 +110,7 @@ impl Relay {
         for statement in &self.seen().statements {
             if ![FIND, SAVE].contains(&statement.as_str()) {
                 bail!(
-                    "bring host-tests/benchmark/floors/*.sql up to date, a server runs another statement: {statement}"
+                    "a server runs another statement than host-tests/benchmark/floors/*.sql, update these files: {statement}"
                 );
             }
         }
@@ -134,7 +134,7 @@ fn connect(client: TcpStream, server: SocketAddr, seen: &Arc<Mutex<Seen>>) -> io
     Ok(())
 }
 
-/// Each piece that arrives is one packet: neither side sends a second one before the first was answered.
+/// Forwards in one direction. Each read is one packet, because neither side sends a second one before the answer to the first.
 fn pass_on(mut from: TcpStream, mut to: TcpStream, mut look: impl FnMut(&[u8])) {
     let mut buffer = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
@@ -146,7 +146,7 @@ fn pass_on(mut from: TcpStream, mut to: TcpStream, mut look: impl FnMut(&[u8])) 
     let _ = to.shutdown(Shutdown::Both);
 }
 
-/// The client's messages of one connection (PostgreSQL's protocol 3.0, "Message Formats").
+/// Parses the client's messages on one connection (PostgreSQL's protocol 3.0, "Message Formats").
 #[derive(Default)]
 struct Messages {
     unread: Vec<u8>,
@@ -160,7 +160,7 @@ impl Messages {
         self.unread.extend(bytes);
         while let Some((kind, body)) = self.next() {
             match kind {
-                // The driver closes a statement without waiting for the answer.
+                // The driver does not wait for the answer to Close.
                 b'C' => {}
                 b'S' => seen.round_trips += u32::from(std::mem::take(&mut self.awaited)),
                 b'Q' => seen.round_trips += 1,
@@ -172,7 +172,7 @@ impl Messages {
         }
     }
 
-    /// The first message of a connection has no letter in front of its length.
+    /// The next complete message. A connection's first message has no type byte.
     fn next(&mut self) -> Option<(u8, Vec<u8>)> {
         let letter = usize::from(self.started);
         let length: [u8; 4] = self.unread.get(letter..letter + 4)?.try_into().ok()?;

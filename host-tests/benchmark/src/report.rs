@@ -1,43 +1,43 @@
-//! The result as Markdown, for `docs/benchmarks.md`.
+//! Prints the tables of `docs/benchmarks.md`.
 
 use crate::cases::{self, Case, Rounds};
 use crate::load::{CONNECTIONS, Measured};
 use crate::relay::Counted;
-use crate::servers::Subject;
+use crate::servers::Implementation;
 use crate::startup::Startup;
 use crate::statistics::median;
-use crate::workload::{LARGE, Load, SMALL};
+use crate::workload::{LARGE, RequestType, SMALL};
 use anyhow::{Context, Result};
 use dob_spin::Build;
 
-/// At least this share of what the smallest component with one statement reaches.
+/// Target: at least this share of the throughput of the smallest component with one statement.
 const SHARE_OF_FLOOR: f64 = 0.95;
-/// CPU time a request that the component itself may take, in microseconds.
+/// Target: at most this CPU time per request in the component's own code, in microseconds.
 const GUEST_US: f64 = 40.0;
-/// Size of the component, in bytes.
+/// Target: at most this size of the component, in bytes.
 const WASM_BYTES: f64 = 300.0 * 1024.0;
-/// Times that a request may wait for PostgreSQL.
+/// Target: at most this many round trips to PostgreSQL per request.
 const ROUND_TRIPS: f64 = 3.0;
-/// At least this share of the greetings that a database of 10,000 users gives.
+/// Target: with 1,000,000 users at least this share of the greetings with 10,000 users.
 const SHARE_OF_SMALL: f64 = 0.9;
 
-/// PostgreSQL's CPU time for a greeting of WASI 0.3, as times that for a native server's, which keeps its statements.
+/// Target: at most this multiple of PostgreSQL's CPU time for a native server, which caches its statements.
 const POSTGRES_TIMES_NATIVE: f64 = 4.0;
 
 /// The build that serves by default.
-const COMPONENT: Subject = Subject::Component(Build::DEFAULT);
+const COMPONENT: Implementation = Implementation::Component(Build::DEFAULT);
 
-/// Everything that was measured.
+/// All measurements.
 pub struct Report {
-    /// Where and with what.
+    /// The machine, versions and settings.
     pub machine: String,
-    /// Under load.
+    /// Measurements under load.
     pub rounds: Rounds,
-    /// On the way to PostgreSQL.
+    /// Round trips and packets to PostgreSQL.
     pub counted: Counted,
-    /// Memory of an instance, in bytes.
+    /// The memory of an instance, in bytes.
     pub per_instance: u64,
-    /// Start of an instance.
+    /// The start of an instance.
     pub startup: Startup,
 }
 
@@ -59,9 +59,9 @@ fn print_load(report: &Report) -> Result<()> {
         let value = |of: fn(&Measured) -> f64| report.median(case, of);
         println!(
             "| {} | {} | {} | {:.0} | {} | {:.2} | {:.2} | {:.0} | {:.0} | {} | {} |",
-            case.request(),
+            case.label(),
             case.connections,
-            case.subject.words(),
+            case.implementation.label(),
             value(|measured| measured.per_second)?,
             percent(value(|measured| measured.failed)?),
             value(|measured| measured.p50_us / 1000.0)?,
@@ -69,7 +69,7 @@ fn print_load(report: &Report) -> Result<()> {
             value(|measured| measured.server_us)?,
             value(|measured| measured.postgres_us)?,
             ratio(case.floor().map(|floor| report.throughput(case, floor)).transpose()?.flatten()),
-            ratio(report.throughput(case, Case { subject: Subject::Native, ..case })?),
+            ratio(report.throughput(case, Case { implementation: Implementation::Native, ..case })?),
         );
     }
     println!();
@@ -79,10 +79,10 @@ fn print_load(report: &Report) -> Result<()> {
 fn print_counted(report: &Report) {
     println!("| to PostgreSQL, counted | greeting: round trips | packets | saving: round trips | packets |");
     println!("|---|--:|--:|--:|--:|");
-    for (subject, [greeting, saving]) in &report.counted {
+    for (implementation, [greeting, saving]) in &report.counted {
         println!(
             "| {} | {:.2} | {:.2} | {:.2} | {:.2} |",
-            subject.words(),
+            implementation.label(),
             greeting.round_trips,
             greeting.packets,
             saving.round_trips,
@@ -94,10 +94,10 @@ fn print_counted(report: &Report) {
 
 fn print_sizes(report: &Report) -> Result<()> {
     println!("| | |\n|---|--:|");
-    let of_each = [Subject::Component, Subject::OneQuery, Subject::Constant];
-    for subject in of_each.iter().flat_map(|of| [Build::Wasi02, Build::Wasi03].map(of)) {
-        let size = subject.wasm_size()?.context("a component")? as f64 / 1024.0;
-        println!("| wasm size, {} | {size:.0} KB |", subject.words());
+    let of_each = [Implementation::Component, Implementation::OneQuery, Implementation::Constant];
+    for implementation in of_each.iter().flat_map(|of| [Build::Wasi02, Build::Wasi03].map(of)) {
+        let size = implementation.wasm_size()?.context("a component")? as f64 / 1024.0;
+        println!("| wasm size, {} | {size:.0} KB |", implementation.label());
     }
     println!("| memory per instance of this component | {:.0} KB |", report.per_instance as f64 / 1024.0);
     println!("| starting an instance of it and calling it | {:.0} µs |", report.startup.time_us);
@@ -107,10 +107,13 @@ fn print_sizes(report: &Report) -> Result<()> {
 
 fn print_targets(report: &Report) -> Result<()> {
     println!("| target | wanted | measured | |\n|---|--:|--:|---|");
-    let case = |load, subject| Case { load, users: SMALL.users, connections: CONNECTIONS, subject };
-    for (name, load) in [("greeting", Load::Greeting), ("saving", Load::Saving), ("saving the same", Load::SavingSame)]
-    {
-        let (own, floor) = (case(load, COMPONENT), case(load, Subject::OneQuery(Build::Wasi02)));
+    let case = |request, implementation| Case { request, users: SMALL.users, connections: CONNECTIONS, implementation };
+    for (name, request) in [
+        ("greeting", RequestType::Greeting),
+        ("saving", RequestType::Saving),
+        ("saving the same", RequestType::SavingSame),
+    ] {
+        let (own, floor) = (case(request, COMPONENT), case(request, Implementation::OneQuery(Build::Wasi02)));
         at_least(&format!("{name} ÷ one query"), SHARE_OF_FLOOR, report.throughput(own, floor)?);
         at_most(&format!("{name}: our guest code, µs"), GUEST_US, report.cpu_above(own, floor)?);
     }
@@ -121,27 +124,33 @@ fn print_targets(report: &Report) -> Result<()> {
     }
     let size = COMPONENT.wasm_size()?.map(|size| size as f64 / 1024.0);
     at_most("wasm size, KB", WASM_BYTES / 1024.0, size);
-    let small = case(Load::Greeting, COMPONENT);
+    let small = case(RequestType::Greeting, COMPONENT);
     let large = Case { users: LARGE.users, ..small };
     at_least("greeting: 1,000,000 ÷ 10,000 users", SHARE_OF_SMALL, report.throughput(large, small)?);
     Ok(())
 }
 
-/// What keeping connections is for.
+/// The targets of the build for WASI 0.3, which keeps connections.
 fn print_targets_of_wasi_0_3(report: &Report) -> Result<()> {
-    let new = Subject::Component(Build::Wasi03);
+    let new = Implementation::Component(Build::Wasi03);
     for (connections, times, p99_ms) in [(CONNECTIONS, 3.0, 50.0), (200, 2.0, 300.0)] {
-        let case = |subject| Case { load: Load::Greeting, users: SMALL.users, connections, subject };
+        let case =
+            |implementation| Case { request: RequestType::Greeting, users: SMALL.users, connections, implementation };
         let name = format!("WASI 0.3, {connections} connections: greeting");
         at_least(&format!("{name} ÷ WASI 0.2"), times, report.throughput(case(new), case(COMPONENT))?);
         let p99 = report.median(case(new), |measured| measured.p99_us / 1000.0)?;
         at_most(&format!("{name}, p99 ms"), p99_ms, Some(p99));
     }
-    let case = |subject| Case { load: Load::Greeting, users: SMALL.users, connections: CONNECTIONS, subject };
-    let floor = case(Subject::OneQuery(Build::Wasi03));
+    let case = |implementation| Case {
+        request: RequestType::Greeting,
+        users: SMALL.users,
+        connections: CONNECTIONS,
+        implementation,
+    };
+    let floor = case(Implementation::OneQuery(Build::Wasi03));
     at_least("WASI 0.3: greeting ÷ one query", SHARE_OF_FLOOR, report.throughput(case(new), floor)?);
     let postgres =
-        report.paired(case(new), case(Subject::Native), |new, native| new.postgres_us / native.postgres_us)?;
+        report.paired(case(new), case(Implementation::Native), |new, native| new.postgres_us / native.postgres_us)?;
     at_most("WASI 0.3: greeting, PostgreSQL's CPU ÷ native", POSTGRES_TIMES_NATIVE, postgres);
     Ok(())
 }
@@ -177,7 +186,7 @@ impl Report {
         Ok(median(self.of(case)?.iter().map(value)))
     }
 
-    /// The median of the ratios within each round, which cancels what a whole round suffered from; none without `base`.
+    /// The median of the ratios within each round, so that a slow round does not count; none without `base`.
     fn throughput(&self, case: Case, base: Case) -> Result<Option<f64>> {
         self.paired(case, base, |case, base| case.per_second / base.per_second)
     }
@@ -192,7 +201,7 @@ impl Report {
     }
 }
 
-/// By request, then by server.
+/// All cases, sorted by request, then by server.
 fn in_order() -> Vec<Case> {
     let mut cases = cases::all();
     cases.sort();
@@ -200,34 +209,34 @@ fn in_order() -> Vec<Case> {
 }
 
 impl Case {
-    /// The same for the smallest component that asks the database, on the same host.
+    /// The same case for the smallest component that uses the database; none for the native server.
     fn floor(self) -> Option<Self> {
-        match self.subject {
-            Subject::Component(build) | Subject::OneQuery(build) | Subject::Constant(build) => {
-                Some(Self { subject: Subject::OneQuery(build), ..self })
+        match self.implementation {
+            Implementation::Component(build) | Implementation::OneQuery(build) | Implementation::Constant(build) => {
+                Some(Self { implementation: Implementation::OneQuery(build), ..self })
             }
-            Subject::Native => None,
+            Implementation::Native => None,
         }
     }
 
-    fn request(self) -> &'static str {
-        match (self.load, self.users == LARGE.users) {
-            (Load::Greeting, false) => "greeting, 10,000 users",
-            (Load::Greeting, true) => "greeting, 1,000,000 users",
-            (Load::Saving, _) => "saving another date",
-            (Load::SavingSame, _) => "saving the same date",
+    fn label(self) -> &'static str {
+        match (self.request, self.users == LARGE.users) {
+            (RequestType::Greeting, false) => "greeting, 10,000 users",
+            (RequestType::Greeting, true) => "greeting, 1,000,000 users",
+            (RequestType::Saving, _) => "saving another date",
+            (RequestType::SavingSame, _) => "saving the same date",
         }
     }
 }
 
-impl Subject {
-    fn words(self) -> String {
-        let (words, build) = match self {
+impl Implementation {
+    fn label(self) -> String {
+        let (name, build) = match self {
             Self::Component(build) => ("this component", build),
             Self::OneQuery(build) => ("one query and nothing else", build),
             Self::Constant(build) => ("a constant", build),
             Self::Native => return "native (axum)".to_owned(),
         };
-        format!("{words}, WASI {build}")
+        format!("{name}, WASI {build}")
     }
 }

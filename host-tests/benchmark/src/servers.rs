@@ -1,4 +1,4 @@
-//! The servers that are compared, each in a process of its own: this program, started again.
+//! The servers that are compared, each in its own process: this program, started again.
 
 use anyhow::{Context, Result, bail};
 use dob_spin::{Build, Manifest, Options, Real, VARIABLE_PREFIX, real_spin};
@@ -9,29 +9,29 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What a server prints before its address.
+/// The text that a server prints before its address.
 const SERVING: &str = "Serving http://";
-/// How long a server may take to print that.
+/// How long a server may take to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A server that can be put under load.
+/// What a measured server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// This project's component on the test host.
+pub enum Implementation {
+    /// This project's component, on the imitation of Spin.
     Component(Build),
-    /// The smallest component that runs one statement, on the test host.
+    /// The smallest component that runs one statement, on the imitation of Spin.
     OneQuery(Build),
-    /// The smallest component, on the test host.
+    /// The smallest component, on the imitation of Spin.
     Constant(Build),
     /// The native server.
     Native,
 }
 
-/// A running server; dropping it ends its process.
+/// A running server. Dropping it ends its process.
 pub struct Server {
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: SocketAddr,
-    /// Asks it for single things.
+    /// A client for single requests.
     pub client: reqwest::Client,
     running: Running,
 }
@@ -44,32 +44,35 @@ enum Running {
 }
 
 impl Server {
-    /// Starts a server in a process of its own and waits until it listens.
-    pub fn start(subject: Subject, variables: &BTreeMap<String, String>) -> Result<Self> {
-        let (address, running) = match (subject.manifest(), real_spin()) {
+    /// Starts a server in its own process, and waits until it listens.
+    pub fn start(implementation: Implementation, variables: &BTreeMap<String, String>) -> Result<Self> {
+        let (address, running) = match (implementation.manifest(), real_spin()) {
             (Some(manifest), Some(spin)) => {
                 let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
                 let options = Options { variables: variables.clone(), ..Options::default() };
                 (address, Running::Spin(Real::start(&spin, &manifest, &options, address)?))
             }
-            _ => Self::start_own(subject, variables)?,
+            _ => Self::start_own(implementation, variables)?,
         };
         Ok(Self { address, client: reqwest::Client::builder().no_proxy().build()?, running })
     }
 
-    fn start_own(subject: Subject, variables: &BTreeMap<String, String>) -> Result<(SocketAddr, Running)> {
+    fn start_own(
+        implementation: Implementation,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<(SocketAddr, Running)> {
         let mut command = Command::new(std::env::current_exe()?);
-        match subject.manifest() {
+        match implementation.manifest() {
             Some(manifest) => command.args(["serve", "--listen", "127.0.0.1:0", "--manifest"]).arg(manifest),
             None => command.arg("native"),
         };
-        // Backtraces make errors slow, and a production server has them off.
+        // Backtraces make errors slow; in production they are off.
         command.env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
         command
             .envs(variables.iter().map(|(name, value)| (format!("{VARIABLE_PREFIX}{}", name.to_uppercase()), value)));
         let mut process = Process::spawn(command.stdout(Stdio::piped()), "it is this program, was it moved?")?;
         let printed =
-            process.until_printed(SERVING, STARTS_WITHIN).with_context(|| format!("the server {subject:?}"))?;
+            process.until_printed(SERVING, STARTS_WITHIN).with_context(|| format!("the server {implementation:?}"))?;
         let address = printed.trim_end().strip_prefix(SERVING).context("an address")?.parse()?;
         Ok((address, Running::Own(process)))
     }
@@ -87,7 +90,7 @@ impl Server {
     }
 }
 
-impl Subject {
+impl Implementation {
     /// The manifest of a component; none for the native server.
     pub fn manifest(self) -> Option<PathBuf> {
         let floor = |name: &str, build| {
@@ -102,24 +105,24 @@ impl Subject {
         }
     }
 
-    /// The component's size in bytes; none for the native server.
+    /// The size of the component in bytes; none for the native server.
     pub fn wasm_size(self) -> Result<Option<u64>> {
         let Some(manifest) = self.manifest() else { return Ok(None) };
         Ok(Some(std::fs::metadata(Manifest::read(&manifest)?.source)?.len()))
     }
 }
 
-/// Builds the components that this one is compared with; where they are up to date, nothing happens.
+/// Builds the components with which this project's is compared, unless they are up to date.
 pub fn build_floors() -> Result<()> {
     for build in ["p2", "p3"] {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo.args(["build", "--quiet", "--locked", "--profile", "component", "--target", "wasm32-wasip2"]);
-        // Where their manifests look for them, wherever CARGO_TARGET_DIR has the rest.
+        // Their manifests expect them here, wherever CARGO_TARGET_DIR is.
         cargo.args(["--target-dir", "target"]);
         cargo.args(["--package", &format!("constant-{build}"), "--package", &format!("one-query-{build}")]);
         cargo.current_dir(project_file(""));
         if !cargo.status().context("can't run cargo")?.success() {
-            bail!("the components to compare with can't be built; cargo's own words are above");
+            bail!("the components to compare with can't be built; cargo's output above says why");
         }
     }
     Ok(())

@@ -1,34 +1,34 @@
-//! What it takes to start an instance: an answer of the component that needs no database, less one of the host itself.
+//! The cost of starting an instance: an answer of the component that needs no database, minus one of the host.
 
-use crate::data::Data;
+use crate::databases::Databases;
 use crate::load::{Measured, sequential};
-use crate::servers::{Server, Subject};
+use crate::servers::{Implementation, Server};
 use crate::statistics::median;
 use crate::workload::{SMALL, Settings};
 use anyhow::Result;
 use dob_spin::Build;
 
-/// The host answers this without an instance.
+/// A path that the host answers without an instance.
 const HOST: &str = "/.well-known/spin/health";
-/// The component answers this without the database.
+/// A path that the component answers without the database.
 const COMPONENT: &str = "/healthz";
 
 /// Time and CPU time of starting an instance and calling it, in microseconds.
 pub struct Startup {
-    /// What a single client waits longer for.
+    /// The additional latency for a single client.
     pub time_us: f64,
-    /// What the server's CPUs do.
+    /// The additional CPU time of the server.
     pub cpu_us: f64,
 }
 
-/// Asks host and component in turn, one request after the other.
-pub async fn measure(data: &Data, settings: Settings) -> Result<Startup> {
-    let server = Server::start(Subject::Component(Build::Wasi02), &data.variables(SMALL.users)?)?;
-    sequential(&server, data, 1, COMPONENT).await?;
+/// Measures host and component in turn, with a single client.
+pub async fn measure(databases: &Databases, settings: Settings) -> Result<Startup> {
+    let server = Server::start(Implementation::Component(Build::Wasi02), &databases.variables(SMALL.users)?)?;
+    sequential(&server, databases, 1, COMPONENT).await?;
     let mut differences = Vec::new();
     for _ in 0..3 {
-        let host = sequential(&server, data, settings.seconds, HOST).await?;
-        let component = sequential(&server, data, settings.seconds, COMPONENT).await?;
+        let host = sequential(&server, databases, settings.seconds, HOST).await?;
+        let component = sequential(&server, databases, settings.seconds, COMPONENT).await?;
         differences.push((host, component));
     }
     let more = |value: fn(&Measured) -> f64| median(differences.iter().map(|(a, b)| value(b) - value(a)));

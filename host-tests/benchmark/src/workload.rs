@@ -1,20 +1,20 @@
-//! What is asked for, of how many users, and for how long.
+//! Types of requests, sizes of databases, and durations.
 
-/// The version of the date that [`Load::SavingSame`] sends, and that every user has then.
+/// The version of the date that [`RequestType::SavingSame`] sends, and that every user already has.
 pub const SAME: u16 = 1;
 
-/// What is asked for.
+/// A type of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Load {
+pub enum RequestType {
     /// A greeting for a random user.
     Greeting,
-    /// Another date for a random user.
+    /// A save of another date for a random user.
     Saving,
-    /// The date that a random user has already.
+    /// A save of the date that a random user already has.
     SavingSame,
 }
 
-/// A database with so many users.
+/// A database with this many users.
 pub struct Size {
     /// Its name.
     pub name: &'static str,
@@ -24,21 +24,21 @@ pub struct Size {
 
 /// The database that most cases use.
 pub const SMALL: Size = Size { name: "dob_small", users: 10_000 };
-/// The database that shows what more users cost.
+/// The database that shows the cost of more users.
 pub const LARGE: Size = Size { name: "dob_large", users: 1_000_000 };
 
 /// How long to measure.
 #[derive(Clone, Copy)]
 pub struct Settings {
-    /// How often each case gets its turn.
+    /// How many turns each case gets.
     pub rounds: u32,
-    /// How long a turn is.
+    /// The length of a turn.
     pub seconds: u32,
 }
 
 impl Settings {
     /// Less than 6 minutes.
     pub const FULL: Self = Self { rounds: 15, seconds: 1 };
-    /// About a minute, to see whether the benchmark works.
+    /// About a minute, to check that the benchmark works.
     pub const QUICK: Self = Self { rounds: 3, seconds: 1 };
 }

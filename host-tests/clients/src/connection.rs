@@ -1,4 +1,4 @@
-//! One client's connection: kept while it lasts, opened again when it is gone.
+//! A client's connection, which is reopened when it breaks.
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-/// Why a call has no answer.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Failed {
-    /// Nobody accepted a connection.
+    /// No connection could be opened.
     #[error("no connection")]
     NoConnection,
-    /// The connection broke before the answer was there.
+    /// The connection broke before the answer was complete.
     #[error("broken connection")]
     BrokenConnection,
-    /// The client gave up.
+    /// The client gave up waiting.
     #[error("no answer")]
     NoAnswer,
 }
 
-/// A connection to where the route leads.
+/// A connection to the route's current address.
 pub struct Connection {
     route: watch::Receiver<SocketAddr>,
     keep: Option<Duration>,
@@ -38,17 +38,17 @@ struct Open {
 }
 
 impl Connection {
-    /// A connection that is opened by the first call, and kept for `keep`, or for ever.
+    /// A connection that the first request opens. It is kept for `keep`, or without a limit.
     pub fn new(route: watch::Receiver<SocketAddr>, keep: Option<Duration>) -> Self {
         Self { route, keep, open: None }
     }
 
-    /// Closes it; the next call opens another.
+    /// Closes it; the next request opens another.
     pub fn close(&mut self) {
         self.open = None;
     }
 
-    /// Sends a request and reads its answer to the end: status and body.
+    /// Sends a request and returns the status and body of its answer.
     pub async fn send(&mut self, method: &'static str, path: String, body: String) -> Result<(u16, String), Failed> {
         let server = *self.route.borrow_and_update();
         let request = Request::builder().method(method).uri(path).header("host", server.to_string());
@@ -70,7 +70,7 @@ impl Connection {
             let open = self.open.insert(open);
             match open.sender.try_send_request(request).await {
                 Ok(response) => return Ok(response),
-                // The server had closed it: the request never left, so that it is no repetition to send it now.
+                // The server had closed the connection and the request was not sent, so that sending it now does not repeat it.
                 Err(mut error) => request = error.take_message().ok_or(Failed::BrokenConnection)?,
             }
         }
@@ -83,7 +83,7 @@ async fn connect(server: SocketAddr) -> Result<Open, Failed> {
     let stream = TcpStream::connect(server).await.map_err(|_| Failed::NoConnection)?;
     stream.set_nodelay(true).map_err(|_| Failed::NoConnection)?;
     let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|_| Failed::NoConnection)?;
-    // It ends with its sender; what goes wrong with it is told to the call.
+    // The task ends with its sender. The request gets any error of the connection.
     tokio::spawn(async move { drop(connection.await) });
     Ok(Open { sender, server, since: Instant::now() })
 }

@@ -1,4 +1,4 @@
-//! The history checker: every call that clients made, and what all of them prove about the service.
+//! The history of all operations of clients, and its checker.
 
 use anyhow::{Context, Result};
 use chrono::{Datelike, Days, NaiveDate};
@@ -7,146 +7,151 @@ use std::time::Duration;
 
 /// The day that versions count from. Where the guest's clock can be set, it shows this day.
 pub const TODAY: NaiveDate = NaiveDate::from_ymd_opt(2026, 5, 20).expect("a date");
-/// Dates that greetings tell apart.
+/// How many dates greetings can tell apart.
 pub const VERSIONS: u16 = 364;
 
-/// What the names of all users of a history begin with.
+/// The prefix of all user names in a history.
 const PREFIX: &str = "client";
 
-/// The highest number of a client's users: four letters stand for it.
+/// The highest number of a client's users, which is spelled with four letters.
 pub const LAST_USER: usize = 26 * 26 * 26 * 26 - 1;
 
-/// One call and its outcome; times are from the start of the history.
+/// A client's operation and its outcome. Times count from the start of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct Operation {
     pub client: usize,
     pub started: Duration,
     pub ended: Duration,
-    pub operation: Operation,
-    /// What went wrong, in a few words that are the same for the same fault.
+    pub action: Action,
+    /// The kind of error, if it failed; the same words for the same kind.
     pub error: Option<String>,
 }
 
-/// What a call asked for, and for a greeting what it found.
+/// What an operation does, and for a greeting what it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
-    /// Save the n-th date of a user. The first of a new user, or the next of the client's own.
+pub enum Action {
+    /// Save the n-th date of a user: the first of a new user, or the next of the client's own user.
     Save { user: String, version: u16 },
-    /// Greet a user; the version of the date that the greeting was made from, none for a user who is not there.
+    /// Greet a user. `version` is that of the date in the greeting, or none if the user is unknown.
     Greet { user: String, version: Option<u16> },
-    /// Get a path that is no user's.
+    /// Get another path.
     Get { path: String },
 }
 
-impl Call {
-    /// Whether this saved a date that was acknowledged.
+impl Operation {
+    /// Whether this is a save that was acknowledged.
     pub fn saved(&self) -> bool {
-        self.error.is_none() && matches!(self.operation, Operation::Save { .. })
+        self.error.is_none() && matches!(self.action, Action::Save { .. })
     }
 
-    /// Whether this greeted, with an answer.
+    /// Whether this is a greeting that was answered.
     pub fn greeted(&self) -> bool {
-        self.error.is_none() && matches!(self.operation, Operation::Greet { .. })
+        self.error.is_none() && matches!(self.action, Action::Greet { .. })
     }
 }
 
-/// What a history proves, given what the database holds at its end.
+/// The checker's findings, from a history and the database at its end.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Findings {
     pub acknowledged: usize,
-    /// Acknowledged dates that are not there at the end, by user.
+    /// Acknowledged dates that the database lacks at the end, by user.
     pub lost: BTreeMap<String, u16>,
-    /// From the first lost date's acknowledgement to the last one's, in seconds.
+    /// The seconds from the acknowledgement of the first lost date to that of the last one.
     pub lost_seconds: f64,
-    /// Greetings made from an older date than the same client had had acknowledged or seen before.
-    pub backwards: usize,
-    /// The longest time without a successful save, and without a successful greeting.
-    pub longest_without_save: Duration,
-    pub longest_without_greeting: Duration,
-    /// The slowest call of all, failed ones included.
+    /// Greetings made from an older date than the same client had saved or seen before.
+    pub stale_greetings: usize,
+    /// The longest time without a successful save.
+    pub write_downtime: Duration,
+    /// The longest time without a successful greeting.
+    pub read_downtime: Duration,
+    /// The latency of the slowest operation, failed ones included.
     pub slowest: Duration,
+    /// Greetings that were answered.
+    pub greetings: usize,
     pub failed_saves: usize,
     pub failed_greetings: usize,
-    /// How often each error came.
+    /// The number of errors of each kind.
     pub errors: BTreeMap<String, usize>,
 }
 
-/// The query that reads what a history is judged by: one row for each user, which [`stored`] takes apart.
+/// The query for the final state of the database, one row for each user; [`stored`] parses its rows.
 pub fn stored_query() -> String {
     let version = format!("(to_char(date_of_birth, '\"2026\"-MM-DD')::date - date '{TODAY}' + 365) % 365");
     format!("SELECT username || ' ' || {version} FROM dob_api.birthday WHERE username LIKE '{PREFIX}%'")
 }
 
-/// The version that each user has, from the rows of [`stored_query`].
+/// The stored version of each user, from the rows of [`stored_query`].
 pub fn stored<'a>(rows: impl Iterator<Item = &'a str>) -> Result<BTreeMap<String, u16>> {
     let parse = |row: &str| {
         let (user, version) = row.split_once(' ')?;
         Some((user.to_owned(), version.parse().ok()?))
     };
-    rows.map(|row| parse(row).with_context(|| format!("not a user and a version: {row}"))).collect()
+    rows.map(|row| parse(row).with_context(|| format!("the row is not a user and a version: {row}"))).collect()
 }
 
-/// The n-th date of a user: the birthday is in n days.
+/// The n-th date of a user, whose birthday is n days after `TODAY`.
 pub fn date(version: u16) -> NaiveDate {
     let birthday = TODAY + Days::new(version.into());
-    // 1992 has every day of the year; it was long ago.
+    // 1992 is a leap year in the past.
     NaiveDate::parse_from_str(&format!("1992-{}", birthday.format("%m-%d")), "%Y-%m-%d").expect("a day of a leap year")
 }
 
-/// Which date a greeting was made from, given the day that the service's clock shows; none where the answer greets nobody.
+/// The version of the date that a greeting was made from, given the day of the service's clock; none if the answer is no greeting.
 pub fn version(greeting: &str, today: NaiveDate) -> Option<u16> {
     let is_today = greeting.contains("Happy birthday!");
     let days = if is_today { 0 } else { greeting.split_whitespace().find_map(|word| word.parse().ok())? };
     let birthday = today + Days::new(days);
-    // The same day of the year that versions count from, or of the next one.
+    // The same day in the year from which versions count, or in the next one.
     let in_year = |year| NaiveDate::from_ymd_opt(year, birthday.month(), birthday.day());
     let same = in_year(TODAY.year()).filter(|day| *day >= TODAY).or_else(|| in_year(TODAY.year() + 1))?;
     u16::try_from((same - TODAY).num_days()).ok()
 }
 
-/// The n-th user of a client, letters only, as the contract wants it; no two of 676 clients share one.
+/// The n-th user of a client, in letters only as the contract requires. Up to 676 clients share no user.
 pub fn user(client: usize, n: usize) -> String {
     let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
-    // A fixed width, or where one number ends and the next begins could not be told.
+    // The width is fixed, so that no two pairs of numbers give the same name.
     let digits = [client / 26, client, n / 26 / 26 / 26, n / 26 / 26, n / 26, n];
     digits.map(letter).iter().fold(PREFIX.to_owned(), |name, letter| name + &letter.to_string())
 }
 
-/// User n of a database that was filled in advance: the seven digits of n, as letters.
+/// User n of a prefilled database: the seven digits of n as letters.
 pub fn numbered_user(n: u32) -> String {
     format!("{n:07}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect()
 }
 
 impl Findings {
-    /// Judges a history by the versions that the database holds at its end.
-    pub fn of(history: &[Call], stored: &BTreeMap<String, u16>) -> Self {
+    /// Checks a history against the versions in the database at its end.
+    pub fn of(history: &[Operation], stored: &BTreeMap<String, u16>) -> Self {
         let mut findings = Self::default();
         findings.judge_saves(history, stored);
-        findings.backwards = stale_greetings(history);
-        findings.longest_without_save = longest_gap(history, Call::saved);
-        findings.longest_without_greeting = longest_gap(history, Call::greeted);
-        findings.slowest = history.iter().map(|call| call.ended - call.started).max().unwrap_or_default();
-        for call in history {
-            let Some(error) = &call.error else { continue };
+        findings.stale_greetings = stale_greetings(history);
+        findings.write_downtime = longest_gap(history, Operation::saved);
+        findings.read_downtime = longest_gap(history, Operation::greeted);
+        findings.slowest =
+            history.iter().map(|operation| operation.ended - operation.started).max().unwrap_or_default();
+        findings.greetings = history.iter().filter(|operation| operation.greeted()).count();
+        for operation in history {
+            let Some(error) = &operation.error else { continue };
             *findings.errors.entry(error.clone()).or_default() += 1;
-            match call.operation {
-                Operation::Save { .. } => findings.failed_saves += 1,
-                Operation::Greet { .. } => findings.failed_greetings += 1,
-                Operation::Get { .. } => {}
+            match operation.action {
+                Action::Save { .. } => findings.failed_saves += 1,
+                Action::Greet { .. } => findings.failed_greetings += 1,
+                Action::Get { .. } => {}
             }
         }
         findings
     }
 
-    fn judge_saves(&mut self, history: &[Call], stored: &BTreeMap<String, u16>) {
+    fn judge_saves(&mut self, history: &[Operation], stored: &BTreeMap<String, u16>) {
         let mut lost_at = Vec::new();
-        for call in history.iter().filter(|call| call.error.is_none()) {
-            let Operation::Save { user, version } = &call.operation else { continue };
+        for operation in history.iter().filter(|operation| operation.error.is_none()) {
+            let Action::Save { user, version } = &operation.action else { continue };
             self.acknowledged += 1;
-            // A later date, acknowledged or not, may stand in its place.
+            // A later date, acknowledged or not, may have replaced it.
             if stored.get(user).is_none_or(|stored| stored < version) {
                 self.lost.insert(user.clone(), *version);
-                lost_at.push(call.ended);
+                lost_at.push(operation.ended);
             }
         }
         if let (Some(first), Some(last)) = (lost_at.iter().min(), lost_at.iter().max()) {
@@ -155,20 +160,20 @@ impl Findings {
     }
 }
 
-/// How many greetings show less than their client knew when it asked.
-fn stale_greetings(history: &[Call]) -> usize {
-    let mut calls: Vec<_> = history.iter().filter(|call| call.error.is_none()).collect();
-    calls.sort_by_key(|call| call.ended);
+/// How many greetings show an older date than their client knew.
+fn stale_greetings(history: &[Operation]) -> usize {
+    let mut operations: Vec<_> = history.iter().filter(|operation| operation.error.is_none()).collect();
+    operations.sort_by_key(|operation| operation.ended);
     let mut known: BTreeMap<(usize, &str), u16> = BTreeMap::new();
     let mut stale = 0;
-    for call in calls {
-        let (user, seen) = match &call.operation {
-            Operation::Save { user, version } => (user, Some(*version)),
-            Operation::Greet { user, version } => (user, *version),
-            Operation::Get { .. } => continue,
+    for operation in operations {
+        let (user, seen) = match &operation.action {
+            Action::Save { user, version } => (user, Some(*version)),
+            Action::Greet { user, version } => (user, *version),
+            Action::Get { .. } => continue,
         };
-        let known = known.entry((call.client, user)).or_default();
-        if seen.unwrap_or(0) < *known && matches!(call.operation, Operation::Greet { .. }) {
+        let known = known.entry((operation.client, user)).or_default();
+        if seen.unwrap_or(0) < *known && matches!(operation.action, Action::Greet { .. }) {
             stale += 1;
         }
         *known = seen.unwrap_or(0).max(*known);
@@ -176,10 +181,10 @@ fn stale_greetings(history: &[Call]) -> usize {
     stale
 }
 
-/// The longest time between two successes, or between one and an end of the history.
-fn longest_gap(history: &[Call], succeeded: impl Fn(&Call) -> bool) -> Duration {
-    let end = history.iter().map(|call| call.ended).max().unwrap_or_default();
-    let successes = history.iter().filter(|call| succeeded(call)).map(|call| call.ended);
+/// The longest time between two successes, or between a success and the start or end of the history.
+fn longest_gap(history: &[Operation], succeeded: impl Fn(&Operation) -> bool) -> Duration {
+    let end = history.iter().map(|operation| operation.ended).max().unwrap_or_default();
+    let successes = history.iter().filter(|operation| succeeded(operation)).map(|operation| operation.ended);
     let mut moments: Vec<_> = successes.chain([Duration::ZERO, end]).collect();
     moments.sort();
     moments.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
@@ -189,21 +194,21 @@ fn longest_gap(history: &[Call], succeeded: impl Fn(&Call) -> bool) -> Duration 
 mod tests {
     use super::*;
 
-    fn call(at_ms: u64, operation: Operation) -> Call {
+    fn operation(at_ms: u64, action: Action) -> Operation {
         let at = Duration::from_millis(at_ms);
-        Call { client: 0, started: at, ended: at + Duration::from_millis(1), operation, error: None }
+        Operation { client: 0, started: at, ended: at + Duration::from_millis(1), action, error: None }
     }
 
-    fn save(at_ms: u64, user: &str, version: u16) -> Call {
-        call(at_ms, Operation::Save { user: user.to_owned(), version })
+    fn save(at_ms: u64, user: &str, version: u16) -> Operation {
+        operation(at_ms, Action::Save { user: user.to_owned(), version })
     }
 
-    fn greet(at_ms: u64, user: &str, version: Option<u16>) -> Call {
-        call(at_ms, Operation::Greet { user: user.to_owned(), version })
+    fn greet(at_ms: u64, user: &str, version: Option<u16>) -> Operation {
+        operation(at_ms, Action::Greet { user: user.to_owned(), version })
     }
 
-    fn failed(call: Call) -> Call {
-        Call { error: Some("503".to_owned()), ..call }
+    fn failed(operation: Operation) -> Operation {
+        Operation { error: Some("503".to_owned()), ..operation }
     }
 
     fn holds(users: &[(&str, u16)]) -> BTreeMap<String, u16> {
@@ -232,13 +237,13 @@ mod tests {
     #[test]
     fn a_planted_stale_read_is_found() {
         let after_save = [save(0, "ann", 1), save(10, "ann", 2), greet(20, "ann", Some(1))];
-        assert_eq!(Findings::of(&after_save, &holds(&[("ann", 2)])).backwards, 1);
+        assert_eq!(Findings::of(&after_save, &holds(&[("ann", 2)])).stale_greetings, 1);
         let after_greeting = [greet(0, "ann", Some(5)), greet(10, "ann", Some(4)), greet(20, "ann", Some(5))];
-        assert_eq!(Findings::of(&after_greeting, &holds(&[])).backwards, 1);
+        assert_eq!(Findings::of(&after_greeting, &holds(&[])).stale_greetings, 1);
         let gone = [save(0, "ann", 1), greet(10, "ann", None)];
-        assert_eq!(Findings::of(&gone, &holds(&[("ann", 1)])).backwards, 1);
+        assert_eq!(Findings::of(&gone, &holds(&[("ann", 1)])).stale_greetings, 1);
         let fine = [save(0, "ann", 1), failed(save(5, "ann", 2)), greet(10, "ann", Some(1)), greet(20, "ann", Some(2))];
-        assert_eq!(Findings::of(&fine, &holds(&[("ann", 2)])).backwards, 0);
+        assert_eq!(Findings::of(&fine, &holds(&[("ann", 2)])).stale_greetings, 0);
     }
 
     #[test]
@@ -251,8 +256,8 @@ mod tests {
             failed(greet(2600, "ann", None)),
         ];
         let findings = Findings::of(&history, &holds(&[("ann", 2)]));
-        assert_eq!(findings.longest_without_save, Duration::from_millis(2000));
-        assert_eq!(findings.longest_without_greeting, Duration::from_millis(2501));
+        assert_eq!(findings.write_downtime, Duration::from_millis(2000));
+        assert_eq!(findings.read_downtime, Duration::from_millis(2501));
         assert_eq!((findings.failed_saves, findings.failed_greetings), (1, 1));
         assert_eq!(findings.errors, [("503".to_owned(), 2)].into());
     }

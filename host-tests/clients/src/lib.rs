@@ -1,4 +1,4 @@
-//! Clients that save and greet, the history of their calls, and what that history proves.
+//! A load generator whose clients save and greet, the history of their operations, and its checker.
 
 mod connection;
 pub mod history;

@@ -1,7 +1,7 @@
-//! The load generator: clients that save and greet, each on a connection of its own, and record every call.
+//! The load generator: clients that save and greet, each on its own connection, and record every operation.
 
 use crate::connection::{Connection, Failed};
-use crate::history::{Call, LAST_USER, Operation, VERSIONS, date, numbered_user, user, version};
+use crate::history::{Action, LAST_USER, Operation, VERSIONS, date, numbered_user, user, version};
 use anyhow::{Result, ensure};
 use chrono::NaiveDate;
 use dob_support::eventually;
@@ -12,183 +12,179 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-/// What the clients do, how many they are, and how fast.
+/// How many clients there are, what they do, and how fast.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    /// How many clients there are.
+pub struct LoadProfile {
+    /// The number of clients.
     pub clients: usize,
-    /// The number of the first one: two loads on one database must not share a client.
+    /// The number of the first client. Two load generators on one database must not share a client.
     pub first: usize,
-    /// From the start of a call to that of the client's next.
+    /// The time from the start of an operation to the start of the client's next one.
     pub pace: Duration,
-    /// The same after a call that failed.
+    /// The same after a failed operation.
     pub pace_after_failure: Duration,
-    /// A call that takes longer has failed.
+    /// An operation that takes longer has failed.
     pub gives_up_after: Duration,
-    /// How long a client keeps a connection; for ever where this is not set. Where it is, every other client keeps none: it makes one
-    /// for each call.
+    /// How long a client keeps a connection; none means without a limit. If it is set, every second client keeps no connection and opens
+    /// one for each operation.
     pub keeps_connection: Option<Duration>,
-    /// The day that the service's clock shows.
+    /// The day of the service's clock.
     pub today: NaiveDate,
-    /// What they ask for.
+    /// What the clients do.
     pub workload: Workload,
 }
 
-/// What clients ask for.
+/// The operations of clients.
 #[derive(Debug, Clone)]
 pub enum Workload {
-    /// In turn: a new user saved and greeted, the client's own user saved anew and greeted.
+    /// In turn: save and greet a new user, then save and greet the client's own user.
     SaveAndGreet,
-    /// Greetings for random ones of so many numbered users.
+    /// Greet random users of a prefilled database with this many users.
     GreetNumbered { users: u32, seed: u64 },
-    /// Dates for random ones of so many numbered users: this version, or a random one.
+    /// Save this version, or a random one, for random users of a prefilled database with this many users.
     SaveNumbered { users: u32, seed: u64, version: Option<u16> },
-    /// One path, again and again.
+    /// Get one path repeatedly.
     Get { path: String },
 }
 
-/// Where clients connect; whoever holds the sender can send them elsewhere.
+/// The address to which clients connect; whoever has the sender can change it.
 pub type Route = watch::Sender<SocketAddr>;
 
-/// Clients at work, and what they have recorded so far. Dropping it ends them where they are.
-pub struct Load {
-    /// When they started; the record's times count from here.
+/// Running clients and their history so far. Dropping it aborts them.
+pub struct LoadGenerator {
+    /// When the clients started; times in the history count from here.
     pub started: Instant,
-    record: Arc<Mutex<Vec<Call>>>,
+    history: Arc<Mutex<Vec<Operation>>>,
     clients: JoinSet<()>,
     stop: watch::Sender<bool>,
 }
 
-impl Load {
+impl LoadGenerator {
     /// Starts the clients.
-    pub fn start(plan: &Plan, route: &Route) -> Self {
-        let (started, record, (stop, stopped)) = (Instant::now(), Arc::default(), watch::channel(false));
+    pub fn start(profile: &LoadProfile, route: &Route) -> Self {
+        let (started, history, (stop, stopped)) = (Instant::now(), Arc::default(), watch::channel(false));
         let mut clients = JoinSet::new();
-        for n in 0..plan.clients {
-            let keep = plan.keeps_connection.map(|keep| if n % 2 == 0 { Duration::ZERO } else { keep });
+        for n in 0..profile.clients {
+            let keep = profile.keeps_connection.map(|keep| if n % 2 == 0 { Duration::ZERO } else { keep });
             let client = Client {
-                number: plan.first + n,
-                plan: plan.clone(),
+                number: profile.first + n,
+                profile: profile.clone(),
                 started,
                 connection: Connection::new(route.subscribe(), keep),
-                record: Arc::clone(&record),
+                history: Arc::clone(&history),
             };
             clients.spawn(client.run(stopped.clone()));
         }
-        Self { started, clients, record, stop }
+        Self { started, clients, history, stop }
     }
 
-    /// Waits until a save succeeds that was started after this call, and says how long that took.
+    /// Waits until a save succeeds that starts from now on, and returns how long that took.
     pub async fn until_saved(&self, deadline: Duration) -> Result<Duration> {
         let now = self.started.elapsed();
         eventually("a date is saved", deadline, async || {
-            let record = lock(&self.record);
-            let saved = record.iter().rev().find(|call| call.started > now && call.saved());
-            let last = record.last().and_then(|call| call.error.as_deref()).unwrap_or("nothing");
-            ensure!(saved.is_some(), "the last call's error is {last}");
-            Ok(saved.map_or(Duration::ZERO, |call| call.ended - now))
+            let history = lock(&self.history);
+            let saved = history.iter().rev().find(|operation| operation.started > now && operation.saved());
+            let last = history.last().and_then(|operation| operation.error.as_deref()).unwrap_or("nothing");
+            ensure!(saved.is_some(), "the error of the last operation is {last}");
+            Ok(saved.map_or(Duration::ZERO, |operation| operation.ended - now))
         })
         .await
     }
 
-    /// Lets this much time pass under load.
+    /// Waits for this time under load.
     pub async fn run_for(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
 
-    /// Ends the clients after their last calls, and gives the history.
-    pub async fn stop(self) -> Vec<Call> {
+    /// Lets the clients finish their current operations, and returns the history.
+    pub async fn stop(self) -> Vec<Operation> {
         self.stop.send_replace(true);
         self.clients.join_all().await;
-        std::mem::take(&mut lock(&self.record))
+        std::mem::take(&mut lock(&self.history))
     }
 }
 
-/// A load for a fixed time, such as a benchmark's turn.
-pub async fn run_for(plan: &Plan, service: SocketAddr, time: Duration) -> Vec<Call> {
+/// Generates load for a fixed time.
+pub async fn run_for(profile: &LoadProfile, service: SocketAddr, time: Duration) -> Vec<Operation> {
     let (route, _) = watch::channel(service);
-    let load = Load::start(plan, &route);
+    let load = LoadGenerator::start(profile, &route);
     load.run_for(time).await;
     load.stop().await
 }
 
 struct Client {
     number: usize,
-    plan: Plan,
+    profile: LoadProfile,
     started: Instant,
     connection: Connection,
-    record: Arc<Mutex<Vec<Call>>>,
+    history: Arc<Mutex<Vec<Operation>>>,
 }
 
 impl Client {
     async fn run(mut self, stopped: watch::Receiver<bool>) {
-        // Not all save at once, then all greet.
-        tokio::time::sleep(self.plan.pace * (self.number % 4) as u32).await;
-        let mut random = Random::new(&self.plan.workload, self.number);
+        // Staggers the clients, so that they don't all save at once and then all greet.
+        tokio::time::sleep(self.profile.pace * (self.number % 4) as u32).await;
+        let mut random = Random::new(&self.profile.workload, self.number);
         for n in 0.. {
             if *stopped.borrow() {
                 return;
             }
             let started = tokio::time::Instant::now();
-            let operation = operation(&self.plan.workload, self.number, n, &mut random);
-            let answered = self.call(operation).await;
-            let pace = if answered { self.plan.pace } else { self.plan.pace_after_failure };
+            let action = action(&self.profile.workload, self.number, n, &mut random);
+            let answered = self.perform(action).await;
+            let pace = if answered { self.profile.pace } else { self.profile.pace_after_failure };
             if !pace.is_zero() {
                 sleep_until(started + pace).await;
             }
         }
     }
 
-    /// Makes a call and records it; whether it succeeded.
-    async fn call(&mut self, mut operation: Operation) -> bool {
+    /// Performs and records an operation. Returns whether it succeeded.
+    async fn perform(&mut self, mut action: Action) -> bool {
         let started = self.started.elapsed();
-        let sent = match &operation {
-            // The date stands in the query, too, for the server of the benchmark that reads no body; the API ignores it.
-            Operation::Save { user, version } => {
+        let sent = match &action {
+            // The query repeats the date for the benchmark's server that reads no body; the API ignores it.
+            Action::Save { user, version } => {
                 let date = date(*version);
                 let body = format!(r#"{{"dateOfBirth":"{date}"}}"#);
                 self.connection.send("PUT", format!("/hello/{user}?{date}"), body)
             }
-            Operation::Greet { user, .. } => self.connection.send("GET", format!("/hello/{user}"), String::new()),
-            Operation::Get { path } => self.connection.send("GET", path.clone(), String::new()),
+            Action::Greet { user, .. } => self.connection.send("GET", format!("/hello/{user}"), String::new()),
+            Action::Get { path } => self.connection.send("GET", path.clone(), String::new()),
         };
-        let answer = tokio::time::timeout(self.plan.gives_up_after, sent).await;
-        // A user whose save failed may be unknown; users of a database that was filled are not.
-        let may_be_unknown = matches!(self.plan.workload, Workload::SaveAndGreet);
-        let error = judge(&mut operation, self.plan.today, may_be_unknown, answer.unwrap_or(Err(Failed::NoAnswer)));
+        let answer = tokio::time::timeout(self.profile.gives_up_after, sent).await;
+        // A user whose save failed may be unknown; users of a prefilled database are not.
+        let may_be_unknown = matches!(self.profile.workload, Workload::SaveAndGreet);
+        let error = judge(&mut action, self.profile.today, may_be_unknown, answer.unwrap_or(Err(Failed::NoAnswer)));
         if error.is_some() {
             self.connection.close();
         }
         let (ended, answered) = (self.started.elapsed(), error.is_none());
-        lock(&self.record).push(Call { client: self.number, started, ended, operation, error });
+        lock(&self.history).push(Operation { client: self.number, started, ended, action, error });
         answered
     }
 }
 
-/// The n-th call of a client.
-fn operation(workload: &Workload, client: usize, n: usize, random: &mut Random) -> Operation {
+/// The n-th action of a client.
+fn action(workload: &Workload, client: usize, n: usize, random: &mut Random) -> Action {
     match workload {
         Workload::SaveAndGreet => {
             let (user, version) = save_and_greet(client, n);
-            if n.is_multiple_of(2) {
-                Operation::Save { user, version }
-            } else {
-                Operation::Greet { user, version: None }
-            }
+            if n.is_multiple_of(2) { Action::Save { user, version } } else { Action::Greet { user, version: None } }
         }
         Workload::GreetNumbered { users, .. } => {
-            Operation::Greet { user: numbered_user(random.below(*users)), version: None }
+            Action::Greet { user: numbered_user(random.below(*users)), version: None }
         }
-        Workload::SaveNumbered { users, version, .. } => Operation::Save {
+        Workload::SaveNumbered { users, version, .. } => Action::Save {
             user: numbered_user(random.below(*users)),
             version: version.unwrap_or_else(|| random.below(VERSIONS.into()) as u16 + 1),
         },
-        Workload::Get { path } => Operation::Get { path: path.clone() },
+        Workload::Get { path } => Action::Get { path: path.clone() },
     }
 }
 
-/// The user and the version of a client's n-th call: in turn a new user, and its own one, whose version rises until greetings tell no
-/// more of them apart; then the next own one takes its place, so that every save changes something.
+/// The user and version of a client's n-th action: in turn a new user, and the client's own user, whose version rises. When greetings
+/// can't tell more versions apart, another user becomes the client's own, so that every save changes something.
 fn save_and_greet(client: usize, n: usize) -> (String, u16) {
     let (round, is_new) = (n / 4, n % 4 < 2);
     if is_new {
@@ -198,9 +194,9 @@ fn save_and_greet(client: usize, n: usize) -> (String, u16) {
     (user(client, LAST_USER - round / versions), (round % versions) as u16 + 1)
 }
 
-/// What is wrong with an answer, in words that are the same for the same fault; notes what a greeting found.
+/// The kind of error of an answer, if it is wrong. Stores the version that a greeting found.
 fn judge(
-    operation: &mut Operation,
+    action: &mut Action,
     today: NaiveDate,
     may_be_unknown: bool,
     answer: Result<(u16, String), Failed>,
@@ -209,22 +205,22 @@ fn judge(
         Ok(answer) => answer,
         Err(failed) => return Some(failed.to_string()),
     };
-    let is_due = match operation {
-        Operation::Save { .. } => status == 204,
-        Operation::Greet { version: found, .. } => {
+    let is_due = match action {
+        Action::Save { .. } => status == 204,
+        Action::Greet { version: found, .. } => {
             *found = version(&body, today);
             status == 200 || (status == 404 && may_be_unknown)
         }
-        Operation::Get { .. } => status == 200,
+        Action::Get { .. } => status == 200,
     };
     (!is_due).then(|| status.to_string())
 }
 
-fn lock(record: &Mutex<Vec<Call>>) -> MutexGuard<'_, Vec<Call>> {
-    record.lock().expect("no client panics while it holds this")
+fn lock(history: &Mutex<Vec<Operation>>) -> MutexGuard<'_, Vec<Operation>> {
+    history.lock().expect("no client panics while it holds this")
 }
 
-/// Random numbers that are the same in every run (xorshift64*): a benchmark's rounds must be comparable.
+/// Reproducible random numbers (xorshift64*), which make a benchmark's rounds comparable.
 struct Random(u64);
 
 impl Random {
@@ -232,7 +228,7 @@ impl Random {
         let (Workload::GreetNumbered { seed, .. } | Workload::SaveNumbered { seed, .. }) = workload else {
             return Self(1);
         };
-        // Never 0, from which nothing random follows.
+        // The state must not be 0: xorshift would stay at 0.
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (client as u64 + 1))
     }
 
@@ -267,7 +263,7 @@ mod tests {
     #[test]
     fn only_a_client_that_saves_may_meet_an_unknown_user() {
         let judge = |may_be_unknown, status| {
-            let mut greeting = Operation::Greet { user: "ann".to_owned(), version: None };
+            let mut greeting = Action::Greet { user: "ann".to_owned(), version: None };
             judge(&mut greeting, TODAY, may_be_unknown, Ok((status, String::new())))
         };
         assert_eq!((judge(true, 404), judge(false, 200)), (None, None));

@@ -1,5 +1,5 @@
-//! What a cluster on EKS has besides: metrics for the autoscaler, network policies, names, the descheduler. The nodes run what keeps network
-//! policies.
+//! The add-ons of a cluster on EKS: metrics for the autoscaler, network policies, DNS, the descheduler. Network policies are enforced on
+//! the nodes.
 
 use crate::addresses::{DNS, HERE};
 use crate::control_plane::ControlPlane;
@@ -14,26 +14,26 @@ use std::process::Command;
 
 const NAMESPACE: &str = "kube-system";
 const METRICS_PORT: u16 = 4443;
-/// What the descheduler evicts, and how often it looks, as on EKS.
+/// The descheduler's policy and interval, as on EKS.
 const DESCHEDULER: &str = "descheduler";
 const DESCHEDULER_POLICY: &str = "k8s/controllers/descheduler.yaml";
 const DESCHEDULER_VALUES: &str = "k8s/controllers/descheduler.yaml.gotmpl";
-/// What of the policy gets shorter where pods come and go faster, in minutes.
+/// The setting of the policy, in minutes, that shrinks where pods come and go faster.
 const MINIMUM_AGE: &str = "minPodAge: ";
 
-/// Gives kube-router, which keeps network policies on every node, its rights; gives its kubeconfig.
+/// Grants kube-router, which enforces network policies on every node, its rights. Returns its kubeconfig.
 pub(crate) fn prepare_network_policies(plane: &ControlPlane) -> Result<PathBuf> {
     plane.apply(include_str!("../manifests/kube-router.yaml"))?;
     plane.kubeconfig_of(NAMESPACE, "kube-router")
 }
 
-/// Starts all others.
+/// Starts all other add-ons.
 pub(crate) fn start(plane: &ControlPlane, registry: &Registry, parts: &Parts, faster_by: u32) -> Result<Vec<Daemon>> {
     start_names(plane, registry, parts)?;
     Ok(vec![start_metrics(plane, parts)?, start_descheduler(plane, parts, faster_by)?])
 }
 
-/// Has the cluster's names answered by CoreDNS, in a pod as on EKS: network policies name it.
+/// Starts CoreDNS in a pod, as on EKS, because network policies select that pod.
 fn start_names(plane: &ControlPlane, registry: &Registry, parts: &Parts) -> Result<()> {
     let image = registry.push_program(&parts.program("coredns")?, &[])?;
     let manifests = include_str!("../manifests/coredns.yaml");
@@ -56,7 +56,7 @@ fn start_metrics(plane: &ControlPlane, parts: &Parts) -> Result<Daemon> {
     Daemon::start(&plane.directory, "metrics-server", &mut server)
 }
 
-/// Starts the descheduler beside the control plane. An administrator's manifests give it its rights, before the first rollout.
+/// Starts the descheduler beside the control plane. The administrator's manifests grant its rights before the first rollout.
 fn start_descheduler(plane: &ControlPlane, parts: &Parts, faster_by: u32) -> Result<Daemon> {
     let policy = plane.directory.join("descheduler.yaml");
     fs::write(&policy, descheduler_policy(faster_by)?)?;

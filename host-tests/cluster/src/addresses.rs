@@ -1,24 +1,24 @@
-//! Who is where on the cluster's network.
+//! Addresses on the cluster's network.
 
 use anyhow::Result;
 use dob_support::{cmd, read};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-/// What all nodes are plugged into.
+/// The bridge that connects all nodes.
 pub(crate) const BRIDGE: &str = "br-cluster";
 /// The control plane, the registry and the clients.
 pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 79, 0, 1);
-/// Where the two hosts of the database are, as an overlay names them.
+/// The two database hosts that the overlay names.
 pub const DATABASES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 79, 0, 11), Ipv4Addr::new(10, 79, 0, 12)];
-/// Where the load balancer listens.
-pub const WAY_IN: SocketAddr = SocketAddr::V4(SocketAddrV4::new(HERE, 8080));
-/// Where the API server listens.
+/// The load balancer's listener.
+pub const LOAD_BALANCER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(HERE, 8080));
+/// The API server's listener.
 pub const API_SERVER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(HERE, 6443));
 pub(crate) const REGISTRY: SocketAddrV4 = SocketAddrV4::new(HERE, 5000);
-/// All pods; each node has 256 of these.
+/// The pod network; each node has 256 of its addresses.
 pub(crate) const PODS: &str = "10.80.0.0/16";
 pub(crate) const SERVICES: &str = "10.81.0.0/16";
-/// The cluster's own names.
+/// The cluster's DNS.
 pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 81, 0, 10);
 
 /// The address of the n-th node.
@@ -36,7 +36,7 @@ pub(crate) fn is_pod_of(n: u8, address: Ipv4Addr) -> bool {
     address.octets()[..3] == [10, 80, n]
 }
 
-/// Makes the network of the cluster, on which this machine passes packets on.
+/// Creates the cluster's network. This machine routes its packets.
 pub fn make_network() -> Result<()> {
     read(&cmd!("ip", "link", "add", BRIDGE, "address", "02:00:00:00:79:01", "type", "bridge"))?;
     for address in [HERE, DATABASES[0], DATABASES[1]] {

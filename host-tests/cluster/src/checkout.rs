@@ -1,5 +1,5 @@
-//! The manifests and scripts of this project as a release has them, in a copy: with the digest of an image, and with waiting times
-//! that a drill can bear.
+//! A copy of this project's manifests and scripts, as a release has them: with the digest of an image, and with waiting times that are
+//! short enough for a drill.
 
 use crate::Cluster;
 use crate::database::Access;
@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-/// What the cluster's own overlay is called.
+/// The name of this cluster's overlay.
 const OVERLAY: &str = "cluster";
-/// How long a rollout may take besides the time that its own figures give it.
+/// How long a rollout may take.
 const ROLLOUT_DEADLINE: Duration = Duration::from_secs(3600);
-/// Where the digest stands.
+/// The file with the digest.
 const RELEASE: &str = "k8s/release/kustomization.yaml";
-/// Where the database's hosts stand.
+/// The file with the database's hosts.
 const REGION: &str = "k8s/overlays/cluster/region.yaml";
-/// The waiting times of pods that come and go.
+/// The file with the waiting times of pods that start and stop.
 const DRAIN: &str = "k8s/base/drain.yaml";
-/// What of them gets shorter, and the least seconds that a slow machine needs.
+/// The waiting times that shrink, and the minimum in seconds that a slow machine needs.
 const HASTENED: [(&str, u32); 6] = [
     ("deregistration_delay_seconds", 1),
     ("health_check_interval_seconds", 1),
@@ -30,17 +30,17 @@ const HASTENED: [(&str, u32); 6] = [
     ("serving_progress_deadline_seconds", 60),
     ("schema_progress_deadline_seconds", 60),
 ];
-/// What an administrator applies before anything is rolled out.
+/// The manifests that an administrator applies before the first rollout.
 const FOUNDATION: &str = "k8s/foundation";
 const NO_DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
-/// kubectl's words for whom the deploy workflow's role is: the name is anybody's, the group has the rights that `k8s/foundation` gives.
+/// kubectl's options to act as the deploy workflow. The user name does not matter; `k8s/foundation` grants the rights to the group.
 pub const AS_DEPLOYER: [&str; 2] = ["--as=deployer", "--as-group=dob-deployers"];
 
-/// A copy of `k8s` and `scripts` to roll out from.
+/// A copy of `k8s` and `scripts`, from which versions are rolled out.
 pub struct Checkout {
     directory: PathBuf,
-    /// Who rolls out: an administrator the first time, who makes what belongs to no namespace, and then who deploys.
+    /// The options that choose who rolls out. The first time it is an administrator, who creates what is cluster-wide; then it is the deployer.
     kubeconfig: PathBuf,
     path: String,
     digest: String,
@@ -58,7 +58,7 @@ impl Checkout {
         Ok(Self { directory, kubeconfig, path, digest })
     }
 
-    /// Names the image that the next rollout brings, and gives the one before.
+    /// Sets the image of the next rollout. Returns the previous one.
     pub fn set_digest(&mut self, digest: &str) -> Result<String> {
         let old = std::mem::replace(&mut self.digest, digest.to_owned());
         let path = self.directory.join(RELEASE);
@@ -68,7 +68,7 @@ impl Checkout {
         Ok(old)
     }
 
-    /// Names the two hosts of the database.
+    /// Sets the two hosts of the database.
     fn set_hosts(&self, access: &Access) -> Result<()> {
         let file = self.directory.join(REGION);
         let text = fs::read_to_string(&file)?;
@@ -81,7 +81,7 @@ impl Checkout {
         Ok(fs::write(file, lines.join("\n") + "\n")?)
     }
 
-    /// Makes pods come and go so many times faster. What a new pod needs to start does not get shorter.
+    /// Divides the waiting times of pods by a factor. The time that a new pod needs to start stays as it is.
     pub fn hasten(&self, by: u32) -> Result<()> {
         for (key, least) in HASTENED {
             self.change(key, |seconds| (seconds / by).max(least.min(seconds)))?;
@@ -89,7 +89,7 @@ impl Checkout {
         Ok(())
     }
 
-    /// Changes how pods come and go: one of the numbers of `drain.yaml`. Gives the number before.
+    /// Changes a number of `drain.yaml`, which has the waiting times of pods. Returns the previous number.
     pub fn change(&self, key: &str, number: impl Fn(u32) -> u32) -> Result<u32> {
         let path = self.directory.join(DRAIN);
         let text = fs::read_to_string(&path)?;
@@ -101,7 +101,7 @@ impl Checkout {
         Ok(before)
     }
 
-    /// Does what comes before the first rollout: what an administrator applies, the secrets and the hosts of the database.
+    /// Prepares the first rollout: the administrator's manifests, the secrets and the hosts of the database.
     pub fn prepare(&self, cluster: &Cluster, access: &Access) -> Result<()> {
         let foundation = self.directory.join(FOUNDATION);
         cluster.kubectl(&["apply", "--server-side", "--kustomize", &foundation.to_string_lossy()])?;
@@ -109,7 +109,7 @@ impl Checkout {
         self.set_hosts(access)
     }
 
-    /// Takes back what somebody has changed by hand, as `scripts/rollout` says where it refuses.
+    /// Reverts manual changes, as `scripts/rollout` advises when it refuses.
     pub fn take_back(&self, cluster: &Cluster) -> Result<()> {
         let overlay = self.directory.join("k8s/overlays").join(OVERLAY);
         let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=dob-rollout"];
@@ -117,7 +117,7 @@ impl Checkout {
         cluster.kubectl(&[&apply[..], &what].concat()).map(drop)
     }
 
-    /// Runs `scripts/rollout`; an error has what it said.
+    /// Runs `scripts/rollout`. An error contains its output.
     pub async fn roll_out(&mut self) -> Result<()> {
         let output = self.rollout().await?;
         if !output.status.success() {
@@ -126,7 +126,7 @@ impl Checkout {
         self.become_deployer()
     }
 
-    /// All further rollouts have the rights of who deploys, and no others.
+    /// From now on, rolls out with the deployer's rights only.
     fn become_deployer(&mut self) -> Result<()> {
         let own = self.directory.join("deployer.conf");
         if self.kubeconfig != own {
@@ -139,7 +139,7 @@ impl Checkout {
         Ok(())
     }
 
-    /// What `scripts/rollout` says when it fails.
+    /// The output of `scripts/rollout`, which must fail.
     pub async fn refused_rollout(&self) -> Result<String> {
         let output = self.rollout().await?;
         ensure!(!output.status.success(), "scripts/rollout did not fail");

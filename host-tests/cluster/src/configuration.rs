@@ -1,9 +1,9 @@
-//! The configuration of what runs on a node.
+//! The configuration files of containerd, kubelet and kube-proxy.
 
 use crate::addresses::{DNS, PODS};
 use std::path::Path;
 
-/// The network of a node's pods: a bridge of its own.
+/// A node's pod network: a bridge on the node.
 pub(crate) fn pod_network(pods: &str) -> String {
     serde_json::json!({
         "cniVersion": "1.0.0",
@@ -23,7 +23,7 @@ pub(crate) fn pod_network(pods: &str) -> String {
     .to_string()
 }
 
-/// containerd's, with the runtime of the pods.
+/// containerd's configuration, with the runtime of the pods.
 pub(crate) fn containerd(directory: &Path) -> String {
     // Where the machine lacks CAP_SYS_RESOURCE, runc fails without the restriction.
     format!(
@@ -45,7 +45,7 @@ runtime_type = 'io.containerd.spin.v2'
     )
 }
 
-/// The kubelet's.
+/// The kubelet's configuration.
 pub(crate) fn kubelet(group: &Path, authority: &Path) -> String {
     format!(
         "apiVersion: kubelet.config.k8s.io/v1beta1
@@ -72,7 +72,7 @@ evictionHard: {{ memory.available: 100Mi, nodefs.available: 1%, imagefs.availabl
     )
 }
 
-/// kube-proxy's.
+/// kube-proxy's configuration.
 pub(crate) fn kube_proxy(kubeconfig: &Path) -> String {
     // The limits of connections are the machine's, not a network namespace's.
     format!(

@@ -1,4 +1,4 @@
-//! The control plane as processes on this side of the bridge. kubeadm's phases make its certificates and kubeconfigs.
+//! The control plane, as processes beside the nodes. kubeadm's phases create its certificates and kubeconfigs.
 
 use crate::addresses::{API_SERVER, HERE, PODS, SERVICES};
 use crate::daemon::Daemon;
@@ -33,7 +33,7 @@ impl ControlPlane {
             plane.kubectl(&["get", "--raw", "/readyz"])
         })
         .await?;
-        // These two end at once where they come before the API server's own roles.
+        // These two exit at once if they start before the API server has created its roles.
         let others = [plane.start_controller_manager()?, plane.start_scheduler()?];
         plane._daemons = [etcd, api_server].into_iter().chain(others).collect();
         let kubelets = ["--clusterrole", "system:kubelet-api-admin", "--user", "kube-apiserver-kubelet-client"];
@@ -42,7 +42,7 @@ impl ControlPlane {
         Ok(plane)
     }
 
-    /// The administrator's; `admin.conf` would get its rights by a later phase of kubeadm.
+    /// The administrator's kubeconfig. `admin.conf` has no rights yet: a later phase of kubeadm would grant them.
     pub fn kubeconfig(&self) -> PathBuf {
         self.configuration("super-admin")
     }
@@ -54,12 +54,12 @@ impl ControlPlane {
         Ok(kube::Client::try_from(config)?)
     }
 
-    /// Runs kubectl as the administrator, to its end.
+    /// Runs kubectl as the administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.kubectl_within(PATIENCE, arguments)
     }
 
-    /// The same with a deadline of its own.
+    /// The same with this deadline.
     pub fn kubectl_within(&self, deadline: Duration, arguments: &[&str]) -> Result<String> {
         read_within(deadline, &cmd(self.parts.program("kubectl")?, arguments).env("KUBECONFIG", self.kubeconfig()))
     }
@@ -71,7 +71,7 @@ impl ControlPlane {
         self.kubectl(&["apply", "--server-side", "--filename", &file.to_string_lossy()]).map(drop)
     }
 
-    /// Makes a service account with a role of the whole cluster.
+    /// Creates a service account with a ClusterRole.
     pub fn bind_role(&self, namespace: &str, account: &str, role: &str) -> Result<()> {
         self.kubectl(&["--namespace", namespace, "create", "serviceaccount", account])?;
         let subject = format!("{namespace}:{account}");
@@ -79,7 +79,7 @@ impl ControlPlane {
         self.kubectl(&bind).map(drop)
     }
 
-    /// The kubeconfig of a service account that runs outside of the cluster.
+    /// The kubeconfig of a service account, for a program that runs outside the cluster.
     pub fn kubeconfig_of(&self, namespace: &str, account: &str) -> Result<PathBuf> {
         let token = self.kubectl(&["--namespace", namespace, "create", "token", account, "--duration", "24h"])?;
         let path = self.directory.join(format!("{account}.conf"));
@@ -98,14 +98,14 @@ current-context: dob
         Ok(path)
     }
 
-    /// Makes the kubeconfig of a node in a directory; gives its path.
+    /// Writes a node's kubeconfig into a directory. Returns its path.
     pub fn kubeconfig_of_node(&self, name: &str, directory: &Path) -> Result<PathBuf> {
         let phase = ["init", "phase", "kubeconfig", "kubelet", "--node-name", name, "--kubeconfig-dir"];
         self.kubeadm(&[&phase[..], &[&directory.to_string_lossy()]].concat())?;
         Ok(directory.join("kubelet.conf"))
     }
 
-    /// A certificate that kubeadm has made.
+    /// A certificate that kubeadm has created.
     pub fn certificate(&self, name: &str) -> PathBuf {
         self.directory.join("pki").join(name)
     }
@@ -175,7 +175,7 @@ etcd: {{ external: {{ endpoints: [\"{ETCD}\"] }} }}
             ("authorization-mode", "Node,RBAC".to_owned()),
             ("enable-admission-plugins", "NodeRestriction".to_owned()),
             ("allow-privileged", "true".to_owned()),
-            // What metrics-server, which answers for a part of the API, knows its caller by.
+            // metrics-server serves a part of the API and authenticates the API server by these.
             ("requestheader-client-ca-file", pki("front-proxy-ca.crt")),
             ("requestheader-allowed-names", "front-proxy-client".to_owned()),
             ("requestheader-extra-headers-prefix", "X-Remote-Extra-".to_owned()),

@@ -1,4 +1,4 @@
-//! A program that runs until it is dropped, with its log.
+//! A program that runs in the background, with its log, until it is dropped.
 
 use anyhow::{Result, bail};
 use dob_support::Process;
@@ -14,7 +14,7 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts a program that logs into a directory, under its own name or a longer one.
+    /// Starts a program. Its log goes to a directory, under the given name.
     pub fn start(directory: &Path, name: &str, command: &mut Command) -> Result<Self> {
         let log = directory.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
@@ -28,12 +28,12 @@ impl Daemon {
         self.process.lock().expect("nobody panics while it holds this").id()
     }
 
-    /// An error with its last words where it has ended by itself.
+    /// Fails if the program has ended by itself; the error has the last line of its log.
     pub fn ensure_running(&self) -> Result<()> {
         if let Some(status) = self.process.lock().expect("nobody panics while it holds this").0.try_wait()? {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
             let last = log.lines().last().unwrap_or("it logged nothing");
-            bail!("it ended ({status}): {last}: its log is {}", self.log.display());
+            bail!("it ended ({status}): {last}; its log is {}", self.log.display());
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
-//! A PostgreSQL with TLS and an authority of its own, under both addresses that an overlay names.
+//! A PostgreSQL with TLS and its own certificate authority, at both addresses that the overlay names.
 
 use crate::addresses::{DATABASES, HERE, PODS};
 use crate::{Cluster, NAMESPACE};
 use anyhow::{Context, Result};
 use dob_namespaces::DIRECTORY;
 use dob_support::{Authority, random_word};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -14,7 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 const PORT: u16 = 5432;
-/// As many as the regions' databases take: pools of old and new pods.
+/// As many as the regions' databases accept: old and new pods each have a pool during a rollout.
 const CONNECTIONS: &str = "max_connections=560";
 
 /// The database of a cluster.
@@ -24,16 +24,16 @@ pub struct Database {
     authority: Authority,
 }
 
-/// What pods must know to use a database.
+/// What pods need to use a database.
 pub struct Access {
-    /// Variables of the component, the administrator's included.
+    /// Variables of the component, including the administrator's.
     pub variables: BTreeMap<String, String>,
-    /// The certificate that they trust, as PEM.
+    /// The certificate that the pods trust, as PEM.
     pub authority: String,
 }
 
 impl Database {
-    /// Starts it, empty.
+    /// Starts an empty database.
     pub async fn start() -> Result<Self> {
         let directory = Path::new(DIRECTORY).join("database");
         let authority = Authority::new("database authority")?;
@@ -62,7 +62,7 @@ impl Database {
         Ok(Self { server, authority })
     }
 
-    /// What the pods must know to use it.
+    /// What pods need to use this database.
     pub fn access(&self) -> Access {
         let mut variables = self.server.variables("dob_api");
         variables.extend(
@@ -74,7 +74,7 @@ impl Database {
 }
 
 impl Access {
-    /// Puts the secrets into the cluster that External Secrets copies out of Secrets Manager on AWS.
+    /// Creates the Kubernetes secrets, which on AWS External Secrets copies from Secrets Manager.
     pub fn put_secrets(&self, cluster: &Cluster) -> Result<()> {
         let of = |names: [&str; 2]| {
             json!(names.map(|name| (name, &self.variables[name])).into_iter().collect::<BTreeMap<_, _>>())
@@ -82,13 +82,21 @@ impl Access {
         let secrets = [
             ("dob-api", of(["pg_user", "pg_password"])),
             ("dob-api-admin", of(["pg_admin_user", "pg_admin_password"])),
-            ("database-ca", json!({ "ca-certificates.crt": self.authority })),
         ];
-        let secrets = secrets.map(|(name, data)| {
-            let metadata = json!({ "name": name, "namespace": NAMESPACE });
-            json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data })
-        });
+        let secrets = secrets.map(|(name, data)| secret(NAMESPACE, name, data));
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": secrets });
-        cluster.apply(&list.to_string()).context("the pods' secrets")
+        cluster.apply(&list.to_string()).context("the pods' secrets")?;
+        self.put_authority(cluster, NAMESPACE, "ca-certificates.crt")
     }
+
+    /// Puts the certificate of the authority into a namespace, under the name that its pods know it by.
+    pub(crate) fn put_authority(&self, cluster: &Cluster, namespace: &str, file: &str) -> Result<()> {
+        let secret = secret(namespace, "database-ca", json!({ file: self.authority }));
+        cluster.apply(&secret.to_string()).context("the certificate of the database's authority")
+    }
+}
+
+fn secret(namespace: &str, name: &str, data: Value) -> Value {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data })
 }

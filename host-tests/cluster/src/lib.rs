@@ -1,21 +1,22 @@
 //! SpinKube on this machine: Kubernetes with three nodes in three zones, the operator, a registry and a database, as processes.
 //!
-//! All of it lives in namespaces of its own (processes, mounts, network), so the kernel removes it however a run ends. Each file
-//! knows only those above it:
+//! It runs in its own namespaces (processes, mounts, network), so the kernel removes it however a run ends. Each file knows only
+//! those above it:
 //!
 //! ```text
-//! addresses            who is where on the cluster's network
+//! addresses            addresses on the cluster's network
 //! parts                the programs, built once from Go modules
-//! daemon               a program that runs until it is dropped, with its log
+//! daemon               a program in the background, with its log
 //! shim                 the runtime of the pods
 //! control_plane        etcd, API server, controller manager, scheduler
 //! registry             images: the component's, and those of single programs
 //! configuration        files of containerd, kubelet and kube-proxy
 //! node                 one machine that runs these
-//! processes            what runs in its pods
+//! processes            the processes of its pods
 //! operator             the real spin-operator
-//! addons               metrics, network policies, names, the descheduler
-//! database             a PostgreSQL with TLS and an authority of its own
+//! addons               metrics, network policies, DNS, the descheduler
+//! database             a PostgreSQL with TLS and its own certificate authority
+//! monitoring           the collectors and Prometheus
 //! checkout             the manifests and scripts that are rolled out
 //! ```
 
@@ -26,6 +27,7 @@ mod configuration;
 mod control_plane;
 mod daemon;
 mod database;
+mod monitoring;
 mod node;
 mod operator;
 mod parts;
@@ -33,7 +35,7 @@ mod processes;
 mod registry;
 mod shim;
 
-pub use addresses::{API_SERVER, WAY_IN, make_network};
+pub use addresses::{API_SERVER, LOAD_BALANCER, make_network};
 pub use checkout::{AS_DEPLOYER, Checkout};
 pub use database::{Access, Database};
 pub use node::Node;
@@ -46,9 +48,9 @@ use addresses::{BRIDGE, PODS};
 use anyhow::{Context, Result, ensure};
 use control_plane::ControlPlane;
 use daemon::Daemon;
+use dob_load_balancer::{LoadBalancer, READINESS_GATES, Settings, TARGET_GROUP_BINDINGS};
 use dob_namespaces::DIRECTORY;
 use dob_support::{cmd, eventually, read};
-use dob_way_in::{READINESS_GATES, Settings, TARGET_GROUP_BINDINGS, WayIn};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use operator::Operator;
@@ -60,37 +62,37 @@ use tokio::net::TcpListener;
 
 /// The namespace of the API.
 pub const NAMESPACE: &str = "dob-api";
-/// The nodes, each in a zone of its own.
+/// The nodes, each in another zone.
 pub const NODES: [&str; 3] = ["node-a", "node-b", "node-c"];
 
-/// A running cluster, with nothing on it yet. Dropping it ends it.
+/// A running cluster on which nothing is deployed yet. Dropping it ends it.
 pub struct Cluster {
-    /// As its administrator.
+    /// A client with the administrator's rights.
     pub client: kube::Client,
     /// The nodes by name.
     pub nodes: BTreeMap<&'static str, Node>,
     pub registry: Registry,
-    /// The figures of the load balancer.
+    /// The settings of the load balancer.
     pub target_group: Settings,
-    /// Where clients connect.
-    pub way_in: WayIn,
+    /// The load balancer, to which clients connect.
+    pub load_balancer: LoadBalancer,
     operator: Operator,
     _addons: Vec<Daemon>,
     control_plane: ControlPlane,
 }
 
-/// How a cluster is made.
+/// How to start a cluster.
 pub struct Plan {
     /// How many times faster than on AWS pods and targets come and go.
     pub faster_by: u32,
-    /// Metrics, network policies, names and the descheduler, too.
+    /// Whether it has metrics, network policies, DNS and the descheduler.
     pub has_addons: bool,
     /// The runtime of the pods, `containerd-shim-spin-v2`.
     pub shim: PathBuf,
 }
 
 impl Cluster {
-    /// Starts it inside a run's prepared namespaces, on its network.
+    /// Starts it. This process must be inside the run's namespaces, with the network prepared.
     pub async fn start(parts: &Parts, plan: &Plan) -> Result<Self> {
         let directory = Path::new(DIRECTORY).join("cluster");
         std::fs::create_dir_all(&directory)?;
@@ -111,8 +113,10 @@ impl Cluster {
             control_plane.apply(manifests)?;
         }
         let target_group = Settings::of_project()?.scaled(plan.faster_by.into());
-        let way_in = WayIn::start(client.clone(), &directory, addresses::WAY_IN, target_group.clone()).await?;
-        let cluster = Self { client, nodes, registry, target_group, way_in, operator, _addons: addons, control_plane };
+        let load_balancer =
+            LoadBalancer::start(client.clone(), &directory, addresses::LOAD_BALANCER, target_group.clone()).await?;
+        let cluster =
+            Self { client, nodes, registry, target_group, load_balancer, operator, _addons: addons, control_plane };
         for node in cluster.nodes.values() {
             node.until_ready(&cluster.client).await?;
         }
@@ -124,17 +128,17 @@ impl Cluster {
         self.control_plane.kubeconfig()
     }
 
-    /// Ends the operator as a crash would.
+    /// Kills the operator, as a crash would.
     pub fn stop_operator(&self) {
         self.operator.stop();
     }
 
-    /// Ends `stop_operator`; returns when its webhooks listen.
+    /// Starts the operator again; returns when its webhooks listen.
     pub async fn start_operator(&self) -> Result<()> {
         self.operator.start().await
     }
 
-    /// The pods of the API, and how often each was started again.
+    /// The API's pods, and how often each was restarted.
     pub async fn restarts(&self) -> Result<BTreeMap<String, i32>> {
         let pods = self.pods().await?.into_iter();
         Ok(pods.map(|pod| (pod.metadata.name.clone().unwrap_or_default(), restarts_of(&pod))).collect())
@@ -145,7 +149,7 @@ impl Cluster {
         Ok(pods.list(&ListParams::default().labels("core.spinkube.dev/app-name=dob-api")).await?.items)
     }
 
-    /// Waits until there are so many pods of the API that are ready, and no others.
+    /// Waits until the API has exactly this many pods, all ready.
     pub async fn until_pods(&self, wanted: usize, deadline: Duration) -> Result<()> {
         eventually(&format!("{wanted} pods are ready, and no others are left"), deadline, async || {
             let pods = self.pods().await?;
@@ -163,19 +167,19 @@ impl Cluster {
         read(&cmd!("nft", format!("{table}; {rule}"))).map(drop)
     }
 
-    /// Ends `cut_off_control_plane`.
+    /// Undoes `cut_off_control_plane`.
     pub fn reconnect_control_plane(&self) -> Result<()> {
         read(&cmd!("nft", "delete table ip control")).map(drop)
     }
 
-    /// Lets pods reach what is on another bridge of this machine, under this machine's own address there.
+    /// Routes pods to another bridge of this machine, with this machine's address as their source.
     pub fn lead_to(&self, bridge: &str) -> Result<()> {
         let rule = format!("add rule ip cluster leaving oifname {bridge} ip saddr {PODS} masquerade");
         let table = "add table ip cluster; add chain ip cluster leaving { type nat hook postrouting priority srcnat; }";
         read(&cmd!("nft", format!("{table}; {rule}"))).map(drop)
     }
 
-    /// Listens at an address that nobody has, on the network of the nodes.
+    /// Listens at an unused address of the nodes' network.
     pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
         read(&cmd!("ip", "address", "replace", format!("{}/32", address.ip()), "dev", BRIDGE))?;
         Ok(TcpListener::bind(address).await?)
@@ -198,23 +202,23 @@ impl Cluster {
         Ok(())
     }
 
-    /// Runs kubectl as the administrator, to its end.
+    /// Runs kubectl as the administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.control_plane.kubectl(arguments)
     }
 
-    /// The same for a command that waits for something.
+    /// The same with this deadline, for a command that waits.
     pub fn kubectl_within(&self, deadline: Duration, arguments: &[&str]) -> Result<String> {
         self.control_plane.kubectl_within(deadline, arguments)
     }
 
     /// Applies manifests.
     pub fn apply(&self, manifests: &str) -> Result<()> {
-        self.control_plane.apply(manifests).context("the cluster takes no manifests")
+        self.control_plane.apply(manifests).context("the cluster accepts no manifests")
     }
 }
 
-/// Whether a pod counts as ready, its readiness gate included.
+/// Whether a pod is ready, including its readiness gate.
 fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")

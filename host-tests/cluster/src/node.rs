@@ -18,34 +18,34 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
 
-/// The first processes of a node: one that takes up orphans, such as containers' shims.
+/// A node's init, which adopts orphaned processes such as containers' shims.
 const INIT: [&str; 3] = ["tini", "--", "sleep"];
-/// Open files of containerd and so of its pods, whose unit sets no limit; that of a shell ends Spin at a thousand connections.
+/// The limit of open files for containerd, and so for its pods. A shell's limit would stop Spin at a thousand connections.
 const OPEN_FILES: [&str; 2] = ["prlimit", "--nofile=16384"];
-/// What a node may write to, by its name in the node's directory; it goes with the node.
+/// Directories that a node may write to, with their names in the node's own directory.
 const FOLDERS: [(&str, &str); 4] = [
     ("kubelet", "/var/lib/kubelet"),
     ("containerd", "/var/lib/containerd"),
     ("cni", "/etc/cni/net.d"),
     ("addresses", "/var/lib/cni"),
 ];
-/// The same of what a node loses with its power.
+/// Directories that a node loses with its power.
 const IN_MEMORY: [(&str, &str); 2] = [("run", "/run/containerd"), ("netns", "/run/netns")];
-/// Whatever else a node writes to these stays in its own view of the machine.
+/// Directories of this machine of which a node has an overlay.
 const OVERLAID: [&str; 3] = ["etc", "var", "run"];
 
 /// A node, off or on.
 pub struct Node {
     pub name: &'static str,
     pub address: Ipv4Addr,
-    /// The availability zone that it stands in.
+    /// Its availability zone.
     pub zone: String,
     number: u8,
     directory: PathBuf,
     parts: Parts,
     /// PATH on the node: the shim, then the parts.
     path: String,
-    /// The kubeconfig of what keeps network policies, where the cluster has that.
+    /// kube-router's kubeconfig, if the cluster enforces network policies.
     network_policies: Option<PathBuf>,
     running: Mutex<Option<Running>>,
 }
@@ -53,13 +53,13 @@ pub struct Node {
 struct Running {
     init: Daemon,
     containerd: Daemon,
-    /// What keeps network policies, once it does.
+    /// kube-router, once it runs.
     router: Option<Daemon>,
     _daemons: [Daemon; 2],
 }
 
 impl Node {
-    /// The n-th node, off.
+    /// The n-th node, powered off.
     pub(crate) fn make(
         name: &'static str,
         n: u8,
@@ -101,7 +101,7 @@ impl Node {
         matches!(address, IpAddr::V4(address) if addresses::is_pod_of(self.number, address))
     }
 
-    /// Starts it unless it is on; returns when its container runtime answers.
+    /// Powers it on unless it is on. Returns when its container runtime answers.
     pub async fn power_on(&self) -> Result<()> {
         if self.is_on() {
             return Ok(());
@@ -110,7 +110,7 @@ impl Node {
         let init = self.start_init()?;
         let pid = until_alone(self.name, &init).await?;
         self.plug_in(pid)?;
-        self.inside(pid, &["sh", "-ec", &self.mounts()])?;
+        self.nsenter(pid, &["sh", "-ec", &self.mounts()])?;
         let containerd = self.start_containerd(pid).await?;
         let proxy = ["--config", &self.file("kube-proxy.yaml"), "--hostname-override", self.name];
         let proxy = self.daemon(pid, "kube-proxy", &proxy)?;
@@ -138,7 +138,7 @@ impl Node {
 
     async fn start_containerd(&self, init: Pid) -> Result<Daemon> {
         let socket = self.directory.join("run/containerd.sock");
-        // One that was killed leaves it behind.
+        // A containerd that was killed leaves its socket behind.
         fs::remove_file(&socket).or_else(|error| if error.kind() == NotFound { Ok(()) } else { Err(error) })?;
         let containerd = self.daemon(init, "containerd", &["--config", &self.file("containerd.toml")])?;
         eventually(&format!("containerd of {} listens", self.name), PATIENCE, async || {
@@ -150,7 +150,7 @@ impl Node {
         Ok(containerd)
     }
 
-    /// Restarts containerd as its unit would: pods and their shims run on, and the new one looks for them.
+    /// Restarts containerd as systemd would: pods and shims keep running, and the new containerd finds them.
     pub async fn restart_containerd(&self) -> Result<()> {
         kill(self.with_running(|running| child_of(&running.containerd))?, Signal::SIGTERM)?;
         eventually(&format!("containerd of {} ends", self.name), PATIENCE, async || {
@@ -171,7 +171,7 @@ impl Node {
         work(self.running().as_mut().with_context(|| format!("{} is off", self.name))?)
     }
 
-    /// Has kube-router keep network policies unless it does, which it can once Kubernetes knows the node; returns when they are in force.
+    /// Starts kube-router unless it runs. Kubernetes must know the node. Returns when network policies are enforced.
     async fn keep_network_policies(&self, kubeconfig: &Path) -> Result<()> {
         if self.running().as_ref().is_some_and(|running| running.router.is_some()) {
             return Ok(());
@@ -191,7 +191,7 @@ impl Node {
         })
     }
 
-    /// As if its power was cut: its processes end at once and its connections are not closed.
+    /// Cuts its power: its processes end at once and its connections are not closed.
     pub async fn power_off(&self) -> Result<()> {
         let Some(running) = self.running().take() else { return Ok(()) };
         self.cut_off()?;
@@ -204,32 +204,32 @@ impl Node {
         .await
     }
 
-    /// Cuts it off from every network: its connections are not closed.
+    /// Partitions it from every network; its connections are not closed.
     pub fn cut_off(&self) -> Result<()> {
         read(&cmd!("ip", "link", "set", self.name, "down")).map(drop)
     }
 
-    /// Ends `cut_off`.
+    /// Undoes `cut_off`.
     pub fn reconnect(&self) -> Result<()> {
         read(&cmd!("ip", "link", "set", self.name, "up")).map(drop)
     }
 
-    /// Runs a command on the node as root, to its end; an error holds what it said.
+    /// Runs a command on the node as root. An error contains its output.
     pub fn run(&self, command: &[&str]) -> Result<String> {
-        self.inside(self.init()?, command)
+        self.nsenter(self.init()?, command)
     }
 
     fn init(&self) -> Result<Pid> {
         self.with_running(|running| child_of(&running.init))
     }
 
-    /// Waits until Kubernetes counts on it, and network policies are in force where the cluster has them.
+    /// Waits until the node is ready, and network policies are enforced if the cluster has them.
     pub async fn until_ready(&self, client: &kube::Client) -> Result<()> {
         let nodes = kube::Api::<KubernetesNode>::all(client.clone());
         eventually(&format!("{} is Ready", self.name), PATIENCE, async || {
             let conditions = nodes.get(self.name).await?.status.and_then(|status| status.conditions);
             let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
-            let ready = ready.context("it says nothing yet")?;
+            let ready = ready.context("it has reported no condition yet")?;
             ensure!(ready.status == "True", "{}", ready.message.unwrap_or_default());
             Ok(())
         })
@@ -263,25 +263,25 @@ impl Node {
         Daemon::start(&self.directory, "init", &mut unshare)
     }
 
-    /// A daemon in the namespaces of the node; it ends with its `nsenter`.
+    /// A daemon in the node's namespaces; it ends with its `nsenter`.
     fn daemon(&self, init: Pid, program: &str, arguments: &[&str]) -> Result<Daemon> {
         let mut nsenter = Command::new("nsenter");
         nsenter.args(entering(init)).args(OPEN_FILES).args(["setpriv", "--pdeathsig", "KILL", "--"]);
         nsenter.arg(self.parts.program(program)?).args(arguments);
-        // Pods would get the rest of it from their runtime.
+        // Pods would inherit this process's environment from their runtime.
         nsenter.env_clear().env("PATH", &self.path);
         Daemon::start(&self.directory, program, &mut nsenter)
     }
 
-    fn inside(&self, init: Pid, command: &[&str]) -> Result<String> {
+    fn nsenter(&self, init: Pid, command: &[&str]) -> Result<String> {
         let arguments = entering(init).into_iter().chain(command.iter().map(|word| word.to_string()));
         read(&cmd("nsenter", arguments).env("PATH", &self.path).env_remove("SSL_CERT_FILE"))
     }
 
-    /// Its network cable, its address, and the way to all pods.
+    /// Its network interface, address and routes to all pods.
     fn plug_in(&self, init: Pid) -> Result<()> {
         let name = self.name;
-        // A network whose last process has ended takes a moment to go, and its cable with it.
+        // The kernel takes a moment to remove the network of a node that has ended, and its interface with it.
         if read(&cmd!("ip", "link", "show", name)).is_ok() {
             read(&cmd!("ip", "link", "delete", name))?;
         }
@@ -303,10 +303,10 @@ hostname {name}
             let (pods, node) = (addresses::pods_of(other), addresses::node(other));
             commands += &format!("ip route add {pods} via {node}\n");
         }
-        self.inside(init, &["sh", "-ec", &commands]).map(drop)
+        self.nsenter(init, &["sh", "-ec", &commands]).map(drop)
     }
 
-    /// The node's own view of the machine's files. A kubelet wants mounts that are shared.
+    /// The commands that give the node its own view of the file system. A kubelet needs shared mounts.
     fn mounts(&self) -> String {
         let mut commands = "mount --make-rshared /\n".to_owned();
         for folder in OVERLAID {
@@ -347,19 +347,19 @@ exec 3<&-
     }
 }
 
-/// Arguments of nsenter for a node's namespaces.
+/// nsenter's arguments for a node's namespaces.
 fn entering(init: Pid) -> Vec<String> {
     ["--target", &init.to_string(), "--net", "--mount", "--uts", "--pid", "--"].map(str::to_owned).into()
 }
 
-/// The process that unshare or nsenter has started in a node's namespaces.
+/// The process that unshare or nsenter has started in the node's namespaces.
 fn child_of(daemon: &Daemon) -> Result<Pid> {
     let id = daemon.id();
     let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-    Ok(Pid::from_raw(children.split_whitespace().next().context("it has started nothing")?.parse()?))
+    Ok(Pid::from_raw(children.split_whitespace().next().context("it has not started a process")?.parse()?))
 }
 
-/// Waits until a node's first process has all its namespaces.
+/// Waits until the node's init has all its namespaces.
 async fn until_alone(name: &str, init: &Daemon) -> Result<Pid> {
     eventually(&format!("{name} starts"), PATIENCE, async || {
         init.ensure_running()?;

@@ -1,4 +1,4 @@
-//! The real spin-operator, with its webhooks. It runs beside the cluster, with the rights that its chart gives it.
+//! The real spin-operator, with its webhooks. It runs beside the cluster, with the rights that its chart grants.
 
 use crate::addresses::HERE;
 use crate::control_plane::{ControlPlane, PATIENCE};
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 const NAMESPACE: &str = "spin-operator";
 const WEBHOOK_PORT: u16 = 9443;
-/// Where the operator's library looks for its certificate, below the folder for temporary files.
+/// Where the operator's library looks for its certificate, below the directory for temporary files.
 const CERTIFICATES: &str = "k8s-webhook-server/serving-certs";
 
 /// The running operator.
@@ -27,7 +27,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Starts it on a cluster that does not know it yet.
+    /// Installs it on a cluster and starts it.
     pub async fn install(plane: &ControlPlane, parts: &Parts) -> Result<Self> {
         let definitions = parts.source("config/crd/bases")?;
         plane.kubectl(&["apply", "--server-side", "--filename", &definitions.to_string_lossy()])?;
@@ -60,7 +60,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, as a crash would.
     pub fn stop(&self) {
         self.daemon.lock().expect("nobody panics while it holds this").take();
     }
@@ -74,7 +74,7 @@ fn write_certificate(directory: &Path, authority: &Authority) -> Result<()> {
     Ok(fs::write(certificates.join("tls.key"), server.key)?)
 }
 
-/// The webhooks as the operator's chart has them, at the address where it runs here.
+/// The webhooks of the operator's chart, at the address where it runs here.
 fn register_webhooks(plane: &ControlPlane, parts: &Parts, authority: &Authority) -> Result<()> {
     let manifests = fs::read_to_string(parts.source("config/webhook/manifests.yaml")?)?;
     let bundle = plane.directory.join("operator/authority.crt");

@@ -1,4 +1,4 @@
-//! The programs of a cluster, built once from Go modules and kept. `parts/` has a go.mod for each, which names its version.
+//! The cluster's programs, built once from Go modules and cached. `parts/` has a go.mod for each, which pins its version.
 
 use anyhow::{Context, Result, ensure};
 use dob_support::{cmd, project_file, read_within};
@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 
 const CACHE: &str = "/var/cache/dob-api";
 const SOURCES: &str = "host-tests/cluster/parts";
-/// Counted up when the build below changes, so that everybody's is made anew.
+/// Raise this when the build below changes, so that cached programs are rebuilt.
 const RECIPE: u32 = 1;
-/// How long Go may take to say something of a module.
+/// How long Go may take to answer a question about a module.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(300);
-/// How often a build that goes on says so.
+/// How often a running build reports its progress.
 const PROGRESS: Duration = Duration::from_secs(20);
 
-/// What one go.mod builds.
+/// The programs that one go.mod builds.
 struct Part {
     /// Its folder.
     name: &'static str,
-    /// The module whose version it has.
+    /// The module that defines its version.
     module: &'static str,
-    /// About how long it takes to build on two processors.
+    /// About how many minutes it takes to build on two processors.
     minutes: u32,
 }
 
@@ -35,24 +35,26 @@ const NEEDED: [Part; 4] = [
     Part { name: "spin-operator", module: "github.com/spinkube/spin-operator", minutes: 3 },
     KUBERNETES,
 ];
-const ADDONS: [Part; 4] = [
+const COLLECTOR: Part = Part { name: "otel-collector", module: "go.opentelemetry.io/collector/otelcol", minutes: 3 };
+const ADDONS: [Part; 5] = [
+    COLLECTOR,
     Part { name: "descheduler", module: "sigs.k8s.io/descheduler", minutes: 3 },
     Part { name: "kube-router", module: "github.com/cloudnativelabs/kube-router/v2", minutes: 2 },
     Part { name: "coredns", module: "github.com/coredns/coredns", minutes: 3 },
     Part { name: "metrics-server", module: "sigs.k8s.io/metrics-server", minutes: 4 },
 ];
 
-/// The programs that are there.
+/// The built programs.
 #[derive(Clone)]
 pub struct Parts {
-    /// Their directories, as PATH has them.
+    /// Their directories, joined as in PATH.
     directories: Vec<PathBuf>,
-    /// The version of Kubernetes, with a `v` before it.
+    /// The version of Kubernetes, with a leading `v`.
     pub kubernetes: String,
 }
 
 impl Parts {
-    /// Builds what is missing; the first time takes minutes, and the network.
+    /// Builds what is missing. The first time needs some minutes and the network.
     pub fn prepare(with_addons: bool) -> Result<Self> {
         let addons: &[Part] = if with_addons { &ADDONS } else { &[] };
         let mut directories = Vec::new();
@@ -73,13 +75,13 @@ impl Parts {
         found.with_context(|| format!("no part of the cluster has a program {name}"))
     }
 
-    /// A file or folder that came with a part's sources.
+    /// A file or folder of a part's sources.
     pub(crate) fn source(&self, path: &str) -> Result<PathBuf> {
         let found = self.directories.iter().map(|directory| directory.join(path)).find(|path| path.exists());
         found.with_context(|| format!("no part of the cluster has {path}"))
     }
 
-    /// PATH with the parts before everything else.
+    /// PATH with the parts first.
     pub fn path(&self) -> String {
         let mut path: Vec<String> =
             self.directories.iter().map(|directory| directory.join("bin").display().to_string()).collect();
@@ -93,7 +95,7 @@ impl Part {
         project_file(SOURCES).join(self.name)
     }
 
-    /// Where it is kept, which changes with its sources.
+    /// Its directory in the cache, whose name depends on its sources.
     fn directory(&self) -> Result<PathBuf> {
         let mut hasher = DefaultHasher::new();
         let read =
@@ -129,20 +131,31 @@ impl Part {
     }
 
     fn build(&self, bin: &Path) -> Result<()> {
-        let mut go = Command::new("go");
-        go.args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags()?, "-o"]).arg(bin).arg("tool");
-        go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false").current_dir(self.sources());
+        let mut go = self.command(bin)?;
         let mut go = go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
         let words = show_progress(go.stderr.take().context("piped")?);
         ensure!(go.wait()?.success(), "{} can't be built: {words}", self.name);
-        // The operator's package has no better name.
+        // The operator's main package is called `cmd`.
         if bin.join("cmd").exists() {
             fs::rename(bin.join("cmd"), bin.join(self.name))?;
         }
         Ok(())
     }
 
-    /// Kubernetes' parts say the version that the linker gives them.
+    /// The build. The collector's sources are written by a program of its own.
+    fn command(&self, bin: &Path) -> Result<Command> {
+        if self.name == COLLECTOR.name {
+            let mut script = Command::new(project_file("scripts/build-collector"));
+            script.arg(bin.join(self.name));
+            return Ok(script);
+        }
+        let mut go = Command::new("go");
+        go.args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags()?, "-o"]).arg(bin).arg("tool");
+        go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -buildvcs=false").current_dir(self.sources());
+        Ok(go)
+    }
+
+    /// Flags that set the version which Kubernetes' programs report.
     fn linker_flags(&self) -> Result<String> {
         if self.name != KUBERNETES.name {
             return Ok("-s -w".to_owned());
@@ -167,7 +180,7 @@ impl Part {
     }
 }
 
-/// Says now and then how many packages were compiled; gives the last lines, which have the reason where a build fails.
+/// Reports now and then how many packages are compiled. Returns the last lines, which say why a build failed.
 fn show_progress(output: impl std::io::Read) -> String {
     let (mut last, mut packages, mut said) = (Vec::new(), 0, Instant::now());
     for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -184,7 +197,7 @@ fn show_progress(output: impl std::io::Read) -> String {
     last.join("; ")
 }
 
-/// Earlier versions of a part, and one that was not finished.
+/// Removes earlier versions of a part, and an unfinished one.
 fn remove_older(name: &str) -> Result<()> {
     for entry in fs::read_dir(CACHE).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(&format!("part-{name}-")) {

@@ -1,4 +1,4 @@
-//! What runs in the pods of a node, as the node sees it.
+//! The processes in a node's pods, as the node sees them.
 
 use crate::node::Node;
 use anyhow::{Context, Result, ensure};
@@ -15,7 +15,7 @@ pub struct Process {
 }
 
 impl Node {
-    /// The process that serves in a pod of this address, in the node's own numbers.
+    /// The process that serves in the pod with this address; its id is the node's.
     pub fn process_of(&self, pod: IpAddr) -> Result<Process> {
         let script = format!(
             "for status in $(grep --files-with-matches '^Uid:.{POD_USER}' /proc/[0-9]*/status); do
@@ -26,24 +26,24 @@ impl Node {
              done"
         );
         let found = self.run(&["sh", "-c", &script])?;
-        let id = found.lines().next().with_context(|| format!("nothing serves as {pod} on {}", self.name))?;
+        let id = found.lines().next().with_context(|| format!("no process serves at {pod} on {}", self.name))?;
         Ok(Process { id: id.to_owned(), node: self.name })
     }
 
     /// Sends a signal to a process of the node.
     pub fn signal(&self, process: &Process, signal: &str) -> Result<()> {
-        ensure!(process.node == self.name, "{} is another node's", process.id);
+        ensure!(process.node == self.name, "process {} runs on another node", process.id);
         self.run(&["kill", &format!("-{signal}"), &process.id]).map(drop)
     }
 
-    /// The process that has started another one, which of Spin's is its shim.
+    /// A process's parent; Spin's is its shim.
     pub fn parent_of(&self, process: &Process) -> Result<Process> {
         let mut status = self.status_of(process)?;
-        let id = status.remove("PPid").context("the kernel says no parent")?;
+        let id = status.remove("PPid").context("the process has no parent")?;
         Ok(Process { id, node: self.name })
     }
 
-    /// Processes of Spin whose shim is gone, so that nobody ends them any more.
+    /// How many processes of Spin are orphaned: their shim is gone, so that nothing ends them.
     pub fn orphans(&self) -> Result<usize> {
         let script = format!(
             "grep --files-with-matches '^PPid:.1$' $(grep --files-with-matches '^Uid:.{POD_USER}' /proc/[0-9]*/status) /dev/null || true"
@@ -51,7 +51,7 @@ impl Node {
         Ok(self.run(&["sh", "-c", &script])?.lines().count())
     }
 
-    /// Whether a pod of this address gets a connection to somewhere.
+    /// Whether the pod with this address can connect to another address.
     pub fn connects(&self, pod: IpAddr, to: SocketAddr) -> Result<bool> {
         let script = format!(
             "for network in /run/netns/*; do
@@ -67,7 +67,7 @@ impl Node {
         Ok(self.run(&["sh", "-c", &script])? == "yes")
     }
 
-    /// What the kernel says of a process: the fields of its status.
+    /// The fields of a process's `/proc` status.
     pub fn status_of(&self, process: &Process) -> Result<BTreeMap<String, String>> {
         let status = self.run(&["cat", &format!("/proc/{}/status", process.id)])?;
         let fields = status.lines().filter_map(|line| line.split_once(':'));

@@ -1,4 +1,4 @@
-//! A registry on the cluster's network, and what is pushed to it.
+//! A registry on the cluster's network, and the images in it.
 
 use crate::addresses::REGISTRY;
 use crate::control_plane::PATIENCE;
@@ -8,36 +8,42 @@ use anyhow::{Context, Result, bail};
 use dob_support::{cmd, eventually, project_file, read};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokio::net::TcpStream;
 
-/// Debian's static busybox, which in the image of every pod's sandbox does nothing.
+/// Debian's static busybox, which sleeps in every pod's sandbox.
 const BUSYBOX: &str = "/usr/bin/busybox";
 
-/// What `spin registry push` pushes: an application in Spin's own words, and its component.
+/// The media types that `spin registry push` uses for a locked application and its component.
 const APPLICATION_TYPE: &str = "application/vnd.fermyon.spin.application.v1+config";
 const COMPONENT_TYPE: &str = "application/vnd.wasm.content.layer.v1+wasm";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// What is wrong with a version.
+/// A fault that is built into a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It may not speak to its database, so that it never gets ready.
+    /// It may not connect to its database, so that it never gets ready.
     NoDatabase,
-    /// Its statement that saves names a type that does not exist, so that a save answers 503; all else works.
+    /// Its statement that saves names a type that does not exist. A save answers 503; all else works.
     CannotSave,
 }
 
-/// Of the component's statement that saves, and the same with a fault.
+/// A part of the statement that saves, and the same part with a fault.
 const SAVES: &[u8] = b"$2::date WHERE NOT EXISTS";
 const SAVES_NOT: &[u8] = b"$2::dote WHERE NOT EXISTS";
 
-/// The image of a single program.
+/// The name of the image of a single program.
 pub fn image(program: &str) -> String {
     format!("{REGISTRY}/{program}:1")
+}
+
+fn name_of(program: &Path) -> Result<&str> {
+    program.file_name().and_then(|name| name.to_str()).context("a program with a name")
 }
 
 /// A registry without TLS.
@@ -66,8 +72,8 @@ impl Registry {
         Ok(registry)
     }
 
-    /// Pushes the built component as `spin registry push` would, and gives its digest. Two versions differ in their version's name, and in
-    /// the fault that one of them may have.
+    /// Pushes the built component as `spin registry push` would. Returns its digest. Versions differ in their name, and in the fault that
+    /// one may have.
     pub fn push_component(&self, version: &str, fault: Option<Fault>) -> Result<String> {
         let manifest = fs::read_to_string(project_file("spin.toml"))?;
         let manifest: toml::Table = manifest.parse().context("spin.toml")?;
@@ -77,20 +83,39 @@ impl Registry {
         Ok(digest)
     }
 
-    /// Pushes a program that needs no other file as an image that runs it with these arguments; gives the image's name.
+    /// Pushes a static program as an image that runs it with these arguments. Returns the image's name.
     pub(crate) fn push_program(&self, program: &Path, arguments: &[&str]) -> Result<String> {
-        let name = program.file_name().and_then(|name| name.to_str()).context("a program with a name")?;
-        let (directory, image) = (program.parent().context("a directory")?, image(name));
-        let entrypoint = [&[&format!("--entrypoint=/{name}")[..]], arguments].concat().join(",");
-        let layer = self.directory.join(format!("{name}.tar"));
-        read(&cmd!("tar", "--create", "--file", &layer, "--directory", directory, name))?;
+        let (name, directory) = (name_of(program)?, program.parent().context("a directory")?);
+        let started_as = format!("/{name}");
+        self.push_files(name, directory, &[name.to_owned()], &[&[&started_as[..]], arguments].concat())
+    }
+
+    /// Pushes programs of this machine with the libraries that they load, as an image that runs the first one; gives the image's name.
+    pub(crate) fn push_dynamic_programs(&self, programs: &[&Path]) -> Result<String> {
+        let first = programs.first().context("a program")?;
+        let mut files = BTreeSet::new();
+        for program in programs {
+            files.insert(program.display().to_string());
+            let libraries = read(&cmd!("ldd", program))?;
+            files.extend(libraries.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned));
+        }
+        let files: Vec<String> = files.iter().map(|file| file.trim_start_matches('/').to_owned()).collect();
+        self.push_files(name_of(first)?, Path::new("/"), &files, &[&first.to_string_lossy()])
+    }
+
+    fn push_files(&self, name: &str, directory: &Path, files: &[String], entrypoint: &[&str]) -> Result<String> {
+        let (image, layer) = (image(name), self.directory.join(format!("{name}.tar")));
+        let from = ["--create", "--dereference", "--directory"].map(OsString::from);
+        let tar = from.into_iter().chain([directory.into(), "--file".into(), layer.clone().into()]);
+        read(&cmd("tar", tar.chain(files.iter().map(OsString::from))))?;
         read(&cmd!(&self.crane, "append", "--insecure", "--new_layer", &layer, "--new_tag", &image))?;
+        let entrypoint = format!("--entrypoint={}", entrypoint.join(","));
         read(&cmd!(&self.crane, "mutate", "--insecure", &image, entrypoint, "--tag", &image))?;
         Ok(image)
     }
 }
 
-/// An image as a directory, in the layout of the Open Container Initiative.
+/// An image as a directory, in the OCI layout.
 struct Layout(PathBuf);
 
 impl Layout {
@@ -100,14 +125,14 @@ impl Layout {
         Ok(Self(directory.to_owned()))
     }
 
-    /// Writes a blob and gives its descriptor.
+    /// Writes a blob and returns its descriptor.
     fn write(&self, media_type: &str, content: &[u8]) -> Result<Value> {
         let digest = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         fs::write(self.0.join("blobs/sha256").join(&digest), content)?;
         Ok(json!({ "mediaType": media_type, "digest": format!("sha256:{digest}"), "size": content.len() }))
     }
 
-    /// Writes what `spin.toml` describes; gives the digest of the whole.
+    /// Writes the application of `spin.toml`. Returns the image's digest.
     fn write_application(&self, mut manifest: Value, version: &str, fault: Option<Fault>) -> Result<String> {
         let components = manifest["component"].as_object_mut().context("components")?;
         let (id, mut component) = std::mem::take(components).into_iter().next().context("a component")?;
@@ -137,18 +162,19 @@ impl Layout {
     }
 }
 
-/// Gives a component a fault in its statement that saves.
+/// Plants a fault in the component's statement that saves.
 fn spoil(component: &mut [u8]) -> Result<()> {
     let mut places = component.windows(SAVES.len()).enumerate().filter(|(_, bytes)| *bytes == SAVES);
-    let (place, None) = (places.next().context("the component has another statement that saves")?.0, places.next())
+    let (place, None) =
+        (places.next().context("the statement that saves has changed: adapt SAVES here")?.0, places.next())
     else {
-        bail!("the component has its statement that saves twice");
+        bail!("the component contains the statement that saves twice: only one can get the fault");
     };
     component[place..][..SAVES_NOT.len()].copy_from_slice(SAVES_NOT);
     Ok(())
 }
 
-/// The manifest as Spin locks it for a registry.
+/// The manifest, locked as `spin registry push` does it.
 fn locked_application(manifest: &Value, id: &str, component: &Value, digest: &Value, version: &str) -> Value {
     let variables = manifest["variables"].as_object().into_iter().flatten().map(|(name, variable)| {
         let keep = |key: &str| variable.get(key).map(|value| (key.to_owned(), value.clone()));
@@ -168,7 +194,7 @@ fn locked_application(manifest: &Value, id: &str, component: &Value, digest: &Va
             "version": version,
             "origin": "file:///spin.toml",
             "trigger": { "type": "http" },
-            // Spin ends where this is missing.
+            // Spin exits if this is missing.
             "triggers": {},
         },
         "variables": variables.collect::<serde_json::Map<_, _>>(),

@@ -1,4 +1,4 @@
-//! What a drill must raise: the lab's Prometheus runs the rules that production runs.
+//! The alerts that a drill must raise. The lab's Prometheus has production's rules.
 
 use anyhow::{Context, Result, ensure};
 use dob_lab::Prometheus;
@@ -7,24 +7,24 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-const SCENARIOS: &str = include_str!("../../../observability/tests/scenarios.yml");
+const ALERT_TESTS: &str = include_str!("../../../observability/tests/scenarios.yml");
 const RULES: &str = include_str!("../../../observability/rules/database.yml");
-/// How long an alert may take once its cause is there, at the lab's pace.
+/// How long an alert may take to fire, at the lab's pace.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
-struct Scenario {
+struct AlertTest {
     #[serde(default)]
     drills: Vec<String>,
     fires: Vec<String>,
 }
 
-/// The alerts that each drill raises, as the rules' own tests have it. Those on requests are left out: they are made of
-/// spans, which only Spin has.
+/// The alerts that each drill must raise, from the tests of the alert rules. Alerts on requests are omitted: they need spans, which
+/// only a real Spin sends.
 pub(crate) fn expected() -> Result<BTreeMap<String, BTreeSet<String>>> {
-    let scenarios: Vec<Scenario> = serde_yaml_ng::from_str(SCENARIOS).context("observability/tests/scenarios.yml")?;
+    let tests: Vec<AlertTest> = serde_yaml_ng::from_str(ALERT_TESTS).context("observability/tests/scenarios.yml")?;
     let mut expected = BTreeMap::<String, BTreeSet<String>>::new();
-    for Scenario { drills, fires } in scenarios {
+    for AlertTest { drills, fires } in tests {
         let names = fires.iter().filter_map(|alert| alert.split('{').next());
         let watched: Vec<&str> = names.filter(|name| RULES.contains(&format!("alert: {name}\n"))).collect();
         for drill in drills {
@@ -34,11 +34,11 @@ pub(crate) fn expected() -> Result<BTreeMap<String, BTreeSet<String>>> {
     Ok(expected)
 }
 
-/// Waits until all of these have fired since a moment.
+/// Waits until all these alerts have fired since a moment.
 pub(crate) async fn until_fired(prometheus: &Prometheus, since: Instant, expected: &BTreeSet<String>) -> Result<()> {
     eventually(&format!("the alerts {expected:?} fire"), PATIENCE, async || {
         let fired = prometheus.fired(since).await?;
-        ensure!(expected.is_subset(&fired), "fired have {fired:?}");
+        ensure!(expected.is_subset(&fired), "only {fired:?} fired");
         Ok(())
     })
     .await

@@ -1,4 +1,4 @@
-//! Which drills there are: `drills.toml`.
+//! The list of all drills, `drills.toml`.
 
 use crate::promises::Promises;
 use anyhow::{Context, Result, ensure};
@@ -6,40 +6,40 @@ use serde::Deserialize;
 use std::time::Duration;
 
 const CATALOGUE: &str = include_str!("../drills.toml");
-/// Names all drills.
+/// The name that selects all drills.
 const ALL: &str = "all";
 
-/// One thing that goes wrong, or is done, and what must hold.
+/// A drill and its promises.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Drill {
-    /// What it is called on the command line and in every document.
+    /// Its name on the command line and in documents.
     pub name: String,
-    /// Where it is held.
+    /// Where it runs.
     #[serde(default)]
-    pub place: Place,
+    pub testbed: Testbed,
     /// Whether it runs on every change.
     #[serde(default)]
     pub each_change: bool,
-    /// Whether it boots the lab itself; any other starts when both regions have booted.
+    /// Whether it boots the lab itself; any other drill starts when both regions have booted.
     #[serde(default)]
     pub(crate) boots: bool,
     /// Whether its cluster has metrics, network policies and the descheduler.
     #[serde(default)]
     pub(crate) needs_addons: bool,
     deadline_s: u64,
-    /// The same where every waiting time is as on AWS, if it is another.
+    /// The deadline with the waiting times of AWS, if it differs.
     full_size_deadline_s: Option<u64>,
-    /// What the clients' record must show.
+    /// Limits for what clients see.
     #[serde(default)]
     pub(crate) promises: Promises,
 }
 
-/// What a drill is held on.
+/// Where a drill runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// The database nodes of two regions, with the component before them.
+pub enum Testbed {
+    /// The database nodes of two regions, with the component in front of them.
     #[default]
     Lab,
     /// SpinKube with one database behind it.
@@ -48,12 +48,12 @@ pub enum Place {
     ClusterOnLab,
 }
 
-/// What a run is made of.
+/// The drills of a run.
 #[derive(Debug, Clone)]
-pub struct Chosen {
+pub struct Selection {
     /// In the order of a full run.
     pub drills: Vec<Drill>,
-    /// Whether these are all that there are at their places.
+    /// Whether these are all drills of their testbeds.
     pub is_everything: bool,
 }
 
@@ -70,22 +70,22 @@ impl Drill {
         catalogue.drill
     }
 
-    /// All drills that are held at some places.
-    pub fn of(places: &[Place]) -> Vec<Drill> {
-        Drill::all().into_iter().filter(|drill| places.contains(&drill.place)).collect()
+    /// All drills of some testbeds.
+    pub fn of(testbeds: &[Testbed]) -> Vec<Drill> {
+        Drill::all().into_iter().filter(|drill| testbeds.contains(&drill.testbed)).collect()
     }
 
-    /// A drill that takes longer has failed.
+    /// The time after which a drill has failed.
     pub(crate) fn deadline(&self, is_full_size: bool) -> Duration {
         let full_size = self.full_size_deadline_s.filter(|_| is_full_size);
         Duration::from_secs(full_size.unwrap_or(self.deadline_s))
     }
 }
 
-impl Chosen {
-    /// The drills of some places that are named, `all` of them, or without a name those of every change.
-    pub fn by(places: &[Place], names: &[String]) -> Result<Self> {
-        let all = Drill::of(places);
+impl Selection {
+    /// Selects drills of some testbeds by name, or `all`; without a name, those that run on every change.
+    pub fn by(testbeds: &[Testbed], names: &[String]) -> Result<Self> {
+        let all = Drill::of(testbeds);
         let known = || all.iter().map(|drill| drill.name.as_str()).collect::<Vec<_>>().join(", ");
         let is_known = |name: &String| name == ALL || all.iter().any(|drill| drill.name == *name);
         let unknown = names.iter().find(|name| !is_known(name));
@@ -98,14 +98,14 @@ impl Chosen {
         Ok(Self { is_everything: drills.len() == all.len(), drills })
     }
 
-    /// Whether some need the cluster's addons.
+    /// Whether a drill needs the cluster's addons.
     pub fn needs_addons(&self) -> bool {
         self.drills.iter().any(|drill| drill.needs_addons)
     }
 
-    /// Those that are held at a place.
-    pub fn at(&self, place: Place) -> impl Iterator<Item = &Drill> {
-        self.drills.iter().filter(move |drill| drill.place == place)
+    /// The drills of one testbed.
+    pub fn at(&self, testbed: Testbed) -> impl Iterator<Item = &Drill> {
+        self.drills.iter().filter(move |drill| drill.testbed == testbed)
     }
 }
 
@@ -115,15 +115,15 @@ mod tests {
 
     fn chosen(names: &[&str]) -> Result<Vec<String>> {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        Ok(Chosen::by(&[Place::Lab], &names)?.drills.into_iter().map(|drill| drill.name).collect())
+        Ok(Selection::by(&[Testbed::Lab], &names)?.drills.into_iter().map(|drill| drill.name).collect())
     }
 
     #[test]
     fn drills_are_chosen_by_name_and_run_in_their_order() {
         assert_eq!(chosen(&["switchover", "leader-crash"]).unwrap(), ["leader-crash", "switchover"]);
-        assert_eq!(chosen(&["all"]).unwrap().len(), Drill::of(&[Place::Lab]).len());
+        assert_eq!(chosen(&["all"]).unwrap().len(), Drill::of(&[Testbed::Lab]).len());
         let each_change = chosen(&[]).unwrap();
-        assert!(each_change.len() > 3 && each_change.len() < Drill::of(&[Place::Lab]).len(), "{each_change:?}");
+        assert!(each_change.len() > 3 && each_change.len() < Drill::of(&[Testbed::Lab]).len(), "{each_change:?}");
     }
 
     #[test]

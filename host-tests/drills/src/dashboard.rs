@@ -1,5 +1,5 @@
-//! The database's dashboard over a full run: the panels' own queries, answered by the lab's Prometheus. Grafana draws it in
-//! production; here plotters does.
+//! A picture of the database's dashboard over a full run: the panels' queries, answered by the lab's Prometheus and drawn by plotters
+//! in place of Grafana.
 
 use crate::legend;
 use crate::timeline::directory;
@@ -11,9 +11,9 @@ use std::time::Duration;
 
 const DASHBOARD: &str = include_str!("../../../observability/dashboards/database.json");
 const COLUMNS: usize = 3;
-/// Of a panel, in pixels.
+/// The size of a panel in pixels.
 const SIZE: (u32, u32) = (500, 230);
-/// Of the names beside a panel's curves, in pixels.
+/// The width of a panel's legend in pixels.
 const NAMES: u32 = 110;
 
 #[derive(Deserialize)]
@@ -46,13 +46,13 @@ struct Defaults {
     unit: String,
 }
 
-/// What a panel shows; a point is a moment in minutes from the start, and a value.
+/// A line of a panel. A point is a time in minutes from the start, and a value.
 struct Line {
     name: String,
     points: Vec<(f64, f64)>,
 }
 
-/// Draws the time until now into `docs/drills/dashboard.svg`. A panel that shows nothing is an error: its query is wrong.
+/// Draws the time until now into `docs/drills/dashboard.svg`. An empty panel is an error: its query is wrong.
 pub(crate) async fn write(prometheus: &Prometheus, length: Duration) -> Result<()> {
     let dashboard: Dashboard = serde_json::from_str(DASHBOARD).context("observability/dashboards/database.json")?;
     let (width, rows) = (COLUMNS as u32 * SIZE.0, dashboard.panels.len().div_ceil(COLUMNS));
@@ -88,7 +88,7 @@ fn draw<B: DrawingBackend>(
     let values = lines.iter().flat_map(|line| line.points.iter().map(|(_, value)| *value));
     let highest = values.fold(0.0, f64::max).max(f64::MIN_POSITIVE);
     let minutes = length.as_secs_f64() / 60.0;
-    // A node that was away has no values; no line leads over that.
+    // A line is interrupted while its node was down.
     let gap = minutes / 100.0;
     let (curves, names) = area.split_horizontally(SIZE.0 - NAMES);
     let mut chart = ChartBuilder::on(&curves)

@@ -1,4 +1,4 @@
-//! The names of a chart's lines, beside the chart.
+//! A chart's legend.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -6,7 +6,7 @@ use plotters::prelude::*;
 /// Height of an entry, in pixels.
 const LINE: i32 = 14;
 
-/// Lists names in their colours from the top of an area. What does not fit is counted.
+/// Lists names with their colours from the top of an area. Names that do not fit are counted.
 pub(crate) fn draw<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     entries: &[(String, RGBAColor)],

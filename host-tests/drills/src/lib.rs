@@ -1,35 +1,35 @@
-//! The drills: failover, restore, recovery and rollouts, done for real under load, and judged by what they promise.
+//! The drills: failovers, restores, recoveries and rollouts under load, judged by what they promise.
 //!
-//! `drills.toml` has every drill with its promises and its deadline; `stories` tells what happens. Each module knows only those
-//! above it:
+//! `drills.toml` lists every drill with its promises and its deadline. `scenarios` says what happens in each. Each module knows only
+//! those above it:
 //!
 //! ```text
-//! catalogue, promises      drills.toml
-//! traffic                  the clients, and the record of what they and the nodes did
-//! legend, timeline         the record as a picture
-//! held                     the drill that is held, and what it has shown
-//! environment              the lab with a service on it
-//! cluster                  SpinKube with a service on it
-//! alerts                   what must be raised
-//! stories                  what happens in each drill
-//! dashboard, table         what else remains of a run
+//! promises, catalogue      drills.toml
+//! traffic                  clients, and the timeline of what they and the nodes did
+//! legend, timeline         the timeline as a picture
+//! current                  the drill that is running, and its outcome
+//! lab                      the database nodes of two regions, and the component before them
+//! cluster                  SpinKube with the component, and a database behind it
+//! alerts                   the alerts that a drill must raise
+//! scenarios                what happens in each drill
+//! results, dashboard       the page of all results, and the picture of the dashboard
 //! run                      one drill after the other
 //! ```
 
 mod alerts;
 mod catalogue;
 mod cluster;
+mod current;
 mod dashboard;
-mod environment;
-mod held;
+mod lab;
 mod legend;
 mod promises;
+mod results;
 mod run;
-mod stories;
-mod table;
+mod scenarios;
 mod timeline;
 mod traffic;
 
-pub use catalogue::{Chosen, Place};
+pub use catalogue::{Selection, Testbed};
 pub use cluster::Pace;
 pub use run::{run_on_cluster, run_on_lab};

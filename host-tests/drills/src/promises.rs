@@ -1,21 +1,22 @@
-//! What a drill promises, and whether the clients' record keeps it.
+//! The promises of a drill, and their check.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use dob_clients::history::Findings;
 use serde::Deserialize;
+use std::fmt::{Display, Formatter};
 use std::time::Duration;
 
-/// Limits of what clients may see; what is not named is not limited.
+/// Limits for what clients see; what is not named is not limited.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Promises {
-    saves_again_within_s: Option<u64>,
-    slowest_call_s: Option<u64>,
+    write_downtime_s: Option<u64>,
+    latency_s: Option<u64>,
     failed_greetings: Option<usize>,
     stale_greetings: Option<usize>,
     lost: Option<usize>,
     errors: Option<Vec<String>>,
-    /// A control, which shows what the others hold against.
+    /// A control: it proves that the other drills would notice failures.
     #[serde(default)]
     must_fail: bool,
 }
@@ -27,35 +28,49 @@ impl Promises {
     }
 
     fn check_with_patience(&self, figures: &Findings, patience: u64) -> Result<()> {
-        let at_most = |what: &str, found: usize, limit: Option<usize>| {
-            ensure!(limit.is_none_or(|limit| found <= limit), "{found} {what}, at most {limit:?}: {figures:?}");
-            Ok(())
+        let at_most = |what: &str, found: usize, limit: Option<usize>| match limit {
+            Some(limit) if found > limit => bail!("{found} {what}, but the promise is at most {limit}: {figures:?}"),
+            _ => Ok(()),
         };
-        at_most("acknowledged dates lost", figures.lost.len(), self.lost)?;
+        at_most("acknowledged dates were lost", figures.lost.len(), self.lost)?;
         at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
-        at_most("greetings older than what their client knew", figures.backwards, self.stale_greetings)?;
-        ensure!(
-            !self.must_fail || !figures.errors.is_empty(),
-            "no request failed, and without what is left out some must"
-        );
+        at_most("greetings were stale", figures.stale_greetings, self.stale_greetings)?;
+        ensure!(!self.must_fail || !figures.errors.is_empty(), "no request failed, but some must in this control");
         if let Some(kinds) = &self.errors {
             let other = figures.errors.keys().find(|kind| !kinds.contains(kind));
-            ensure!(other.is_none(), "errors other than {kinds:?}: {figures:?}");
+            ensure!(other.is_none(), "there were other errors than the allowed {kinds:?}: {figures:?}");
         }
-        let within = |what: &str, took: Duration, limit_s: Option<u64>| {
-            let took = took.as_secs_f64();
-            ensure!(
-                limit_s.is_none_or(|limit| took <= limit as f64),
-                "{took:.2} s {what}, at most {limit_s:?} s: {figures:?}"
-            );
-            Ok(())
+        let within = |what: &str, took: Duration, limit_s: Option<u64>| match limit_s {
+            Some(limit) if took > Duration::from_secs(limit) => {
+                bail!("{what} was {took:.2?}, but the promise is at most {limit} s: {figures:?}")
+            }
+            _ => Ok(()),
         };
-        within(
-            "without a save",
-            figures.longest_without_save,
-            self.saves_again_within_s.map(|limit| patience * limit),
-        )?;
-        within("for the slowest call", figures.slowest, self.slowest_call_s)
+        within("write downtime", figures.write_downtime, self.write_downtime_s.map(|limit| patience * limit))?;
+        within("the slowest answer", figures.slowest, self.latency_s)
+    }
+}
+
+impl Display for Promises {
+    /// In words, for the page of all results.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        let at_most = |limit: Option<usize>, one: &str| {
+            limit.map(|limit| if limit == 0 { format!("no {one}") } else { format!("at most {limit} × {one}") })
+        };
+        let errors = self.errors.as_ref().map(|kinds| match kinds.as_slice() {
+            [] => "no failed request".to_owned(),
+            kinds => format!("no error but {}", kinds.join(", ")),
+        });
+        let promises = [
+            self.must_fail.then(|| "a control: some request must fail".to_owned()),
+            self.write_downtime_s.map(|limit| format!("write downtime ≤ {limit} s")),
+            self.latency_s.map(|limit| format!("slowest answer ≤ {limit} s")),
+            errors,
+            at_most(self.lost, "lost date"),
+            at_most(self.failed_greetings, "failed greeting"),
+            at_most(self.stale_greetings, "stale greeting"),
+        ];
+        formatter.write_str(&promises.into_iter().flatten().collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -68,25 +83,35 @@ mod tests {
     }
 
     #[test]
+    fn promises_are_words() {
+        let promises =
+            "write_downtime_s = 5\nlatency_s = 6\nfailed_greetings = 2\nlost = 0\nerrors = [\"503\", \"500\"]";
+        let words = toml::from_str::<Promises>(promises).unwrap().to_string();
+        let expected = "write downtime ≤ 5 s; slowest answer ≤ 6 s; no error but 503, 500; no lost date; at most 2 × failed greeting";
+        assert_eq!(words, expected);
+        assert_eq!(toml::from_str::<Promises>("errors = []").unwrap().to_string(), "no failed request");
+    }
+
+    #[test]
     fn every_promise_can_be_broken() {
-        let kept = "saves_again_within_s = 5\nslowest_call_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
+        let kept = "write_downtime_s = 5\nlatency_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
         let lost = [("ann".to_owned(), 1)].into();
         let errors = |kind: &str| [(kind.to_owned(), 1)].into();
         assert!(!broken(
             kept,
             Findings { acknowledged: 100, errors: errors("503"), failed_saves: 1, ..Findings::default() }
         ));
-        assert!(broken(kept, Findings { longest_without_save: Duration::from_millis(5001), ..Findings::default() }));
+        assert!(broken(kept, Findings { write_downtime: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { slowest: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { failed_greetings: 1, ..Findings::default() }));
-        assert!(broken(kept, Findings { backwards: 1, ..Findings::default() }));
+        assert!(broken(kept, Findings { stale_greetings: 1, ..Findings::default() }));
         assert!(broken(kept, Findings { lost, ..Findings::default() }));
         assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("must_fail = true", Findings::default()));
         assert!(!broken("must_fail = true", Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("errors = []", Findings { errors: errors("503"), ..Findings::default() }));
         assert!(
-            !broken("", Findings { backwards: 1, failed_greetings: 1, ..Findings::default() }),
+            !broken("", Findings { stale_greetings: 1, failed_greetings: 1, ..Findings::default() }),
             "nothing is promised"
         );
     }

@@ -1,134 +1,143 @@
-//! A run: one drill after the other at one place, and what remains of it.
+//! A run: drills of one testbed, one after the other.
 
-use crate::catalogue::{Chosen, Drill, Place};
-use crate::cluster::{OnCluster, Pace};
-use crate::environment::Environment;
-use crate::held::Outcome;
-use crate::table::Row;
-use crate::{alerts, dashboard, stories, table};
+use crate::catalogue::{Drill, Selection, Testbed};
+use crate::cluster::{ClusterEnvironment, Pace};
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
+use crate::results::{self, Row, Rows};
+use crate::{alerts, dashboard, scenarios};
 use anyhow::{Context, Result, bail};
-use dob_lab::{Base, Plan};
+use dob_lab::{BaseImage, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// How long a place may take to boot; before the deadline of the first drill begins.
+/// How long an environment may take to boot, before the deadline of the first drill begins.
 const BOOTS_WITHIN: Duration = Duration::from_secs(400);
 
-/// Where drills are held.
-trait Stage {
-    /// Whether every waiting time is as on AWS.
+/// Where drills run.
+trait Environment {
+    /// Whether the waiting times are those of AWS.
     fn is_full_size(&self) -> bool;
-    /// Makes ready what a drill starts from.
+    /// Prepares the state from which drills start.
     async fn boot(&self) -> Result<()>;
-    /// Tells the story of a drill.
-    async fn tell(&self, drill: &Drill) -> Result<Outcome>;
+    /// Runs the scenario of a drill.
+    async fn run_scenario(&self, drill: &Drill) -> Result<Outcome>;
     /// Waits until the drill has raised the alerts that it must raise.
     async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()>;
-    /// Takes back what a drill that failed may have left. An error says that the place is of no use any more.
+    /// Undoes what a failed drill may have left. After an error the environment is unusable.
     async fn repair(&self) -> Result<()>;
-    /// Keeps what tells why a drill failed; gives its directory.
+    /// Saves the logs of a failed drill. Returns their directory.
     async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf>;
 }
 
-/// What a run has come to.
-struct Results {
-    rows: Vec<Row>,
+/// The results of a run.
+struct Run {
+    rows: Rows,
     failed: Vec<String>,
     took: Duration,
 }
 
-/// Holds drills of the database inside a run's namespaces, prints their table and keeps it with the timelines in `docs/drills`. An
-/// error names the drills that failed.
-pub async fn run_on_lab(chosen: &Chosen) -> Result<()> {
+/// Runs drills of the database. This process must be inside a run's namespaces. Prints the results, and saves them with the timelines
+/// in `docs/drills`. An error names the drills that failed.
+pub async fn run_on_lab(selection: &Selection) -> Result<()> {
     dob_namespaces::prepare()?;
     let plan = Plan::render()?;
-    let base = Base::prepare(&plan)?;
-    let lab = Lab { environment: Environment::make(plan, &base).await?, alerts: alerts::expected()? };
-    let results = hold_all(&lab, &chosen.drills).await?;
-    if chosen.is_everything && results.failed.is_empty() {
+    let image = BaseImage::prepare(&plan)?;
+    let lab = WatchedLab { environment: LabEnvironment::make(plan, &image).await?, alerts: alerts::expected()? };
+    let results = run_all(&lab, &selection.drills).await?;
+    if selection.is_everything && results.failed.is_empty() {
         dashboard::write(&lab.environment.prometheus, results.took).await?;
     }
-    results.report(chosen)
+    results.report(selection)
 }
 
-/// The same with those of the cluster, all of one place.
-pub async fn run_on_cluster(chosen: &Chosen, pace: Pace) -> Result<()> {
+/// The same for drills of the cluster, all of one testbed.
+pub async fn run_on_cluster(selection: &Selection, pace: Pace) -> Result<()> {
     dob_namespaces::prepare()?;
     dob_cluster::make_network()?;
-    let has_lab = chosen.at(Place::ClusterOnLab).next().is_some();
-    let cluster =
-        if has_lab { OnCluster::on_lab(pace).await? } else { OnCluster::alone(pace, chosen.needs_addons()).await? };
-    hold_all(&cluster, &chosen.drills).await?.report(chosen)
+    let has_lab = selection.at(Testbed::ClusterOnLab).next().is_some();
+    let cluster = if has_lab {
+        ClusterEnvironment::on_lab(pace).await?
+    } else {
+        ClusterEnvironment::alone(pace, selection.needs_addons()).await?
+    };
+    run_all(&cluster, &selection.drills).await?.report(selection)
 }
 
-async fn hold_all(stage: &impl Stage, drills: impl IntoIterator<Item = &Drill>) -> Result<Results> {
-    let (mut rows, mut failed) = (Vec::new(), Vec::new());
+async fn run_all(environment: &impl Environment, drills: impl IntoIterator<Item = &Drill>) -> Result<Run> {
+    let (mut rows, mut failed) = (Rows::new(), Vec::new());
     let started = Instant::now();
     for drill in drills {
         println!("{}", drill.name);
         let began = Instant::now();
-        match hold(stage, drill).await {
+        match run(environment, drill).await {
             Ok(row) => {
-                println!("    held, {} s", began.elapsed().as_secs());
-                rows.push(row);
+                println!("    succeeded after {} s", began.elapsed().as_secs());
+                rows.insert(drill.name.clone(), row);
             }
             Err(error) => {
                 println!("    FAILED after {} s: {error:#}", began.elapsed().as_secs());
                 failed.push(drill.name.clone());
-                keep_logs(stage, drill).await;
-                if let Err(error) = stage.repair().await {
-                    println!("    what it has left can't be repaired, no further drill is held: {error:#}");
+                keep_logs(environment, drill).await;
+                if let Err(error) = environment.repair().await {
+                    println!("    its faults can't be undone, so that no further drill runs: {error:#}");
                     break;
                 }
             }
         }
     }
-    Ok(Results { rows, failed, took: started.elapsed() })
+    Ok(Run { rows, failed, took: started.elapsed() })
 }
 
-/// Holds a drill, and checks its promises and the alerts that it must have raised.
-async fn hold(stage: &impl Stage, drill: &Drill) -> Result<Row> {
+/// Runs a drill, and checks its promises and the alerts that it must raise.
+async fn run(environment: &impl Environment, drill: &Drill) -> Result<Row> {
     if !drill.boots {
-        timeout(BOOTS_WITHIN, stage.boot()).await.with_context(|| format!("no boot within {BOOTS_WITHIN:?}"))??;
+        timeout(BOOTS_WITHIN, environment.boot())
+            .await
+            .with_context(|| format!("it did not boot within {BOOTS_WITHIN:?}"))??;
     }
-    let (began, deadline) = (Instant::now(), drill.deadline(stage.is_full_size()));
-    let told = timeout(deadline, stage.tell(drill)).await;
-    let outcome = told.with_context(|| format!("it did not end within {deadline:?}"))??;
+    let (began, deadline) = (Instant::now(), drill.deadline(environment.is_full_size()));
+    let ended = timeout(deadline, environment.run_scenario(drill)).await;
+    let outcome = ended.with_context(|| format!("it did not end within {deadline:?}"))??;
     if let Some(figures) = &outcome.figures {
         drill.promises.check(figures)?;
     }
-    stage.until_alerted(drill, began).await?;
-    Ok(Row { drill: drill.name.clone(), figures: outcome.figures, note: outcome.note })
+    environment.until_alerted(drill, began).await?;
+    Ok(Row::new(outcome.figures.as_ref(), &outcome.note))
 }
 
-async fn keep_logs(stage: &impl Stage, drill: &Drill) {
-    match stage.keep_logs(drill).await {
-        Ok(directory) => println!("    what was logged is in {}", directory.display()),
-        Err(error) => println!("    what was logged can't be kept: {error:#}"),
+async fn keep_logs(environment: &impl Environment, drill: &Drill) {
+    match environment.keep_logs(drill).await {
+        Ok(directory) => println!("    its logs are in {}", directory.display()),
+        Err(error) => println!("    its logs can't be saved: {error:#}"),
     }
 }
 
-impl Results {
-    fn report(&self, chosen: &Chosen) -> Result<()> {
-        let (rows, failed) = (&self.rows, &self.failed);
-        println!("\n{}\n{} drills held in {} s", table::text(rows), rows.len(), self.took.as_secs());
-        table::keep(rows)?;
-        if !failed.is_empty() {
-            bail!("of {} drills {} held, these failed: {}", chosen.drills.len(), rows.len(), failed.join(", "));
+impl Run {
+    fn report(self, selection: &Selection) -> Result<()> {
+        let succeeded = self.rows.len();
+        println!("\n{}\n{succeeded} drills succeeded in {} s", results::table(&self.rows), self.took.as_secs());
+        results::keep(self.rows)?;
+        if !self.failed.is_empty() {
+            bail!(
+                "{succeeded} of {} drills succeeded, these failed: {}",
+                selection.drills.len(),
+                self.failed.join(", ")
+            );
         }
         Ok(())
     }
 }
 
-/// The lab, and which alerts each drill must raise.
-struct Lab {
-    environment: Environment,
+/// The lab, and the alerts that each drill must raise.
+struct WatchedLab {
+    environment: LabEnvironment,
     alerts: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Stage for Lab {
+impl Environment for WatchedLab {
     fn is_full_size(&self) -> bool {
         true
     }
@@ -137,14 +146,16 @@ impl Stage for Lab {
         self.environment.boot().await
     }
 
-    async fn tell(&self, drill: &Drill) -> Result<Outcome> {
-        self.environment.held.begin(&drill.name);
-        stories::on_lab(&drill.name)?(&self.environment).await
+    async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {
+        self.environment.current.begin(&drill.name);
+        scenarios::on_lab(&drill.name)?(&self.environment).await
     }
 
     async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()> {
         let name = &drill.name;
-        let expected = self.alerts.get(name).with_context(|| format!("no scenario says which alerts {name} raises"))?;
+        let expected = self.alerts.get(name).with_context(|| {
+            format!("no test in observability/tests/scenarios.yml names the drill {name} with its alerts")
+        })?;
         alerts::until_fired(&self.environment.prometheus, since, expected).await
     }
 
@@ -157,7 +168,7 @@ impl Stage for Lab {
     }
 }
 
-impl Stage for OnCluster {
+impl Environment for ClusterEnvironment {
     fn is_full_size(&self) -> bool {
         self.pace == Pace::FULL
     }
@@ -166,21 +177,21 @@ impl Stage for OnCluster {
         self.ready().await
     }
 
-    async fn tell(&self, drill: &Drill) -> Result<Outcome> {
-        self.held.begin(&drill.name);
-        stories::on_cluster(&drill.name)?(self).await
+    async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {
+        self.current.begin(&drill.name);
+        scenarios::on_cluster(&drill.name)?(self).await
     }
 
-    /// Nothing watches the cluster.
+    /// The cluster has no monitoring.
     async fn until_alerted(&self, _: &Drill, _: Instant) -> Result<()> {
         Ok(())
     }
 
     async fn repair(&self) -> Result<()> {
-        OnCluster::repair(self).await
+        ClusterEnvironment::repair(self).await
     }
 
     async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf> {
-        OnCluster::keep_logs(self, &drill.name)
+        ClusterEnvironment::keep_logs(self, &drill.name)
     }
 }

@@ -1,9 +1,9 @@
-//! The clients of a drill, and the record of what they, the nodes and the drill itself did.
+//! The clients of a drill, and the timeline of what they, the nodes and the drill did.
 
 use anyhow::Result;
 use chrono::{Days, NaiveDate};
-use dob_clients::history::Call;
-use dob_clients::load::{Load, Plan, Route, Workload};
+use dob_clients::history::Operation;
+use dob_clients::load::{LoadGenerator, LoadProfile, Route, Workload};
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,52 +11,52 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 const CLIENTS: usize = 12;
-/// Between two looks at who leads, or serves.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long saving may stay away before a drill gives up.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The interval at which it is sampled who leads, or serves.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How long a drill waits for a successful save.
+const SAVED_WITHIN: Duration = Duration::from_secs(90);
 
-/// Running clients with everything that is noted beside them. Dropping it ends them.
+/// Running clients, with marks and samples for the timeline. Dropping it ends them.
 pub(crate) struct Traffic {
-    load: Load,
+    load: LoadGenerator,
     marks: Mutex<Vec<(Duration, String)>>,
     watching: JoinSet<()>,
-    looks: Arc<Mutex<Looks>>,
+    samples: Arc<Mutex<Samples>>,
     lanes: &'static str,
 }
 
-/// Who led, or served, at each look.
-pub(crate) type Looks = Vec<(Duration, Vec<String>)>;
+/// Who led, or served, at each sample.
+pub(crate) type Samples = Vec<(Duration, Vec<String>)>;
 
-/// What is looked at beside the clients.
-pub(crate) struct Watched {
-    /// What those do that a look finds, such as "leads".
+/// Samples who leads, or serves.
+pub(crate) struct Probe {
+    /// The legend of the samples, such as "leads".
     pub lanes: &'static str,
-    /// Finds them.
-    pub look: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
+    /// Takes a sample.
+    pub sample: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
 }
 
-/// All that a drill's timeline is drawn from; times are from the start of the clients.
+/// The data of a drill's timeline. Times count from the start of the clients.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
-    pub calls: Vec<Call>,
-    pub looks: Looks,
-    /// What those do that the looks found.
+pub(crate) struct Timeline {
+    pub operations: Vec<Operation>,
+    pub samples: Samples,
+    /// The legend of the samples.
     pub lanes: &'static str,
-    /// What was done when.
+    /// What happened when.
     pub marks: Vec<(Duration, String)>,
 }
 
 impl Traffic {
-    /// What the clients of the n-th load of a run do.
-    pub fn plan(load: usize, today: NaiveDate) -> Plan {
-        Plan {
+    /// The load profile of the n-th load generator in a run.
+    pub fn profile(load: usize, today: NaiveDate) -> LoadProfile {
+        LoadProfile {
             clients: CLIENTS,
             first: load * CLIENTS,
             pace: Duration::from_millis(100),
-            // The service asks for 2 s; together the clients still notice within 50 ms that it is back.
+            // The service asks for 2 s. With 500 ms, all clients together notice within 50 ms that it is back.
             pace_after_failure: Duration::from_millis(500),
-            // Far above all limits of the service.
+            // Far above the service's time limits.
             gives_up_after: Duration::from_secs(70),
             keeps_connection: None,
             today,
@@ -65,49 +65,49 @@ impl Traffic {
     }
 
     /// Starts clients.
-    pub fn start(plan: &Plan, route: &Route, watched: Watched) -> Self {
-        let load = Load::start(plan, route);
-        let looks = Arc::default();
+    pub fn start(profile: &LoadProfile, route: &Route, probe: Probe) -> Self {
+        let load = LoadGenerator::start(profile, route);
+        let samples = Arc::default();
         let mut watching = JoinSet::new();
-        watching.spawn(watch(load.started, watched.look, Arc::clone(&looks)));
-        Self { load, marks: Mutex::default(), watching, looks, lanes: watched.lanes }
+        watching.spawn(watch(load.started, probe.sample, Arc::clone(&samples)));
+        Self { load, marks: Mutex::default(), watching, samples, lanes: probe.lanes }
     }
 
-    /// When the clients started.
+    /// The start of the clients.
     pub fn started(&self) -> Instant {
         self.load.started
     }
 
-    /// Notes a moment for the timeline.
+    /// Prints what happens now, and marks it in the timeline.
     pub fn mark(&self, what: &str) {
         let now = self.load.started.elapsed();
         println!("    {:5.1} s  {what}", now.as_secs_f64());
         self.marks.lock().expect("no drill panics here").push((now, what.to_owned()));
     }
 
-    /// Waits until a date is saved, marks that moment, and says how long it took.
+    /// Waits until a save succeeds, and marks that moment. Returns how long it took.
     pub async fn until_saved(&self) -> Result<Duration> {
-        let took = self.load.until_saved(PATIENCE).await?;
+        let took = self.load.until_saved(SAVED_WITHIN).await?;
         self.mark("saving again");
         Ok(took)
     }
 
-    /// Lets this much time pass under load.
+    /// Waits for this time under load.
     pub async fn run_for(&self, time: Duration) {
         self.load.run_for(time).await;
     }
 
-    /// Ends the clients after their last calls.
-    pub async fn stop(mut self) -> Record {
-        let calls = self.load.stop().await;
+    /// Lets the clients finish their current operations, and ends them.
+    pub async fn stop(mut self) -> Timeline {
+        let operations = self.load.stop().await;
         self.watching.abort_all();
-        let looks = std::mem::take(&mut *self.looks.lock().expect("no drill panics here"));
+        let samples = std::mem::take(&mut *self.samples.lock().expect("no drill panics here"));
         let marks = self.marks.into_inner().expect("no drill panics here");
-        Record { calls, looks, lanes: self.lanes, marks }
+        Timeline { operations, samples, lanes: self.lanes, marks }
     }
 }
 
-/// The day that the clocks of pods and of a real Spin show.
+/// The current day, which pods and a real Spin have.
 pub(crate) fn today() -> NaiveDate {
     let days = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() / 86_400);
     NaiveDate::default() + Days::new(days)
@@ -115,12 +115,12 @@ pub(crate) fn today() -> NaiveDate {
 
 async fn watch(
     started: Instant,
-    look: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
-    looks: Arc<Mutex<Looks>>,
+    sample: Box<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>,
+    samples: Arc<Mutex<Samples>>,
 ) {
     loop {
-        let names = look().await;
-        looks.lock().expect("no drill panics here").push((started.elapsed(), names));
-        sleep(LOOK).await;
+        let names = sample().await;
+        samples.lock().expect("no drill panics here").push((started.elapsed(), names));
+        sleep(SAMPLE_EVERY).await;
     }
 }

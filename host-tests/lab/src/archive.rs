@@ -1,4 +1,4 @@
-//! What is done to a node's backups and to the buckets that hold them, and asked of them.
+//! A node's backups, and the buckets that hold them.
 
 use crate::database::DATA;
 use crate::node::Node;
@@ -6,50 +6,50 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// What the name of a region's bucket begins with; the region follows.
+/// The prefix of a bucket's name; the region follows.
 const BUCKET_PREFIX: &str = "dob-backups-";
 const ARCHIVE_STATUS: &str = "/var/lib/postgresql/17/dob/pg_wal/archive_status";
-/// There while the archive goes on without a bucket.
+/// The file that exists while WAL is archived without one of the buckets.
 const LEFT_OUT: &str = "/run/dob/postgres/bucket-left-out";
-/// The lab's S3 has the buckets in its paths.
+/// The options for the lab's S3, whose URLs have the bucket in the path.
 const AWS: &str =
     "export AWS_CONFIG_FILE=/tmp/aws AWS_DEFAULT_REGION=eu-west-1; aws configure set default.s3.addressing_style path";
 
-/// What dob-checksum says of the birthdays.
+/// Row count and checksum of the birthdays, as dob-checksum prints them.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub struct Checksum {
-    /// How many there are.
+    /// The number of rows.
     pub rows: u64,
     checksum: String,
 }
 
 impl Node {
-    /// Rows and checksum of the birthdays.
+    /// Runs dob-checksum.
     pub async fn checksum(&self) -> Result<Checksum> {
         serde_json::from_str(&self.run(&["dob-checksum"]).await?).context("dob-checksum")
     }
 
-    /// Writes something into the WAL, and switches to the next segment.
+    /// Writes WAL, and switches to the next segment.
     pub async fn finish_segment(&self) -> Result<()> {
         self.sql("postgres", "SELECT pg_create_restore_point('drill'), pg_switch_wal()").await.map(drop)
     }
 
-    /// Waits until a first segment is archived.
+    /// Waits until the first segment is archived.
     pub async fn until_archiving(&self) -> Result<()> {
         let archived = "dob-status --json | jq -e '.node.archiver.last_archived_wal != null'";
         self.until("the first archived segment", archived).await.map(drop)
     }
 
-    /// Waits until the WAL of now is archived.
+    /// Waits until the WAL up to now is archived.
     pub async fn until_archived(&self) -> Result<()> {
         let segment = self.sql("postgres", "SELECT pg_walfile_name(pg_current_wal_insert_lsn())").await?;
-        // Names of segments sort by time on one timeline.
+        // On one timeline, names of segments sort by time.
         let archived = format!("dob-status --json | jq -e '.node.archiver.last_archived_wal >= \"{segment}\"'");
         self.until(&format!("segment {segment} in the archive"), &archived).await.map(drop)
     }
 
-    /// Waits until at most so many segments wait for the archive. A try of the archiver takes minutes: it is ended, and the next one
-    /// finds that too much waits.
+    /// Waits until at most this many segments wait for the archive. An attempt of the archiver takes minutes, so this kills it; the next
+    /// attempt then finds too many segments waiting.
     pub async fn until_segments_wait(&self, at_most: usize) -> Result<()> {
         let waiting = format!(
             "test $(find {ARCHIVE_STATUS} -name '*.ready' | wc -l) -le {at_most} ||
@@ -58,30 +58,30 @@ impl Node {
         self.until(&format!("at most {at_most} segments wait for the archive"), &waiting).await.map(drop)
     }
 
-    /// Lets five minutes of waiting for a bucket pass at once, and waits until the archive goes on without it.
+    /// Backdates the start of the outage by five minutes, and waits until WAL is archived without the bucket.
     pub async fn until_bucket_is_left_out(&self) -> Result<()> {
         let aged = format!(
             "find {ARCHIVE_STATUS} -name '*.ready' -exec touch --date='6 minutes ago' {{}} +; test -e {LEFT_OUT}"
         );
-        self.until("the archive goes on without the bucket", &aged).await.map(drop)
+        self.until("WAL is archived without the bucket", &aged).await.map(drop)
     }
 
-    /// Whether the archive goes on without a bucket.
+    /// Whether WAL is archived without one of the buckets.
     pub async fn leaves_out_a_bucket(&self) -> Result<bool> {
         Ok(self.script(&format!("test ! -e {LEFT_OUT} || echo left out")).await? == "left out")
     }
 
-    /// Deletes a region's bucket with all it holds.
+    /// Deletes a region's bucket with its content.
     pub async fn delete_bucket(&self, region: &str) -> Result<()> {
         self.script(&format!("{AWS}; aws s3 --region {region} rb --force s3://{BUCKET_PREFIX}{region}")).await.map(drop)
     }
 
-    /// Makes a region's bucket again, empty.
+    /// Creates a region's bucket again, empty.
     pub async fn make_bucket(&self, region: &str) -> Result<()> {
         self.script(&format!("{AWS}; aws s3 --region {region} mb s3://{BUCKET_PREFIX}{region}")).await.map(drop)
     }
 
-    /// Changes some bytes in the middle of the newest backup in the node's region, and gives that backup's label.
+    /// Corrupts some bytes in the middle of the newest backup in the node's region. Returns that backup's label.
     pub async fn tamper_with_newest_backup(&self) -> Result<String> {
         let tamper = format!(
             "{AWS}; bucket=s3://{BUCKET_PREFIX}{}
@@ -101,7 +101,7 @@ impl Node {
         Ok(self.script(backups).await?.lines().map(str::to_owned).collect())
     }
 
-    /// Makes a table, and changes a byte of it on the volume; on the other nodes it stays as it was.
+    /// Creates a table, and corrupts a byte of it on this node's volume only.
     pub async fn damage_a_page(&self) -> Result<()> {
         let make = "CREATE TABLE damaged AS SELECT generate_series(1, 1000) AS number";
         let path = "SELECT pg_relation_filepath('damaged')";
@@ -111,14 +111,14 @@ impl Node {
         self.script(&format!("printf x | dd of={file} bs=1 seek=12000 conv=notrunc status=none")).await.map(drop)
     }
 
-    /// Reads the table of `damage_a_page` to its end, and takes it away.
+    /// Reads all of the table of `damage_a_page`, then drops it.
     pub async fn read_damaged_table(&self) -> Result<()> {
         let rows = self.sql("postgres", "SELECT count(number) FROM damaged").await?;
-        ensure!(rows == "1000", "{rows} rows of 1000 are on {}", self.name);
+        ensure!(rows == "1000", "{rows} of 1000 rows are on {}", self.name);
         self.sql("postgres", "DROP TABLE damaged").await.map(drop)
     }
 
-    /// Gives a node a wrong key for its backups.
+    /// Gives the node a wrong backup key.
     pub async fn spoil_backup_key(&self) -> Result<()> {
         let spoil = "s/^\\(PGBACKREST_REPO[12]_CIPHER_PASS\\)=.*/\\1=wrong/";
         self.run(&["sed", "-i", spoil, "/run/dob/secrets.env"]).await.map(drop)

@@ -1,4 +1,5 @@
-//! AWS on the lab's network: moto behind haproxy's TLS, under AWS's own names, so that the nodes' clients need no setting.
+//! An AWS emulator on the lab's network: moto behind haproxy, which adds TLS. It has AWS's host names, so that the nodes' clients need
+//! no configuration.
 
 use crate::plan::Account;
 use anyhow::{Context, Result};
@@ -11,18 +12,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// The Python that has moto.
+/// The Python in which moto is installed.
 const PYTHON: &str = ".venv/bin/python";
-/// What fills moto and serves it.
+/// The script that fills moto and serves it.
 const PROGRAM: &str = "host-tests/lab/aws.py";
 const PORT: u16 = 5000;
 /// How long the emulator may take to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
 const SERVICES: [&str; 3] = ["s3", "secretsmanager", "logs"];
 
-/// Where the metadata service has the node's role.
+/// The path of the node's role in the metadata service.
 const ROLES: &str = "/latest/meta-data/iam/security-credentials";
-/// What the role's credentials look like; moto takes any.
+/// The role's credentials; moto accepts any.
 const CREDENTIALS: &str = r#"{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": "lab", "SecretAccessKey": "lab", "Token": "lab",
 "LastUpdated": "2026-01-01T00:00:00Z", "Expiration": "2099-01-01T00:00:00Z"}
 "#;
@@ -30,9 +31,9 @@ const CREDENTIALS: &str = r#"{"Code": "Success", "Type": "AWS-HMAC", "AccessKeyI
 /// The emulator; it ends with the lab.
 pub(crate) struct Aws {
     pub admin_password: String,
-    /// Certificates that the nodes take for AWS's.
+    /// The authority that signs AWS's certificates here; the nodes trust it.
     pub authority: PathBuf,
-    /// The host names that lead here.
+    /// The host names that resolve to it.
     pub names: Vec<String>,
     _moto: Process,
     _haproxy: Process,
@@ -88,7 +89,7 @@ fn haproxy(directory: &Path, address: Ipv4Addr) -> Result<Process> {
     let server = directory.join("server.pem");
     let credentials = directory.join("credentials.json");
     fs::write(&credentials, CREDENTIALS)?;
-    // The second version of the metadata service only, as the nodes ask for it; with and without the last slash, as AWS.
+    // Only the second version of the metadata service, which the nodes use; with and without a trailing slash, as on AWS.
     let configuration = format!(
         "defaults
   mode http

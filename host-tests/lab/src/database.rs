@@ -1,4 +1,4 @@
-//! What is done to a node's PostgreSQL, Patroni and etcd, and asked of them.
+//! A node's PostgreSQL, Patroni and etcd.
 
 use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
@@ -9,24 +9,24 @@ use std::time::Duration;
 const PATRONI: &str = "/etc/dob/patroni";
 const VOLUME: &str = "/var/lib/postgresql";
 pub(crate) const DATA: &str = "/var/lib/postgresql/17/dob";
-/// Longest that a statement may take, in seconds.
+/// The time limit of a statement, in seconds.
 const STATEMENT_S: &str = "10";
-/// What is upgraded, and what its next version ends with.
+/// The package that is upgraded, and the suffix of its next version.
 const PACKAGE: &str = "postgresql-17";
 const NEXT: &str = "next";
-/// Segments that are written one after the other, before it is said how far that has come.
+/// Segments that are written before the slot is checked again.
 const BURST: usize = 8;
 /// How long Patroni may take to start a server that has crashed, in seconds.
 const RESTARTS_WITHIN_S: &str = "30";
 
 impl Node {
-    /// Asks the node's PostgreSQL as its superuser.
+    /// Runs SQL on the node's PostgreSQL as its superuser.
     pub async fn sql(&self, database: &str, sql: &str) -> Result<String> {
         let as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "timeout", STATEMENT_S];
         self.run(&[&as_postgres[..], &["psql", "-XqAt", "-d", database, "-c", sql]].concat()).await
     }
 
-    /// Whether its PostgreSQL, asked on the node, takes writes; one that does not run takes none.
+    /// Whether the node's PostgreSQL accepts writes; one that does not run accepts none.
     pub async fn takes_writes(&self) -> Result<bool> {
         match self.sql("postgres", "SELECT pg_is_in_recovery()").await {
             Ok(in_recovery) => Ok(in_recovery == "f"),
@@ -39,11 +39,11 @@ impl Node {
 
     /// Whether a PostgreSQL runs.
     pub async fn runs_postgresql(&self) -> Result<bool> {
-        // pgrep ends with 1 where it finds nothing, and with more where it can't look.
+        // pgrep exits with 1 if it finds nothing, and with more if it fails.
         Ok(self.script("pgrep --count --exact postgres || test $? = 1").await? != "0")
     }
 
-    /// Ends every fault that a drill can have left on the node.
+    /// Undoes every fault that a drill can have left on the node.
     pub async fn take_faults_back(&self) -> Result<()> {
         self.reconnect()?;
         let back = format!(
@@ -61,22 +61,22 @@ impl Node {
         self.run(&["pkill", "--signal", "KILL", "--uid", "postgres", "--exact", "postgres"]).await.map(drop)
     }
 
-    /// Stops PostgreSQL's and Patroni's processes, while the node's kernel goes on answering for them.
+    /// Freezes PostgreSQL and Patroni, while the node's kernel still acknowledges packets for them.
     pub async fn freeze_postgresql(&self) -> Result<()> {
         self.run(&["pkill", "--signal", "STOP", "--uid", "postgres"]).await.map(drop)
     }
 
-    /// Stops replaying WAL. Not by `pg_wal_replay_pause`: Patroni resumes that.
+    /// Stops replaying WAL. `pg_wal_replay_pause` would not do: Patroni resumes the replay.
     pub async fn stop_replay(&self) -> Result<()> {
         self.signal_startup_process("STOP").await
     }
 
-    /// Ends `stop_replay`.
+    /// Undoes `stop_replay`.
     pub async fn resume_replay(&self) -> Result<()> {
         self.signal_startup_process("CONT").await
     }
 
-    /// Stops the copying of the leader's data for some seconds, data and WAL, once both have begun.
+    /// Pauses the base backup from the leader for some seconds, once both data and WAL have begun to arrive.
     pub async fn hold_base_backup(&self, seconds: u64) -> Result<()> {
         let copying = "test $(pgrep --count --exact pg_basebackup) = 2";
         let hold = format!(
@@ -85,25 +85,25 @@ impl Node {
              sleep {seconds}
              pkill --signal CONT --exact pg_basebackup"
         );
-        self.script(&hold).await.map(drop).with_context(|| format!("{} has not begun to copy data", self.name))
+        self.script(&hold).await.map(drop).with_context(|| format!("{} has not begun its base backup", self.name))
     }
 
-    /// How often it has failed to copy the leader's data since it booted.
+    /// How many of its base backups have failed since it booted.
     pub async fn failed_base_backups(&self) -> Result<usize> {
         Ok(self.journal("patroni").await?.matches("Error when fetching backup").count())
     }
 
-    /// Holds up every write to the data volume.
+    /// Blocks every write to the data volume.
     pub async fn stall_volume(&self) -> Result<()> {
         self.run(&["fsfreeze", "--freeze", VOLUME]).await.map(drop)
     }
 
-    /// Ends `stall_volume`.
+    /// Undoes `stall_volume`.
     pub async fn resume_volume(&self) -> Result<()> {
         self.run(&["fsfreeze", "--unfreeze", VOLUME]).await.map(drop)
     }
 
-    /// Stops the replay of WAL that a crashed server begins with, once it begins: it lasts no second here.
+    /// Pauses crash recovery as soon as it begins. Here it would take less than a second.
     pub async fn hold_recovery(&self) -> Result<()> {
         let hold = "until pkill --signal STOP --full '^postgres: dob: startup'; do :; done";
         let why = || format!("{} has not begun to replay its WAL within {RESTARTS_WITHIN_S} s", self.name);
@@ -114,7 +114,7 @@ impl Node {
         self.run(&["pkill", "--signal", signal, "--full", "^postgres: dob: startup"]).await.map(drop)
     }
 
-    /// Takes all space of the data volume.
+    /// Fills the data volume.
     pub async fn fill_volume(&self) -> Result<()> {
         let fill = format!(
             "fallocate --length $(df --output=avail --block-size=1 {VOLUME} | tail -1) {VOLUME}/filler || true
@@ -123,12 +123,12 @@ impl Node {
         self.script(&fill).await.map(drop)
     }
 
-    /// Ends `fill_volume`.
+    /// Undoes `fill_volume`.
     pub async fn free_volume(&self) -> Result<()> {
         self.script(&format!("rm -f {VOLUME}/filler*")).await.map(drop)
     }
 
-    /// Kills etcd, and removes its data.
+    /// Kills etcd and deletes its data.
     pub async fn lose_etcd(&self) -> Result<()> {
         let lose = "systemctl kill --signal=KILL etcd; systemctl stop etcd; rm -r /var/lib/etcd/*/member";
         self.script(lose).await.map(drop)
@@ -145,15 +145,15 @@ impl Node {
         self.until("it is to be etcd's leader", lead).await.map(drop)
     }
 
-    /// Whether its Patroni leads on without etcd, because all members answer it.
+    /// Whether its Patroni is in failsafe mode: it keeps leading without etcd while all members answer it.
     pub async fn is_in_failsafe_mode(&self) -> Result<bool> {
         let url = format!("https://{}:{}/metrics", self.address, self.ports.patroni);
         let metrics = self.http.get(url).send().await?.text().await?;
         let mut lines = metrics.lines().filter(|line| line.starts_with("patroni_failsafe_mode_is_active{"));
-        Ok(lines.next().context("Patroni says nothing of its failsafe mode")?.ends_with(" 1"))
+        Ok(lines.next().context("Patroni does not report its failsafe mode")?.ends_with(" 1"))
     }
 
-    /// Waits until every member of etcd, seen from this node, is healthy.
+    /// Waits until etcd has this many members, all healthy as seen from this node.
     pub async fn until_etcd_has(&self, members: usize) -> Result<()> {
         let healthy = format!(
             "source /usr/local/sbin/dob-lib
@@ -168,13 +168,13 @@ impl Node {
         self.sql("postgres", "SELECT pg_postmaster_start_time()").await
     }
 
-    /// Tells the node's data from data that was fetched anew: when it was made.
+    /// When the node's data directory was created; a new base backup changes it.
     pub async fn data_made_at(&self) -> Result<String> {
         self.run(&["stat", "--format=%W", &format!("{DATA}/PG_VERSION")]).await
     }
 
-    /// Writes WAL until the slot of a replica is in this state, which is an expression over `pg_replication_slots`. No faster than it
-    /// archives, or pgBackRest gives segments up.
+    /// Writes WAL until a replica's slot is in this state, an expression over `pg_replication_slots`. It writes no faster than the archiver
+    /// works; else pgBackRest would drop segments.
     pub async fn write_wal_until_slot(&self, replica: &Node, state: &str) -> Result<()> {
         let slot = replica.name.replace('-', "_");
         let reached = format!("SELECT {state} FROM pg_replication_slots WHERE slot_name = '{slot}'");
@@ -188,12 +188,12 @@ impl Node {
                 let written = self.sql("postgres", write).await?;
                 ensure!(!written.is_empty(), "segments wait for the archive");
             }
-            bail!("{BURST} segments more are not enough")
+            bail!("{BURST} more segments are not enough")
         })
         .await
     }
 
-    /// How many connections are left to others than superusers.
+    /// How many connections are free for roles that are not superusers.
     pub async fn free_connections(&self) -> Result<usize> {
         let free = "SELECT greatest(0, (SELECT sum(setting::int * CASE name WHEN 'max_connections' THEN 1 ELSE -1 END) FROM pg_settings
                 WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections'))
@@ -201,7 +201,7 @@ impl Node {
         Ok(self.sql("postgres", free).await?.parse()?)
     }
 
-    /// Installs PostgreSQL's package as it is under a higher version, as Debian's next minor one would come.
+    /// Installs PostgreSQL's unchanged package under a higher version, in place of Debian's next minor version.
     pub async fn upgrade_postgresql(&self) -> Result<()> {
         let upgrade = format!(
             "package=$(mktemp --directory) && mkdir $package/DEBIAN
@@ -225,7 +225,7 @@ impl Node {
         Ok(self.sql("postgres", lost).await? != "0")
     }
 
-    /// Makes a checkpoint, which must end within this time; the error says who waits for what.
+    /// Runs a checkpoint, which must end within this time. The error says which process waits for what.
     pub async fn checkpoint(&self, deadline: Duration) -> Result<()> {
         let seconds = deadline.as_secs().max(1).to_string();
         let checkpoint = ["timeout", &seconds, "psql", "--no-psqlrc", "--command=CHECKPOINT"];
@@ -238,12 +238,12 @@ impl Node {
         Err(error.context(format!("no checkpoint has ended within {deadline:?}: {waits}")))
     }
 
-    /// A table's copy as `pg_dump` writes it.
+    /// A table as `pg_dump` writes it.
     pub async fn dump(&self, table: &str) -> Result<String> {
         self.run(&["runuser", "--user", "postgres", "--", "pg_dump", &format!("--table={table}"), "dob_api"]).await
     }
 
-    /// How much rather than others the kernel ends a session where memory ends, while the postmaster has this score. It is given back its own.
+    /// The OOM score adjustment of a new session while the postmaster has this one. The postmaster's own is restored afterwards.
     pub async fn oom_score_of_session_under(&self, score: i32) -> Result<String> {
         let file = format!("/proc/$(head --lines=1 {DATA}/postmaster.pid)/oom_score_adj");
         let own = self.script(&format!("cat {file}; echo {score} >{file}")).await?;
@@ -252,23 +252,23 @@ impl Node {
         session
     }
 
-    /// Whether nothing more is written to the data volume once its file system is found to be broken.
+    /// Whether the kernel remounts the data volume read-only when its file system is corrupt.
     pub async fn remounts_a_broken_volume(&self) -> Result<bool> {
         let options = self.run(&["findmnt", "--noheadings", "--output=OPTIONS", VOLUME]).await?;
         Ok(options.split(',').any(|option| option == "errors=remount-ro"))
     }
 
-    /// What `dob-status --json` says.
+    /// The output of `dob-status --json`.
     pub async fn status(&self) -> Result<Value> {
         serde_json::from_str(&self.run(&["dob-status", "--json"]).await?).context("dob-status --json")
     }
 
-    /// Patroni's own command on this node.
+    /// Runs patronictl on this node.
     pub async fn patronictl(&self, arguments: &[&str]) -> Result<String> {
         self.run(&[&["patronictl", "--config-file", PATRONI][..], arguments].concat()).await
     }
 
-    /// Waits until Patroni wants to restart the node's PostgreSQL, restarts it, and waits until a setting has its new value.
+    /// Waits until Patroni reports a pending restart, restarts PostgreSQL, and waits until a setting has its new value.
     pub async fn restart_for(&self, setting: &str, value: &str) -> Result<()> {
         let name = &self.name;
         let pending = format!(
@@ -286,19 +286,19 @@ impl Node {
         .await
     }
 
-    /// The node's certificate, by its serial number.
+    /// The serial number of the node's certificate.
     pub async fn certificate(&self) -> Result<String> {
         self.run(&["openssl", "x509", "-noout", "-serial", "-in", "/run/dob/tls/node.crt"]).await
     }
 
-    /// For how many seconds its certificate has been valid.
+    /// How many seconds ago its certificate became valid.
     pub async fn certificate_age_s(&self) -> Result<u64> {
         let age = "start=$(openssl x509 -noout -startdate -in /run/dob/tls/node.crt)
              echo $(($(date +%s) - $(date --date=\"${start#*=}\" +%s)))";
         Ok(self.script(age).await?.parse()?)
     }
 
-    /// Logs so many lines at once, and waits until the last of them is in CloudWatch Logs.
+    /// Logs this many lines at once, and waits until the last one is in CloudWatch Logs.
     pub async fn until_shipped(&self, lines: usize) -> Result<()> {
         self.script(&format!("seq --format='line %g of many' {lines} | systemd-cat --identifier=many")).await?;
         let shipped = format!(
@@ -322,13 +322,13 @@ impl Node {
         self.until("the journal in CloudWatch Logs", &logs).await.map(drop)
     }
 
-    /// Waits until an exporter has a line that starts so and has this label.
+    /// Waits until an exporter has a line with this beginning and this label.
     async fn until_exported(&self, port: u16, metric: &str, label: &str) -> Result<()> {
         let what = format!("{} exports {metric} {label} on port {port}", self.name);
         eventually(&what, PATIENCE, async || {
             let metrics = self.http.get(format!("http://{}:{port}/metrics", self.address)).send().await?.text().await?;
             let found = metrics.lines().any(|line| line.starts_with(metric) && line.contains(label));
-            ensure!(found, "it is not among {} bytes of metrics", metrics.len());
+            ensure!(found, "its {} bytes of metrics do not contain it", metrics.len());
             Ok(())
         })
         .await

@@ -1,20 +1,20 @@
-//! The region lab: the database nodes of two regions, booted from the user data that EC2 gets, with their network and AWS.
+//! The region lab: the database nodes of two regions, booted from the user data that EC2 gets, with their network and an AWS emulator.
 //!
-//! All of it lives in namespaces of its own (processes, mounts, network), so the kernel removes it however a run ends. Each file
-//! knows only those above it:
+//! It runs in its own namespaces (processes, mounts, network), so the kernel removes it however a run ends. Each file knows only
+//! those above it:
 //!
 //! ```text
-//! plan                          what Terraform says of the lab
-//! base, network, aws            the nodes' base system, what connects them, AWS's stand-in
+//! plan                          the lab as Terraform plans it
+//! base_image, network, aws      the nodes' base image, their network, the AWS emulator
 //! node                          one machine: power, network, commands
-//! database, archive, secrets    what is done to a node's PostgreSQL, to its backups, to its secrets
+//! database, archive, secrets    a node's PostgreSQL, its backups, its secrets
 //! region                        the nodes of a region, and who leads
-//! prometheus                    who watches them
+//! prometheus                    their monitoring
 //! ```
 
 mod archive;
 mod aws;
-mod base;
+mod base_image;
 mod database;
 mod network;
 mod node;
@@ -24,7 +24,7 @@ mod region;
 mod secrets;
 
 pub use archive::Checksum;
-pub use base::Base;
+pub use base_image::BaseImage;
 pub use node::{Boot, Node};
 pub use plan::Plan;
 pub use prometheus::{Prometheus, Series};
@@ -41,27 +41,27 @@ use std::path::{Path, PathBuf};
 pub const WEST: &str = "eu-west-1";
 /// The recovery region.
 pub const CENTRAL: &str = "eu-central-1";
-/// Where the clients are, and AWS.
+/// The address of the clients and of the AWS emulator.
 pub const HERE: Ipv4Addr = network::HERE;
-/// What all nodes are plugged into.
+/// The bridge that connects all nodes.
 pub const BRIDGE: &str = network::BRIDGE;
 
-/// The nodes, AWS, and the network between them.
+/// The nodes, the AWS emulator, and the network between them.
 pub struct Lab {
-    /// The nodes by name; those that take part are powered on.
+    /// The nodes by name.
     pub nodes: BTreeMap<String, Node>,
     admin_password: String,
     _aws: Aws,
 }
 
 impl Lab {
-    /// Makes the network and AWS, and the nodes without powering them on. Call it inside a run's prepared namespaces only.
-    pub fn make(plan: Plan, base: &Base) -> Result<Self> {
+    /// Creates the network, the AWS emulator and the nodes, which are off. This process must be inside the run's prepared namespaces.
+    pub fn make(plan: Plan, image: &BaseImage) -> Result<Self> {
         network::make()?;
         let aws = Aws::start(Path::new(DIRECTORY), HERE, &plan.account)?;
         let admin_password = aws.admin_password.clone();
         let nodes = plan.nodes.into_iter().map(|(name, planned)| {
-            let node = Node::make(base, &name, planned, &plan.account, &aws)?;
+            let node = Node::make(image, &name, planned, &plan.account, &aws)?;
             Ok((name, node))
         });
         Ok(Self { nodes: nodes.collect::<Result<_>>()?, admin_password, _aws: aws })
@@ -72,7 +72,7 @@ impl Lab {
         Region { name, all: &self.nodes }
     }
 
-    /// The first password of dob_admin, with which `/readyz` makes role, database and schema.
+    /// The initial password of dob_admin, with which `/readyz` creates role, database and schema.
     pub fn admin_password(&self) -> &str {
         &self.admin_password
     }
@@ -82,12 +82,12 @@ impl Lab {
         Ok(std::fs::read_to_string(dob_namespaces::authority())?)
     }
 
-    /// Has Prometheus watch all nodes.
+    /// Starts Prometheus, which monitors all nodes.
     pub async fn watch(&self) -> Result<Prometheus> {
         Prometheus::start(Path::new(DIRECTORY), &self.nodes).await
     }
 
-    /// Where the logs of AWS's stand-in are.
+    /// The logs of the AWS emulator.
     pub fn logs() -> [PathBuf; 2] {
         ["moto.log", "haproxy.log"].map(|log| Path::new(DIRECTORY).join(log))
     }

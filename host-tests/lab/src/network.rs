@@ -1,19 +1,19 @@
-//! The lab's network: one bridge that all nodes are plugged into, this machine and AWS's metadata service included.
+//! The lab's network: one bridge that connects all nodes, this machine and AWS's metadata service.
 
 use anyhow::Result;
 use dob_support::{cmd, read};
 use std::net::Ipv4Addr;
 
-/// Where the clients are, and AWS.
+/// The address of the clients and of the AWS emulator.
 pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
-/// Where EC2's metadata service is.
+/// The address of EC2's metadata service.
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-/// What all nodes are plugged into.
+/// The bridge that connects all nodes.
 pub(crate) const BRIDGE: &str = "br-lab";
 
-/// Makes the network of the nodes.
+/// Creates the nodes' network.
 pub(crate) fn make() -> Result<()> {
-    // An address of its own: a bridge takes that of a port else, and changes it when that node goes, to everybody's confusion.
+    // A fixed MAC address: else the bridge takes a node's, and changes it when that node goes, which breaks all connections.
     read(&cmd!("ip", "link", "add", BRIDGE, "address", "02:00:00:00:77:01", "type", "bridge"))?;
     for address in [format!("{HERE}/16"), format!("{METADATA}/32")] {
         read(&cmd!("ip", "address", "add", address, "dev", BRIDGE))?;

@@ -1,7 +1,7 @@
-//! One machine of the lab: a Debian system of its own that cloud-init sets up from its user data.
+//! One machine of the lab: a Debian system that cloud-init sets up from its user data.
 
 use crate::aws::Aws;
-use crate::base::Base;
+use crate::base_image::BaseImage;
 use crate::network::{BRIDGE, HERE};
 use crate::plan::{Account, PlannedNode, Ports};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -19,15 +19,15 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long a node may take to do what it does by itself.
+/// How long a node may take for what it does by itself.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a command may run on a node; the longest ones restore a backup.
+/// The deadline of a command on a node; the longest ones restore a backup.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(180);
-/// Where members of etcd listen for clients and for each other.
+/// The ports on which etcd listens for clients and for its peers.
 const ETCD_PORTS: &str = "{ 2379, 2380 }";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A node, off or on.
+/// A node, powered on or off.
 pub struct Node {
     pub name: String,
     pub address: Ipv4Addr,
@@ -36,14 +36,14 @@ pub struct Node {
     /// data, witness or restore
     pub role: String,
     directory: PathBuf,
-    base: Base,
-    seed: Seed,
+    image: BaseImage,
+    seed: NoCloudSeed,
     pub(crate) http: reqwest::Client,
     running: Mutex<Option<Running>>,
 }
 
-/// What a new instance of the node starts with.
-struct Seed {
+/// What cloud-init's NoCloud data source gives a new instance, and its volume.
+struct NoCloudSeed {
     user_data: String,
     hosts: String,
     certificates: PathBuf,
@@ -54,27 +54,33 @@ struct Seed {
 struct Running {
     nspawn: Process,
     init: Pid,
-    /// Keeps the volume attached; it goes when this and the node's mount are gone.
+    /// Keeps the volume attached. The kernel detaches it when this and the node's mount are gone.
     _volume: OwnedFd,
 }
 
 /// What is new about a replaced node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boot {
-    /// The system only; the data volume is attached again.
+    /// A new system; the data volume is attached again.
     NewInstance,
-    /// The volume too.
+    /// A new system and an empty volume.
     NewInstanceAndVolume,
-    /// A volume that already holds a file system of somebody else's.
+    /// A new system, and a volume with the file system of another application.
     NewInstanceAndStrangersVolume,
 }
 
 impl Node {
-    pub(crate) fn make(base: &Base, name: &str, planned: PlannedNode, account: &Account, aws: &Aws) -> Result<Self> {
+    pub(crate) fn make(
+        image: &BaseImage,
+        name: &str,
+        planned: PlannedNode,
+        account: &Account,
+        aws: &Aws,
+    ) -> Result<Self> {
         let hosts = format!("127.0.0.1 localhost {name}\n{HERE} {}\n", aws.names.join(" "));
         let certificates = aws.authority.clone();
         let data_device = account.data_device.clone();
-        let seed = Seed {
+        let seed = NoCloudSeed {
             user_data: planned.user_data,
             hosts,
             certificates,
@@ -88,7 +94,7 @@ impl Node {
             region: planned.region,
             role: planned.role,
             directory: Path::new(DIRECTORY).join(name),
-            base: base.clone(),
+            image: image.clone(),
             seed,
             http: http_client()?,
             running: Mutex::default(),
@@ -103,7 +109,7 @@ impl Node {
         self.running().is_some()
     }
 
-    /// Boots it unless it is on; returns when its systemd runs, long before its services do.
+    /// Boots it unless it is on. Returns when its systemd runs, long before its services do.
     pub async fn power_on(&self) -> Result<()> {
         if self.is_on() {
             return Ok(());
@@ -111,7 +117,7 @@ impl Node {
         let volume = self.attach_volume()?;
         let group = dob_namespaces::group(&self.name)?.join("cgroup.procs");
         let console = fs::File::create(self.directory.join("console.log"))?;
-        // The shell moves itself into the node's control group, where systemd-nspawn stays.
+        // The shell moves itself into the node's control group; systemd-nspawn inherits it.
         let mut nspawn = Command::new("sh");
         nspawn.args(["-c", r#"echo $$ > "$0" && exec "$@""#]).arg(group).arg("systemd-nspawn");
         nspawn.args(["--quiet", "--register=no", "--keep-unit", "--boot"]).arg("-D").arg(self.root());
@@ -124,7 +130,7 @@ impl Node {
         Ok(())
     }
 
-    /// As if its power was cut: its processes end at once and its connections are not closed.
+    /// Cuts its power: its processes end at once and its connections are not closed.
     pub async fn power_off(&self) -> Result<()> {
         let Some(running) = self.running().take() else { return Ok(()) };
         self.cut_off()?;
@@ -132,7 +138,7 @@ impl Node {
         self.until_ended(running).await
     }
 
-    /// Its power is cut, and it never gets what its kernel had not yet written to the data volume; after `power_off` that is written.
+    /// Cuts its power, and loses what its kernel had not yet written to the data volume. `power_off` writes that.
     pub async fn cut_power(&self) -> Result<()> {
         self.cut_off()?;
         let group = dob_namespaces::group(&self.name)?;
@@ -145,13 +151,13 @@ impl Node {
         .await?;
         let at_cut = self.directory.join("volume-at-cut");
         read(&cmd!("cp", "--sparse=always", self.volume(), &at_cut))?;
-        // What it does in the moment until it is off goes to a volume that it does not get back.
+        // Until the node is off, it writes to the old volume, which is then replaced by the copy.
         fs::write(group.join("cgroup.freeze"), "0")?;
         self.power_off().await?;
         Ok(fs::rename(at_cut, self.volume())?)
     }
 
-    /// Shut down in order, as EC2 does when an instance is stopped.
+    /// Shuts it down in order, as EC2 does when an instance is stopped.
     pub async fn shut_down(&self) -> Result<()> {
         let Some(running) = self.running().take() else { return Ok(()) };
         // SIGRTMIN+4 is systemd's power-off; nix has no name for it.
@@ -159,7 +165,7 @@ impl Node {
         self.until_ended(running).await
     }
 
-    /// Waits until nothing of it runs and its volume is free; a mount of a killed system takes a moment to go.
+    /// Waits until its processes have ended and its volume is free. The kernel takes a moment to unmount a killed system's volume.
     async fn until_ended(&self, running: Running) -> Result<()> {
         let Running { mut nspawn, _volume: volume, .. } = running;
         eventually(&format!("{} ends", self.name), PATIENCE, async || {
@@ -175,7 +181,7 @@ impl Node {
         .await
     }
 
-    /// Terminates the instance, and boots a new one from the same user data.
+    /// Terminates the instance and boots a new one from the same user data.
     pub async fn replace(&self, boot: Boot) -> Result<()> {
         self.power_off().await?;
         if boot != Boot::NewInstance {
@@ -188,34 +194,34 @@ impl Node {
         self.power_on().await
     }
 
-    /// Cuts it off from every network.
+    /// Partitions it from every network.
     pub fn cut_off(&self) -> Result<()> {
         read(&cmd!("ip", "link", "set", self.interface(), "down")).map(drop)
     }
 
-    /// Ends `cut_off`.
+    /// Undoes `cut_off`.
     pub fn reconnect(&self) -> Result<()> {
         read(&cmd!("ip", "link", "set", self.interface(), "up")).map(drop)
     }
 
-    /// Drops every packet from this machine to the node's PostgreSQL; other nodes reach it.
+    /// Drops every packet from this machine to the node's PostgreSQL; other nodes still reach it.
     pub fn drop_packets_of_clients(&self) -> Result<()> {
         let rules = filtering(&format!("ip daddr {} tcp dport {} drop", self.address, self.ports.postgresql));
         read(&cmd!("nft", rules)).map(drop)
     }
 
-    /// Ends `drop_packets_of_clients`.
+    /// Undoes `drop_packets_of_clients`.
     pub fn pass_packets_of_clients(&self) -> Result<()> {
         read(&cmd!("nft", "delete", "table", "ip", "lab")).map(drop)
     }
 
-    /// Drops what the node sends to these nodes.
+    /// Drops every packet from the node to these nodes.
     pub fn drop_packets_to<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) -> Result<()> {
         let addresses: Vec<String> = nodes.into_iter().map(|node| node.address.to_string()).collect();
         self.filter(&format!("ip daddr {{ {} }} drop", addresses.join(", ")))
     }
 
-    /// Drops what the node's etcd and its clients send to these nodes.
+    /// Drops the packets of etcd and its clients from the node to these nodes.
     pub fn drop_etcd_packets_to<'a>(&self, nodes: impl IntoIterator<Item = &'a Node>) -> Result<()> {
         let addresses: Vec<String> = nodes.into_iter().map(|node| node.address.to_string()).collect();
         let (to, ports) = (addresses.join(", "), ETCD_PORTS);
@@ -224,23 +230,23 @@ impl Node {
         ))
     }
 
-    /// Drops what the node's PostgreSQL sends to another node: replication stops without a word.
+    /// Drops what the node's PostgreSQL sends to another node: replication stops, and neither side is told.
     pub fn drop_replication_to(&self, node: &Node) -> Result<()> {
         self.filter(&format!("ip daddr {} tcp sport {} drop", node.address, self.ports.postgresql))
     }
 
-    /// Lets only one megabyte a second of what the node's PostgreSQL sends reach another node.
+    /// Limits what the node's PostgreSQL sends to another node to one megabyte a second.
     pub fn slow_replication_to(&self, node: &Node) -> Result<()> {
         let (address, port) = (node.address, self.ports.postgresql);
         self.filter(&format!("ip daddr {address} tcp sport {port} limit rate over 1 mbytes/second drop"))
     }
 
-    /// Refuses the node's connections to AWS.
+    /// Rejects the node's connections to AWS.
     pub fn refuse_aws(&self) -> Result<()> {
         self.filter(&format!("ip daddr {HERE} tcp dport 443 reject with tcp reset"))
     }
 
-    /// Lets everything that the node sends pass again.
+    /// Removes the node's packet filter.
     pub fn pass_packets(&self) -> Result<()> {
         self.nft("delete table ip lab")
     }
@@ -249,15 +255,15 @@ impl Node {
         self.nft(&filtering(rule))
     }
 
-    /// Changes the node's own packet filter, which the node loses with its power.
+    /// Changes the node's packet filter, which does not survive a power-off.
     fn nft(&self, rules: &str) -> Result<()> {
         read(&cmd!("nsenter", "--target", self.init()?.to_string(), "--net", "nft", rules)).map(drop)
     }
 
-    /// Runs a command on the node as root, to its end; an error holds what it said.
+    /// Runs a command on the node as root. An error contains its output.
     pub async fn run(&self, command: &[&str]) -> Result<String> {
         let mut nsenter = tokio::process::Command::new("nsenter");
-        // nsenter's own end would not end what it has started in the node's namespaces.
+        // Killing nsenter would not end the command that it has started on the node.
         let limit = COMMAND_DEADLINE.as_secs().to_string();
         nsenter
             .args(["--target", &self.init()?.to_string(), "--all", "--", "timeout", "--kill-after=5", &limit])
@@ -273,15 +279,15 @@ impl Node {
         Ok(printed)
     }
 
-    /// Runs a script of bash on the node, which ends at the first command that fails.
+    /// Runs a bash script on the node; it ends at the first command that fails.
     pub(crate) async fn script(&self, script: &str) -> Result<String> {
         self.run(&["bash", "-ec", script]).await
     }
 
-    /// What a command says that must refuse.
+    /// The output of a command that must fail.
     pub async fn refusal(&self, command: &[&str]) -> Result<String> {
         match self.run(command).await {
-            Ok(said) => bail!("{} did not refuse: {said}", command.join(" ")),
+            Ok(said) => bail!("{} should have failed, but succeeded: {said}", command.join(" ")),
             Err(error) => Ok(error.to_string()),
         }
     }
@@ -292,7 +298,7 @@ impl Node {
         eventually(&what, PATIENCE, async || self.script(script).await).await
     }
 
-    /// Waits until the journal of this boot has a text; `unit` narrows it down.
+    /// Waits until a unit's journal of this boot contains a text.
     pub async fn until_logged(&self, unit: &str, text: &str) -> Result<()> {
         let logged = format!("journalctl --boot --no-pager --unit={unit} | grep --quiet --fixed-strings -- \"{text}\"");
         self.until(&format!("{unit} logs \"{text}\""), &logged).await.map(drop)
@@ -313,7 +319,7 @@ impl Node {
         self.run(&["journalctl", "--no-pager", "--output=short-iso-precise"]).await
     }
 
-    /// What the node's Patroni says that it is (primary, standby_leader, replica), if it answers and PostgreSQL runs.
+    /// The role that the node's Patroni reports (primary, standby_leader, replica), if it answers and PostgreSQL runs.
     pub async fn patroni_role(&self) -> Option<String> {
         self.is_on().then_some(())?;
         let url = format!("https://{}:{}/patroni", self.address, self.ports.patroni);
@@ -329,15 +335,15 @@ impl Node {
         Ok(self.running().as_ref().with_context(|| format!("{} is off", self.name))?.init)
     }
 
-    /// The command that opens a shell on it from another terminal.
+    /// The command that opens a shell on the node from another terminal.
     pub fn shell(&self) -> String {
         let nspawn = format!("pgrep --oldest --full 'systemd-nspawn.*--machine={}'", self.name);
         format!("nsenter --target $(pgrep --parent $({nspawn})) --all -- bash --login")
     }
 
-    /// The host's end of its network cable.
+    /// The host's end of its network interface.
     fn interface(&self) -> String {
-        // Names of interfaces end after 15 characters.
+        // Linux limits names of interfaces to 15 characters.
         format!("vb-{}", self.name).chars().take(15).collect()
     }
 
@@ -354,7 +360,7 @@ impl Node {
         Ok(file.set_len(self.seed.data_volume_mb * 1024 * 1024)?)
     }
 
-    /// The base system as it came, with the node's user data.
+    /// Mounts a fresh copy of the base image, with the node's user data.
     fn new_instance(&self) -> Result<()> {
         let (upper, work, root) = (self.directory.join("upper"), self.directory.join("work"), self.root());
         if root.exists() {
@@ -365,7 +371,7 @@ impl Node {
         for directory in [&upper, &work, &root] {
             fs::create_dir_all(directory)?;
         }
-        let (lower, upper, work) = (self.base.0.display(), upper.display(), work.display());
+        let (lower, upper, work) = (self.image.0.display(), upper.display(), work.display());
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         read(&cmd!("mount", "-t", "overlay", "overlay", "-o", options, &root))?;
         self.write_seed(&root)
@@ -392,11 +398,11 @@ impl Node {
         Ok(fs::write(trusted, both)?)
     }
 
-    /// The volume as a block device, and the link that udev would make for it.
+    /// Attaches the volume as a block device, with the link that udev would create.
     fn attach_volume(&self) -> Result<(String, OwnedFd)> {
         let device = read(&cmd!("losetup", "--find", "--show", self.volume()))?;
         let open = fs::File::open(&device)?.into();
-        // It stays attached as long as it is in use, and no longer.
+        // The kernel detaches it when nobody uses it any more.
         read(&cmd!("losetup", "--detach", &device))?;
         let link = format!(
             "d {} 755\nL+ {} - - - - {device}\n",
@@ -408,7 +414,7 @@ impl Node {
     }
 }
 
-/// A rule for the packets that are sent, and the table for it.
+/// The nft commands that add a rule for outgoing packets, and its table.
 fn filtering(rule: &str) -> String {
     format!(
         "add table ip lab; add chain ip lab sent {{ type filter hook output priority 0; }};
@@ -416,14 +422,14 @@ fn filtering(rule: &str) -> String {
     )
 }
 
-/// Asks the node's services, which may be gone.
+/// A client for the node's services. It keeps no connections, because the services may be gone.
 fn http_client() -> Result<reqwest::Client> {
     let authority = reqwest::Certificate::from_pem(&fs::read(dob_namespaces::authority())?)?;
     let client = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(1));
     Ok(client.add_root_certificate(authority).build()?)
 }
 
-/// The first process of the system that systemd-nspawn boots.
+/// The init process of the system that systemd-nspawn boots.
 async fn init_of(nspawn: &mut Process) -> Result<Pid> {
     let id = nspawn.id();
     let booted = eventually("systemd-nspawn starts systemd", PATIENCE, async || {
@@ -431,7 +437,7 @@ async fn init_of(nspawn: &mut Process) -> Result<Pid> {
             return Ok(Err(anyhow!("systemd-nspawn ended: {status}")));
         }
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-        let init = children.split_whitespace().next().context("it has started nothing yet")?;
+        let init = children.split_whitespace().next().context("it has not started a process yet")?;
         let program = fs::read_link(format!("/proc/{init}/exe"))?;
         ensure!(program.ends_with("systemd/systemd"), "it has started {}", program.display());
         Ok(Ok(Pid::from_raw(init.parse()?)))

@@ -1,4 +1,4 @@
-//! What Terraform says of the lab: its nodes with their user data, and what AWS must hold for them.
+//! The lab as Terraform plans it: its nodes with their user data, and the AWS resources that they need.
 
 use anyhow::{Context, Result};
 use dob_support::{cmd, project_file, read_within};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// The lab's Terraform root.
 const ROOT: &str = "host-tests/lab/terraform";
-/// How long Terraform may take for one command.
+/// The deadline of a Terraform command.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The output of the lab's Terraform root.
@@ -17,11 +17,11 @@ const DEADLINE: Duration = Duration::from_secs(120);
 pub struct Plan {
     /// The nodes by name.
     pub nodes: BTreeMap<String, PlannedNode>,
-    /// Debian packages of the base system.
+    /// Debian packages of the base image.
     pub packages: Vec<String>,
-    /// What it has from PyPI.
+    /// Patroni's release on PyPI.
     pub patroni: Release,
-    /// What AWS holds for them.
+    /// The AWS resources.
     pub account: Account,
 }
 
@@ -29,7 +29,7 @@ pub struct Plan {
 #[derive(Debug, Hash, Deserialize)]
 pub struct Release {
     pub version: String,
-    /// Of its only file.
+    /// The checksum of its only file.
     pub sha256: String,
 }
 
@@ -40,12 +40,12 @@ pub struct PlannedNode {
     pub region: String,
     /// data, witness or restore
     pub role: String,
-    /// As EC2 gets it: compressed, in base64.
+    /// The user data as EC2 gets it: compressed, in base64.
     pub user_data: String,
     pub ports: Ports,
 }
 
-/// Where a node listens.
+/// A node's ports.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Ports {
     pub postgresql: u16,
@@ -54,7 +54,7 @@ pub struct Ports {
     pub postgres_exporter: u16,
 }
 
-/// Names and sizes on which the nodes and AWS agree.
+/// Names and sizes that the nodes and AWS share.
 #[derive(Debug, Deserialize)]
 pub struct Account {
     /// By region.
@@ -77,7 +77,7 @@ struct Output<T> {
 }
 
 impl Plan {
-    /// Renders the lab with Terraform; nothing is kept but what `terraform init` caches.
+    /// Renders the lab with Terraform, which keeps nothing but the cache of `terraform init`.
     pub fn render() -> Result<Self> {
         let state = std::env::temp_dir().join(format!("dob-lab-{}.tfstate", std::process::id()));
         let state_option = format!("-state={}", state.display());

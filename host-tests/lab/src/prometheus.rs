@@ -1,4 +1,4 @@
-//! Prometheus on the lab's network, with the rules that watch the real nodes. A minute of the rules is a second here.
+//! Prometheus on the lab's network, with production's alert rules. A minute in the rules is a second here.
 
 use crate::network::HERE;
 use crate::node::{Node, PATIENCE};
@@ -13,16 +13,16 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const PORT: u16 = 9090;
-/// How long an answer may take.
+/// The deadline of a query.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
-/// It ends with the lab.
+/// A running Prometheus; it ends with the lab.
 pub struct Prometheus {
     http: reqwest::Client,
     _process: Process,
 }
 
-/// A series over a time: its labels, and its values at seconds from the start.
+/// A time series: its labels, and its values at seconds from the start.
 #[derive(Debug)]
 pub struct Series {
     pub labels: BTreeMap<String, String>,
@@ -30,7 +30,7 @@ pub struct Series {
 }
 
 impl Prometheus {
-    /// Starts it with every node as a target, and waits until it answers.
+    /// Starts it with every node as a target and waits until it answers.
     pub(crate) async fn start(directory: &Path, nodes: &BTreeMap<String, Node>) -> Result<Self> {
         let directory = directory.join("prometheus");
         write_configuration(&directory, nodes)?;
@@ -47,12 +47,12 @@ impl Prometheus {
         Ok(started)
     }
 
-    /// Names of the alerts that have come up in the time until now, and fired.
+    /// Names of the alerts that have started to fire since a moment.
     pub async fn fired(&self, since: Instant) -> Result<BTreeSet<String>> {
         let time = since.elapsed();
         let start = (SystemTime::now() - time).duration_since(UNIX_EPOCH)?.as_secs();
         let seconds = time.as_secs() + 1;
-        // One that was up before is no answer to what has been done since.
+        // An alert that was active before was not caused by what has happened since.
         let new = format!(
             "max_over_time(ALERTS{{alertstate=\"firing\"}}[{seconds}s])
              and ignoring(alertstate) max_over_time(ALERTS_FOR_STATE[{seconds}s]) >= {start}"
@@ -61,7 +61,7 @@ impl Prometheus {
         Ok(rows.iter().filter_map(|row| row["metric"]["alertname"].as_str().map(str::to_owned)).collect())
     }
 
-    /// What an expression was over the time until now, in 300 steps.
+    /// The values of an expression over the time until now, in 300 steps.
     pub async fn series(&self, expression: &str, length: Duration) -> Result<Vec<Series>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let start = now.saturating_sub(length).as_secs_f64();
@@ -123,7 +123,7 @@ fn write_configuration(directory: &Path, nodes: &BTreeMap<String, Node>) -> Resu
     Ok(())
 }
 
-/// The rules with every `for` a sixtieth: drills last seconds.
+/// The rules with every `for` divided by 60, because drills last seconds.
 fn hurried(rules: &str) -> String {
     let line = |line: &str| match line.split_once("for: ") {
         Some((indent, time)) if indent.trim().is_empty() => {

@@ -1,4 +1,4 @@
-//! A region's nodes, and who of them leads.
+//! A region's nodes and their roles.
 
 use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
@@ -8,34 +8,34 @@ use std::collections::BTreeMap;
 /// The nodes of a region.
 #[derive(Clone, Copy)]
 pub struct Region<'a> {
-    /// AWS's name for it.
+    /// AWS's name of the region.
     pub name: &'static str,
     pub(crate) all: &'a BTreeMap<String, Node>,
 }
 
-/// Who is what in a region that is well.
+/// The role of each node in a healthy region.
 #[derive(Clone, Copy)]
 pub struct Roles<'a> {
-    /// It takes writes, or in a standby cluster the other region's WAL.
+    /// It accepts writes, or in a standby cluster it receives the other region's WAL.
     pub leader: &'a Node,
     /// It streams from the leader.
     pub replica: &'a Node,
-    /// It has etcd only.
+    /// It runs only etcd.
     pub witness: &'a Node,
 }
 
 impl<'a> Region<'a> {
-    /// The nodes that form its cluster, data nodes first.
+    /// The nodes of its cluster, data nodes first.
     pub fn nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
         self.with_role("data").chain(self.with_role("witness"))
     }
 
-    /// The nodes that have a PostgreSQL.
+    /// The nodes with a PostgreSQL.
     pub fn data_nodes(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
         self.with_role("data")
     }
 
-    /// The node on which a backup is restored; off until then.
+    /// The node on which backups are restored; it is off until then.
     pub fn restore_node(&self) -> Result<&'a Node> {
         self.with_role("restore").next().with_context(|| format!("{} has no node to restore on", self.name))
     }
@@ -45,7 +45,7 @@ impl<'a> Region<'a> {
         self.all.values().filter(move |node| node.region == name && node.role == role)
     }
 
-    /// Powers on its cluster.
+    /// Powers on all nodes of its cluster.
     pub async fn power_on(&self) -> Result<()> {
         for node in self.nodes() {
             node.power_on().await?;
@@ -53,7 +53,7 @@ impl<'a> Region<'a> {
         Ok(())
     }
 
-    /// Cuts the power of its cluster.
+    /// Cuts the power of all nodes of its cluster.
     pub async fn power_off(&self) -> Result<()> {
         for node in self.nodes() {
             node.power_off().await?;
@@ -61,17 +61,17 @@ impl<'a> Region<'a> {
         Ok(())
     }
 
-    /// Cuts it off from another region, both ways: nothing that it sends arrives there.
+    /// Partitions it from another region: nothing that it sends arrives there, answers included.
     pub fn cut_off_from(&self, other: &Region) -> Result<()> {
         self.nodes().try_for_each(|node| node.drop_packets_to(other.nodes()))
     }
 
-    /// Ends `cut_off_from`.
+    /// Undoes `cut_off_from`.
     pub fn reconnect(&self) -> Result<()> {
         self.nodes().try_for_each(Node::pass_packets)
     }
 
-    /// The node that takes writes, if one does.
+    /// The node that accepts writes, if there is one.
     pub async fn primary(&self) -> Option<&'a Node> {
         for node in self.data_nodes() {
             if node.patroni_role().await.as_deref() == Some("primary") {
@@ -81,12 +81,12 @@ impl<'a> Region<'a> {
         None
     }
 
-    /// Waits until it has a primary that its replica streams from.
+    /// Waits until it has a primary from which its replica streams.
     pub async fn until_leading(&self) -> Result<Roles<'a>> {
         self.until_healthy("primary").await
     }
 
-    /// Waits until it follows the other region: a standby leader that receives, and a replica that streams from it.
+    /// Waits until it follows the other region: its standby leader receives WAL, and its replica streams from the standby leader.
     pub async fn until_following(&self) -> Result<Roles<'a>> {
         self.until_healthy("standby_leader").await
     }
@@ -102,14 +102,14 @@ impl<'a> Region<'a> {
                 bail!("its nodes are {:?}", roles.keys());
             };
             ensure!(streams(leader, replica).await, "{} does not stream from {}", replica.name, leader.name);
-            ensure!(role == "primary" || receives(leader).await, "{} receives nothing", leader.name);
+            ensure!(role == "primary" || receives(leader).await, "{} receives no WAL", leader.name);
             let witness = self.with_role("witness").next().context("no witness")?;
             Ok(Roles { leader, replica, witness })
         })
         .await
     }
 
-    /// What lets the component serve here.
+    /// The component's variables for this region.
     pub fn variables(&self, user: &str, password: &str, admin_password: &str) -> Result<BTreeMap<String, String>> {
         let nodes: Vec<&Node> = self.data_nodes().collect();
         let [a, b] = &nodes[..] else { bail!("{} has {} data nodes, not two", self.name, nodes.len()) };

@@ -1,13 +1,13 @@
-//! What is done in Secrets Manager, through the node that asks for it.
+//! Changes in Secrets Manager, made from a node.
 
 use crate::node::Node;
 use anyhow::Result;
 
-/// The secret that holds the cluster's passwords.
+/// The secret with the cluster's passwords.
 const PASSWORDS: &str = "dob/passwords";
 
 impl Node {
-    /// Puts new passwords for all of the cluster's roles into these regions' Secrets Managers, and gives the one of dob_admin.
+    /// Writes new passwords of all the cluster's roles to these regions' Secrets Manager. Returns dob_admin's.
     pub async fn change_passwords(&self, regions: &[&str]) -> Result<String> {
         let change = format!(
             r#"aws="aws secretsmanager --output text --region"
@@ -24,7 +24,7 @@ impl Node {
         self.script(&change).await
     }
 
-    /// Deletes the secret with the passwords in the node's region, and gives what it held.
+    /// Deletes the secret with the passwords in the node's region. Returns its value.
     pub async fn delete_passwords(&self) -> Result<String> {
         let read = self.secrets_manager(&format!("get-secret-value --secret-id {PASSWORDS} --query SecretString"));
         let delete =
@@ -32,7 +32,7 @@ impl Node {
         self.script(&format!("{read}; {delete} >/dev/null")).await
     }
 
-    /// Makes the secret with the passwords again.
+    /// Creates the secret with the passwords again.
     pub async fn make_passwords(&self, secret: &str) -> Result<()> {
         let create = format!("create-secret --name {PASSWORDS} --secret-string '{secret}'");
         self.script(&self.secrets_manager(&create)).await.map(drop)

@@ -1,13 +1,13 @@
-//! A run's own view of the machine: its processes, mounts and network, gone when its first process ends.
+//! A run's own namespaces of processes, mounts and network. The kernel removes them when the run's first process ends.
 //!
-//! The region lab and the cluster both live in one. Nothing leads out of its network; what the caller's shell may reach inside comes
-//! through a [`Door`].
+//! The region lab and the cluster run in them. Their network has no way out; the caller's shell reaches into it through a
+//! [`PortForward`].
 
-mod door;
-mod groups;
+mod cgroups;
+mod port_forward;
 
-pub use door::Door;
-pub use groups::{for_kubelet, group};
+pub use cgroups::{for_kubelet, group};
+pub use port_forward::PortForward;
 
 use anyhow::{Context, Result, bail};
 use dob_support::{cmd, read};
@@ -19,10 +19,10 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-/// Everything a run makes; a memory file system that only the run sees.
+/// The directory for all files of a run: a file system in memory, which only the run sees.
 pub const DIRECTORY: &str = "/run/dob-namespaces";
 
-/// Tells the inner process that it is inside; its value names the run's control groups.
+/// The variable that is set inside the namespaces; its value names the run's control groups.
 const MARK: &str = "DOB_NAMESPACES";
 
 /// Whether this process is inside a run's namespaces.
@@ -30,8 +30,8 @@ pub fn is_inside() -> bool {
     std::env::var_os(MARK).is_some()
 }
 
-/// Runs this program again with the same arguments inside new namespaces, and gives its exit code when all is gone.
-/// `what` is what runs there, for the error that only root may do it.
+/// Runs this program again inside new namespaces, with the same arguments. Returns its exit code when all processes have ended.
+/// `what` names the run in the error for users who are not root.
 pub fn enter(what: &str) -> Result<ExitCode> {
     enter_with(what, std::env::args().skip(1))
 }
@@ -39,29 +39,29 @@ pub fn enter(what: &str) -> Result<ExitCode> {
 /// The same with other arguments.
 pub fn enter_with(what: &str, arguments: impl IntoIterator<Item = String>) -> Result<ExitCode> {
     if !Uid::effective().is_root() {
-        bail!("{what} has namespaces and control groups of its own, and that takes root: run it with sudo");
+        bail!("{what} creates namespaces and control groups, which needs root: run it with sudo");
     }
-    groups::remove()?;
+    cgroups::remove()?;
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
     command.arg(std::env::current_exe()?).args(arguments);
-    command.env(MARK, groups::name()).env("SSL_CERT_FILE", authority());
-    // SAFETY: prctl is all that happens between fork and exec.
+    command.env(MARK, cgroups::name()).env("SSL_CERT_FILE", authority());
+    // SAFETY: between fork and exec only prctl is called.
     unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
-    // Ctrl-C reaches the inner process too, which ends everything; this one waits for that and cleans up.
-    // SAFETY: ignoring a signal runs no code of ours.
+    // Ctrl-C also reaches the inner process, which ends everything; this one waits for that and cleans up.
+    // SAFETY: an ignored signal runs no handler.
     unsafe { nix::sys::signal::signal(Signal::SIGINT, nix::sys::signal::SigHandler::SigIgn)? };
     let status = command.status().context("can't run unshare")?;
-    groups::remove()?;
+    cgroups::remove()?;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-/// The certificate of the authority that signs the databases' servers: this run's processes trust it.
+/// The certificate of the authority that signs the database servers' certificates; this run's processes trust it.
 pub fn authority() -> PathBuf {
     Path::new(DIRECTORY).join("authority.crt")
 }
 
-/// Makes a file system in memory for this run only, and its loopback.
+/// Mounts the run's file system in memory, and brings up its loopback interface.
 pub fn prepare() -> Result<()> {
     fs::create_dir_all(DIRECTORY)?;
     read(&cmd!("mount", "-t", "tmpfs", "-o", "mode=755,size=12g", "tmpfs", DIRECTORY))?;

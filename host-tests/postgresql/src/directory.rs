@@ -1,4 +1,4 @@
-//! Whether a directory may be used: it is refused before anything in it is changed.
+//! Checks of a data directory, before anything in it is changed.
 
 use crate::installation::server_user;
 use anyhow::{Context, Result, bail, ensure};
@@ -8,8 +8,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Refuses a directory that another user's run has made: a change of its owner would lock that user out. What belongs to root itself,
-/// root may give away.
+/// Refuses a directory of another user, because changing its owner would lock that user out. Root may change the owner of its own.
 pub fn refuse_other_owner(directory: &Path) -> Result<()> {
     let user = server_user()?;
     for path in [directory, &directory.join("data")] {
@@ -34,7 +33,7 @@ fn name(user: Uid) -> String {
     User::from_uid(user).ok().flatten().map_or(format!("user {user}"), |user| user.name)
 }
 
-/// Refuses a directory that a server runs in, and keeps other programs off it as long as the answer lives.
+/// Refuses a directory in which a server runs. Locks it until the result is dropped.
 pub(crate) fn lock(directory: &Path) -> Result<File> {
     let lock = File::open(directory).with_context(|| format!("can't open {}", directory.display()))?;
     let data = directory.join("data");
@@ -54,12 +53,12 @@ pub(crate) fn lock(directory: &Path) -> Result<File> {
     )
 }
 
-/// Removes the pid file of a server that crashed. PostgreSQL finds out by itself that there is no such process; but one of the same
-/// user it takes for a server, even a dead one whose end nobody has asked for, as in a container.
+/// Removes the pid file of a crashed server. PostgreSQL ignores the file if no such process exists, but mistakes any process of the
+/// same user for the server, even a zombie, as it can occur in a container.
 pub(crate) fn remove_stale_pid_file(data: &Path) -> Result<()> {
     let (data, pid_file) = (data.canonicalize()?, pid_file(data));
     let processes = fs::read_dir("/proc")?.flatten();
-    // What a crashed server has left running still uses its data.
+    // Child processes of a crashed server may still use its data.
     let mut run_in = processes.filter_map(|process| fs::read_link(process.path().join("cwd")).ok());
     if pid_file.exists() && !run_in.any(|directory| directory == data) {
         fs::remove_file(&pid_file).with_context(|| format!("can't remove {}", pid_file.display()))?;
@@ -67,10 +66,10 @@ pub(crate) fn remove_stale_pid_file(data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The running process that a pid file names, whatever it is.
+/// The running process that a pid file names, of whatever program.
 struct NamedProcess {
     pid: u32,
-    /// A server and all its processes run in their data directory.
+    /// Whether a process is PostgreSQL's: all its processes have the data directory as their working directory.
     runs_in: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! What is installed: PostgreSQL's programs, and the user that runs them for root.
+//! The installed PostgreSQL: its programs, and the system user that runs them for root.
 
 use anyhow::{Context, Result, ensure};
 use nix::unistd::{Uid, User};
@@ -13,8 +13,8 @@ const SYSTEM_USER: &str = "postgres";
 /// Where Debian's packages put each major version.
 const DEBIAN_BINARIES: &str = "/usr/lib/postgresql";
 
-/// The programs for a data directory: of the PostgreSQL that has made it, which alone can read it; for a new one, of the newest
-/// that is installed.
+/// The programs for a data directory: those of the version that created it, since no other can read it, or the newest installed ones
+/// for a new directory.
 pub(crate) fn binaries(data: &Path) -> Result<PathBuf> {
     binaries_in(Path::new(DEBIAN_BINARIES), data)
 }
@@ -37,7 +37,7 @@ fn binaries_in(installed: &Path, data: &Path) -> Result<PathBuf> {
         .with_context(|| format!("there is no PostgreSQL server under {}: `make run` installs it", installed.display()))
 }
 
-/// PostgreSQL refuses to run as root.
+/// The system user, if this process is root, as which PostgreSQL refuses to run.
 fn system_user() -> Result<Option<User>> {
     if !Uid::effective().is_root() {
         return Ok(None);
@@ -60,7 +60,7 @@ pub(crate) fn server_user() -> Result<Uid> {
     Ok(system_user()?.map_or(Uid::effective(), |user| user.uid))
 }
 
-/// Makes a file or directory belong to the user that runs PostgreSQL.
+/// Changes the owner of a file or directory to the user that runs PostgreSQL.
 pub fn give_to_system_user(path: &Path) -> Result<()> {
     match system_user()? {
         Some(user) => Ok(chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?),
@@ -68,7 +68,7 @@ pub fn give_to_system_user(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether the user that runs PostgreSQL can reach a directory; root's own home it can't.
+/// Whether the user that runs PostgreSQL can reach a directory; it can't reach root's home.
 pub fn can_enter(directory: &Path) -> Result<bool> {
     let mut command = Command::new("test");
     command.arg("-x").arg(directory).current_dir("/");

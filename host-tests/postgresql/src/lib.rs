@@ -1,4 +1,4 @@
-//! A throwaway PostgreSQL: made, started, broken and stopped by `make run`, the tests and the benchmark.
+//! A throwaway PostgreSQL for `make run`, the tests and the benchmark, which create, start, break and stop it.
 
 mod directory;
 mod installation;

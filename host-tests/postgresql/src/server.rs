@@ -21,7 +21,7 @@ pub const SUPERUSER: &str = "postgres";
 /// How long a server may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Ends the server when our end of the standard input closes, however this process ends.
+/// A supervisor that ends the server when its standard input closes, so that the server ends with this process in any case.
 const SUPERVISOR: &str = r#""$@" & server=$!; read -r _; kill -INT $server; wait $server"#;
 
 /// A PostgreSQL server with its data directory. Dropping it stops the server and keeps the data.
@@ -32,27 +32,27 @@ pub struct Database {
     password: String,
     settings: Vec<String>,
     supervisor: Option<Child>,
-    /// The directory, locked as long as this lives.
+    /// Keeps the directory locked.
     _lock: File,
 }
 
 /// How to end a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
-    /// Ends sessions and writes everything down ("fast").
+    /// Ends sessions and writes a checkpoint ("fast").
     Orderly,
     /// Ends at once and recovers at the next start ("immediate"), as after a crash.
     Crash,
 }
 
 impl Database {
-    /// Makes a data directory at `directory`, with `password` for the superuser.
+    /// Creates a data directory at `directory`, with this password for the superuser.
     pub fn create(directory: &Path, address: SocketAddr, password: &str, settings: &[&str]) -> Result<Self> {
         let database = Self::existing(directory, address, password, settings)?;
         let password_file = directory.join("password");
         fs::write(&password_file, password).with_context(|| format!("can't write {}", password_file.display()))?;
         give_to_system_user(&password_file)?;
-        // It gets its name when it is complete: what an interrupted run leaves is made anew.
+        // The directory gets its name when it is complete, so that the next run redoes what an interrupted one has left.
         let unfinished = directory.join("unfinished");
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished).with_context(|| format!("can't remove {}", unfinished.display()))?;
@@ -68,7 +68,7 @@ impl Database {
         Ok(database)
     }
 
-    /// A data directory that was made before.
+    /// Opens an existing data directory.
     pub fn existing(directory: &Path, address: SocketAddr, password: &str, settings: &[&str]) -> Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("can't make {}", directory.display()))?;
         let lock = lock(directory)?;
@@ -84,14 +84,14 @@ impl Database {
         })
     }
 
-    /// A streaming replica of this running server with a replication slot of its own, not started yet.
+    /// A streaming replica of this running server with its own replication slot, not started yet.
     pub fn replica(&self, directory: &Path, host: Ipv4Addr, slot: &str) -> Result<Self> {
         let settings: Vec<&str> = self.settings.iter().map(String::as_str).collect();
         let address = SocketAddr::new(host.into(), self.address.port());
         let replica = Self::existing(directory, address, &self.password, &settings)?;
         let mut backup = self.command("pg_basebackup")?;
         let source = format!("host={} port={} user={SUPERUSER}", self.address.ip(), self.address.port());
-        // Without PGHOSTADDR, PGSSLMODE and the like of the user's shell.
+        // Variables of the user's shell such as PGHOSTADDR and PGSSLMODE must not interfere.
         backup.env_clear().env("PGPASSWORD", &self.password);
         backup.args(["--dbname", &source, "--pgdata"]).arg(replica.data());
         backup.args([
@@ -105,7 +105,7 @@ impl Database {
         finish(&mut backup, "pg_basebackup").map(|()| replica)
     }
 
-    /// Starts the server and waits until it takes connections.
+    /// Starts the server and waits until it accepts connections.
     pub async fn start(&mut self) -> Result<()> {
         remove_stale_pid_file(&self.data())?;
         let log = self.directory.join("server.log");
@@ -122,7 +122,7 @@ impl Database {
         let what = format!("PostgreSQL in {} takes connections", self.directory.display());
         let started = eventually(&what, PATIENCE, async || match self.client(SUPERUSER).await {
             Ok(_) => Ok(Ok(())),
-            // No need to wait any longer.
+            // It has ended, so there is nothing to wait for.
             Err(error) if self.has_ended() => Ok(Err(error)),
             Err(error) => Err(error),
         });
@@ -144,7 +144,7 @@ impl Database {
         end_within(PATIENCE, &format!("PostgreSQL in {}", self.directory.display()), &mut supervisor).map(drop)
     }
 
-    /// Sends a signal to the server and all its processes; `SIGSTOP` freezes them while the kernel goes on answering.
+    /// Sends a signal to the server and all its processes. After `SIGSTOP` they are frozen, but the kernel still acknowledges packets.
     pub fn signal_all(&self, signal: Signal) -> Result<()> {
         let server = self.pid().context("the server is not running")?;
         for process in std::iter::once(server).chain(children(server)) {
@@ -163,7 +163,7 @@ impl Database {
         Ok(client)
     }
 
-    /// The variables that let the component serve `database` here, as the role of the same name, without a replica.
+    /// The component's variables to serve `database` here, as the role of the same name, without a replica.
     pub fn variables(&self, database: &str) -> BTreeMap<String, String> {
         let variables = [
             ("pg_host_a", self.address.ip().to_string()),
@@ -178,24 +178,24 @@ impl Database {
         variables.map(|(name, value)| (name.to_owned(), value)).into()
     }
 
-    /// Where the data is.
+    /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
-    /// The server's process, if it was started: the one that this program started, whatever a file says.
+    /// The server's process, if this program has started it.
     pub fn pid(&self) -> Option<Pid> {
         children(Pid::from_raw(self.supervisor.as_ref()?.id() as i32)).next()
     }
 
-    /// Whether the server has ended by itself. Its supervisor asks for its status late, so that its process id stays its own.
+    /// Whether the server has ended by itself. Its supervisor reaps it late, so that its process id is not reused meanwhile.
     fn has_ended(&self) -> bool {
         let status = self.pid().map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default());
-        // The state follows the program's name in parentheses.
+        // In /proc/PID/stat the state follows the program's name in parentheses.
         status.is_some_and(|status| status.contains(") Z "))
     }
 
-    /// One of PostgreSQL's programs, to be run as a user that PostgreSQL accepts, in a directory that this one may enter.
+    /// A command that runs one of PostgreSQL's programs as the right user, in a directory that this user may enter.
     fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(binaries(&self.data())?.join(program));
         command.current_dir(&self.directory);
@@ -206,7 +206,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // A frozen server could not stop.
+        // A frozen server can't stop.
         let _ = self.signal_all(Signal::SIGCONT);
         if let Err(error) = self.stop(Shutdown::Orderly) {
             eprintln!("{error:#}");
@@ -214,7 +214,7 @@ impl Drop for Database {
     }
 }
 
-/// The processes that a process has started; none when it is gone.
+/// A process's children; none if it is gone.
 fn children(process: Pid) -> impl Iterator<Item = Pid> {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     let pids: Vec<Pid> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect();
@@ -230,7 +230,7 @@ fn finish(command: &mut Command, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The line that says why one of PostgreSQL's programs has ended.
+/// The line of a log that says why one of PostgreSQL's programs has ended.
 fn reason(words: &str) -> &str {
     let is_reason = |line: &&str| ["FATAL:", "PANIC:", "error:"].iter().any(|mark| line.contains(mark));
     words.lines().rfind(is_reason).or(words.lines().last()).unwrap_or("it said nothing")

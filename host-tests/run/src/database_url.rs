@@ -1,4 +1,4 @@
-//! A PostgreSQL of the user's own, named by `DATABASE_URL`.
+//! A PostgreSQL of the user's, which `DATABASE_URL` names.
 
 use anyhow::{Context, Result, bail, ensure};
 use dob_spin::TlsError;
@@ -8,22 +8,22 @@ use tokio::time::timeout;
 use tokio_postgres::config::{Config, Host, SslMode};
 use tokio_postgres::error::{Error, SqlState};
 
-/// What it has to look like. No sentence repeats what was given: a part of the password may be anywhere in it.
+/// The expected form. No error quotes the given URL, because any part of it may contain the password.
 const FORM: &str = "DATABASE_URL must look like postgres://user:password@host:5432/database, and @ : / % in a password like \
                     %40 %3A %2F %25 (p@ss: p%40ss)";
-/// How long a server may take to refuse.
+/// How long the check of a connection may take.
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 
-/// Reads it.
+/// Parses the URL.
 pub fn parse(url: &str) -> Result<Config> {
-    // The parser ends the password at the first @ and takes the rest of it for a host.
+    // The parser ends the password at the first @ and takes the rest for a host.
     ensure!(url.matches('@').count() <= 1, "{FORM}");
     let config = url.parse::<Config>();
-    // What is not a URL may be cut anywhere, and its error quotes a piece.
+    // The parser's error for text that is not a URL quotes a piece of it, which may be the password.
     if url.contains("://") { config.context(FORM) } else { config.ok().context(FORM) }
 }
 
-/// The component's variables: the one role serves and makes the schema.
+/// The component's variables. One role serves and creates the schema.
 pub fn variables(config: &Config) -> Result<BTreeMap<String, String>> {
     let [Host::Tcp(host)] = config.get_hosts() else { bail!("DATABASE_URL must name one host that is reached by TCP") };
     let user = config.get_user().context("DATABASE_URL must name a user")?;
@@ -46,7 +46,7 @@ pub fn variables(config: &Config) -> Result<BTreeMap<String, String>> {
     Ok(variables.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// What to change in it, where the server refuses it for a reason that is known.
+/// Advice on how to change the URL, if the server refuses it for a known reason.
 pub async fn advice(config: &Config) -> Option<&'static str> {
     let error = timeout(REFUSED_WITHIN, dob_spin::connect(config)).await.ok()?.err()?;
     if error.chain().any(|cause| cause.is::<TlsError>()) {

@@ -1,4 +1,4 @@
-//! `serve` and `run`: the component on the imitation of Spin, with variables of one's own or with a private PostgreSQL.
+//! `serve` and `run`: the component on the imitation of Spin, with given variables or with a private PostgreSQL.
 
 mod database_url;
 mod private;
@@ -12,19 +12,19 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What serves until it is ended.
+/// The commands that serve until a signal.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Serve on the imitation of Spin with the variables in SPIN_VARIABLE_<NAME>, until a signal ends it at once
+    /// Serve on the imitation of Spin, with variables from SPIN_VARIABLE_<NAME>; a signal ends it at once
     Serve {
         /// The application's manifest
         #[arg(long, default_value = "spin.toml")]
         manifest: PathBuf,
-        /// The address to listen on; port 0 takes any free one
+        /// The address to listen on; port 0 means any free port
         #[arg(long, default_value = "127.0.0.1:3000", value_parser = address)]
         listen: SocketAddr,
     },
-    /// Serve with a private PostgreSQL, or with the one in DATABASE_URL, and show what to try
+    /// Serve with a private PostgreSQL, or the one in DATABASE_URL, and print commands to try
     Run {
         /// The address to listen on
         #[arg(long, default_value = "127.0.0.1:3000", value_parser = address)]
@@ -36,7 +36,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// Serves; returns when a signal has ended that, or when it can't.
+    /// Serves until a signal, or until an error.
     pub async fn execute(self) -> Result<()> {
         match self {
             Self::Serve { manifest, listen } => serve(&manifest, listen).await,
@@ -51,7 +51,7 @@ fn address(listen: &str) -> Result<SocketAddr, String> {
     found.ok_or_else(|| "write a host of this machine and a port, such as localhost:3000 or [::1]:3000".to_owned())
 }
 
-/// Ends like Spin: a signal stops the process, and requests in flight with it.
+/// Serves until a signal, which cuts requests in flight, as in Spin.
 async fn serve(manifest: &Path, listen: SocketAddr) -> Result<()> {
     let options = Options { variables: Variables::from_environment(), ..Options::default() };
     let server = Server::start(App::load(&Manifest::read(manifest)?, options)?, listen).await?;
@@ -59,7 +59,7 @@ async fn serve(manifest: &Path, listen: SocketAddr) -> Result<()> {
     match server.until_ended().await? {}
 }
 
-/// The exit code of a command; an error is one line on stderr.
+/// The exit code of a command. Prints an error as one line on stderr.
 pub fn exit_code(done: Result<ExitCode>) -> ExitCode {
     done.unwrap_or_else(|error| {
         eprintln!("{error:#}");

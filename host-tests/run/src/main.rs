@@ -1,4 +1,4 @@
-//! `dob-run`: what `make run` builds and starts. `dob-host` has the same commands, and all others.
+//! `dob-run`, the program of `make run`. `dob-host` has the same commands and more.
 
 use clap::Parser;
 use dob_run::{Command, exit_code};

@@ -1,4 +1,4 @@
-//! `run`: from nothing to a served API, and back to nothing on Ctrl-C.
+//! `run`: serves the API with a private PostgreSQL until Ctrl-C.
 
 use crate::database_url;
 use anyhow::{Context, Result, bail};
@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The database that a private server holds.
+/// The database of a private server.
 const DATABASE: &str = "dob_api";
-/// Where root keeps the data of a directory that PostgreSQL's user can't reach.
+/// Where root keeps the data if PostgreSQL's user can't reach the directory.
 const ELSEWHERE: &str = "/var/lib/dob-api";
-/// How long making role, database and table may take.
+/// How long it may take to create role, database and table.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Serves until a signal; the private PostgreSQL is stopped then, and its data kept.
+/// Serves until a signal. Then the private PostgreSQL stops, and its data stays.
 pub async fn run(listen: SocketAddr, data: &Path) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
@@ -32,10 +32,10 @@ pub async fn run(listen: SocketAddr, data: &Path) -> Result<()> {
 }
 
 async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
-    // Before anything is started; the port is taken for good a moment later.
+    // Fails early if the port is in use; it is bound for good a moment later.
     listener(listen).await.context("make run LISTEN=ADDRESS:PORT takes another address")?;
     let manifest = Build::chosen()?.manifest();
-    // Empty it is as good as unset, which is how a shell unsets it for one command.
+    // An empty variable counts as unset, because a shell can't unset one for a single command.
     let url = std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty());
     let own = url.map(|url| database_url::parse(&url)).transpose()?;
     let (variables, private) = match &own {
@@ -74,7 +74,7 @@ Ctrl-C stops everything; the data stays."
     )
 }
 
-/// A running server whose data directory is made at the first run.
+/// A running server; the first run creates its data directory.
 async fn private_database(data: &Path) -> Result<Database> {
     let directory = data_directory(data)?;
     refuse_other_owner(&directory)?;
@@ -83,7 +83,7 @@ async fn private_database(data: &Path) -> Result<Database> {
     let mut database = if directory.join("data/PG_VERSION").exists() {
         Database::existing(&directory, address, &password, &[])?
     } else {
-        println!("Making a database in {} ...", directory.display());
+        println!("Creating a database in {} ...", directory.display());
         Database::create(&directory, address, &password, &[])?
     };
     let advice = "use another directory to start with an empty database (make run DATA=DIRECTORY)";
@@ -91,7 +91,7 @@ async fn private_database(data: &Path) -> Result<Database> {
     Ok(database)
 }
 
-/// As asked for; elsewhere only where PostgreSQL's user can't reach that, such as in root's home.
+/// The directory that was asked for, unless PostgreSQL's user can't reach it, such as in root's home.
 fn data_directory(data: &Path) -> Result<PathBuf> {
     if !data.exists() {
         make_open(data)?;
@@ -109,23 +109,23 @@ fn data_directory(data: &Path) -> Result<PathBuf> {
     Ok(elsewhere.join("postgres"))
 }
 
-/// Makes a directory that PostgreSQL's user may enter, whatever root's umask is.
+/// Creates a directory that PostgreSQL's user may enter, whatever root's umask is.
 fn make_open(directory: &Path) -> Result<()> {
     let made =
         fs::create_dir_all(directory).and_then(|()| fs::set_permissions(directory, Permissions::from_mode(0o755)));
     made.with_context(|| format!("can't make {}", directory.display()))
 }
 
-/// The private server's password: random, made once, readable by its owner only.
+/// The private server's password: random, created once, readable only by its owner.
 fn password(path: &Path) -> Result<String> {
     let new = random_word()?;
     let kept = || -> io::Result<String> {
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        // Of two first runs at once one is refused.
+        // If two first runs coincide, one of them fails.
         file.try_lock()?;
         let mut password = String::new();
         file.read_to_string(&mut password)?;
-        // New, or left empty by a run whose disk was full.
+        // The file is new, or a run whose disk was full has left it empty.
         if password.is_empty() {
             file.write_all(new.as_bytes())?;
             password.push_str(&new);
@@ -135,7 +135,7 @@ fn password(path: &Path) -> Result<String> {
     kept().with_context(|| format!("can't keep the password in {}", path.display()))
 }
 
-/// Asks `/readyz`, which makes role, database and table; why it could not is in the log line above its answer.
+/// Requests `/readyz`, which creates role, database and table. If that fails, the component's log line says why.
 pub async fn prepare_schema(url: &str) -> Result<()> {
     let client = reqwest::Client::builder().no_proxy().timeout(READY_WITHIN).build()?;
     if client.get(format!("{url}/readyz")).send().await?.status() != 200 {

@@ -1,4 +1,4 @@
-//! Inside the container: from the layers to a served application, until a signal.
+//! The process in the container: writes the layers, and serves the application until a signal.
 
 use crate::{APPLICATION, WASM, media_type};
 use anyhow::{Context, Result, bail};
@@ -12,11 +12,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The locked application, in the container's root.
 const LOCKED: &str = "/spin.json";
-/// Spin's cache, likewise: its folders for what it may fetch, and the one with components.
+/// Spin's cache in the container's root; the last folder has the components.
 const CACHE: [&str; 3] = ["/.cache/registry/manifests", "/.cache/registry/data", COMPONENTS];
 const COMPONENTS: &str = "/.cache/registry/wasm";
 
-/// Where it listens: the operator sets the variable.
+/// The variable with the address to listen on, which the operator sets.
 const LISTEN: &str = "SPIN_HTTP_LISTEN_ADDR";
 const DEFAULT_LISTEN: &str = "0.0.0.0:80";
 
@@ -25,7 +25,7 @@ const DEFAULT_LISTEN: &str = "0.0.0.0:80";
 pub struct Container;
 
 impl Sandbox for Container {
-    /// Ends at once on a signal, with 0, whatever requests it has.
+    /// On a signal, exits with 0 at once, without waiting for requests.
     async fn run_wasi(&self, context: &impl RuntimeContext) -> Result<i32> {
         set_environment(context.envs());
         let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -43,11 +43,11 @@ impl Sandbox for Container {
     }
 }
 
-/// OpenSSL reads the trust store's place from the process's own environment.
+/// Sets the environment of this process, from which OpenSSL reads the location of the trust store.
 fn set_environment(variables: &[String]) {
     for variable in variables {
         let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-        // SAFETY: nothing else of this process reads or writes its environment yet.
+        // SAFETY: no other thread of this process reads or writes the environment yet.
         unsafe { std::env::set_var(name, value) };
     }
 }
@@ -58,16 +58,16 @@ async fn serve(context: &impl RuntimeContext) -> Result<i32> {
     };
     let manifest = unpack(layers)?;
     let listen = std::env::var(LISTEN).unwrap_or(DEFAULT_LISTEN.to_owned());
-    let listen = listen.parse().with_context(|| format!("{LISTEN} is {listen:?}, which is no address"))?;
+    let listen = listen.parse().with_context(|| format!("{LISTEN} is {listen:?}, which is not an address"))?;
     let options = Options { variables: variables(&manifest), ..Options::default() };
-    // SAFETY: the layer is what this shim compiled; only containerd, who runs it, could have changed that.
+    // SAFETY: this shim has compiled the layer, and only containerd, which runs it, could have changed it.
     let server = Server::start(unsafe { App::load_compiled(&manifest, options)? }, listen).await?;
-    // As Spin does, on stdout.
+    // Spin prints this on stdout, too.
     println!("\nServing {}", server.url());
     std::future::pending().await
 }
 
-/// Writes the layers where SpinKube's shim does, which the container's user must be allowed to.
+/// Writes the layers where SpinKube's shim does; the container's user must have the permission.
 fn unpack(layers: &[WasmLayer]) -> Result<Manifest> {
     for layer in layers {
         match media_type(layer).as_str() {
@@ -84,7 +84,7 @@ fn unpack(layers: &[WasmLayer]) -> Result<Manifest> {
     Manifest::from_locked(&json, Path::new(COMPONENTS))
 }
 
-/// The application's variables: SpinKube's shim takes them by their bare names, too, and those win.
+/// The application's variables. SpinKube's shim also reads them by their bare names, which take precedence.
 fn variables(manifest: &Manifest) -> BTreeMap<String, String> {
     let bare =
         manifest.variables.keys().filter_map(|name| Some((name.clone(), std::env::var(name.to_uppercase()).ok()?)));

@@ -1,12 +1,12 @@
-//! A stand-in for SpinKube's shim, 0.24 and 0.25: containerd starts a pod with it, and the imitation of Spin serves inside.
+//! A stand-in for SpinKube's shim, 0.24 and 0.25: containerd starts a pod with it, and in the pod the imitation of Spin serves.
 //!
-//! It is made of the same library, so that its faults are the library's own: an empty set of capabilities takes none away;
-//! of several starts on a node at once, those fail that come while another stores what it compiled; a restart of containerd
-//! leaves running what it ran. What SpinKube's own code does is in two files:
+//! It uses the same library, so that it has the library's faults: an empty set of capabilities drops none; a start fails while another
+//! start on the node stores its compiled component; after a restart of containerd the old processes keep running. SpinKube's own part
+//! is imitated in two files:
 //!
 //! ```text
-//! main        what containerd needs to know, and the compiler: once for a node, kept by containerd
-//! container   what runs inside: from the layers to a served application, until a signal
+//! main        the interface to containerd, and the compiler, which runs once per node because containerd caches its output
+//! container   the process in the container: writes the layers, and serves the application until a signal
 //! ```
 
 mod container;
@@ -61,7 +61,7 @@ impl Compiler for SpinCompiler {
 }
 
 impl SpinCompiler {
-    /// The layer as machine code, if it is a component. It may come compiled, where another image has it, too.
+    /// Compiles a layer that is a component. It may already be compiled if another image contains it.
     fn compiled(&self, layer: &WasmLayer) -> Result<Option<Vec<u8>>> {
         if media_type(layer) != WASM {
             return Ok(None);

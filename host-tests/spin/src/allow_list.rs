@@ -1,20 +1,20 @@
-//! `allowed_outbound_hosts`: which servers the component may dial.
+//! `allowed_outbound_hosts`: the servers that the component may connect to.
 
 use crate::variables::Variables;
 use anyhow::{Context, Result, bail};
 use url::Host;
 
-/// PostgreSQL's port where an entry or an address names none.
+/// PostgreSQL's default port, for an entry or an address without one.
 const POSTGRES_PORT: u16 = 5432;
 
-/// One resolved entry, `scheme://host:port`. Wildcards and ranges are left out: our manifest must not need them.
+/// One resolved entry, `scheme://host:port`. Wildcards and ranges are not supported: this project's manifests must name each host.
 struct Entry {
     scheme: String,
     host: Host,
     port: u16,
 }
 
-/// The manifest's list, filled with the application's variables at each check.
+/// The manifest's list, whose templates are filled at each check.
 pub struct AllowList {
     templates: Vec<String>,
     variables: Variables,
@@ -26,8 +26,8 @@ impl AllowList {
         Self { templates: templates.to_vec(), variables: variables.clone() }
     }
 
-    /// Whether the list lets the component dial `host` (with its port, if the address gives one). As in Spin, one entry
-    /// that can't be resolved fails every check.
+    /// Whether the component may connect to `host` (with its port, if the address has one). As in Spin, one entry that can't be resolved
+    /// fails every check.
     pub fn allows(&self, host: &str, port: Option<u16>) -> Result<bool> {
         let entries: Vec<Entry> = self
             .templates

@@ -1,4 +1,4 @@
-//! The loaded application: compiled once, instantiated for every request, or for a number of them.
+//! The loaded application: compiled once, and instantiated for each request or for several.
 
 use crate::allow_list::AllowList;
 use crate::bindings::{fermyon, spin};
@@ -20,7 +20,7 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre, http::types};
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
-/// Most that is kept of what the component writes to stderr when a test asks for it, in bytes.
+/// How much of the component's stderr is kept when a test asks for it, in bytes.
 const STDERR_CAPACITY: usize = 1 << 20;
 
 /// How to run the application.
@@ -32,29 +32,29 @@ pub struct Options {
     pub clock: Clock,
     /// Faults to play.
     pub faults: Faults,
-    /// Where the component's stderr goes; to the process's own if `None`.
+    /// Where the component's stderr goes; `None` means the process's own stderr.
     pub stderr: Option<MemoryOutputPipe>,
 }
 
 impl Options {
-    /// A place that keeps the component's log lines.
+    /// A buffer for the component's log lines.
     pub fn log() -> MemoryOutputPipe {
         MemoryOutputPipe::new(STDERR_CAPACITY)
     }
 }
 
-/// A compiled application with everything its instances share.
+/// A compiled application with everything that its instances share.
 pub struct App(pub(crate) Handler);
 
-/// How requests come to instances, which the component's export decides.
+/// How requests are given to instances; the component's export decides.
 pub(crate) enum Handler {
-    /// WASI 0.2: one request an instance.
+    /// WASI 0.2: one request for each instance.
     Single(Arc<Single>),
-    /// WASI 0.3: many.
+    /// WASI 0.3: many requests for each instance.
     Reused(Reused),
 }
 
-/// Instances for one request each.
+/// Instances that serve one request each.
 pub(crate) struct Single {
     component: ProxyPre<Instance>,
     shared: Arc<Shared>,
@@ -62,9 +62,9 @@ pub(crate) struct Single {
 }
 
 impl App {
-    /// Compiles the manifest's component; refuses one that imports what the host lacks, and missing variables.
+    /// Compiles the manifest's component. Fails if it imports something that the host lacks, or if variables are missing.
     pub fn load(manifest: &Manifest, options: Options) -> Result<Arc<Self>> {
-        // Compiled code is kept on disk between runs.
+        // Compiled code is cached on disk between runs.
         let engine = engine(Some(Cache::new(CacheConfig::new())?))?;
         Self::new(manifest, options, &engine, || {
             Component::from_file(&engine, &manifest.source).map_err(|error| {
@@ -73,11 +73,11 @@ impl App {
         })
     }
 
-    /// The same where the manifest's component is compiled already.
+    /// The same for a component that is already compiled.
     ///
     /// # Safety
     ///
-    /// Its file must be what [`crate::Compiler`] made: it is run as it is.
+    /// Its file must come from [`crate::Compiler`], because its machine code is run unchecked.
     pub unsafe fn load_compiled(manifest: &Manifest, options: Options) -> Result<Arc<Self>> {
         let engine = engine(None)?;
         Self::new(manifest, options, &engine, || {
@@ -132,9 +132,9 @@ impl Single {
         store(self.component.engine(), &self.shared)
     }
 
-    /// Starts an instance in its store, if one may run besides those that do; the permit is given back when it has ended.
+    /// Starts an instance in its store, unless the maximum is running. Its permit is released when it has ended.
     pub(crate) async fn instantiate(&self, store: &mut Store<Instance>) -> Result<(Proxy, SemaphorePermit<'_>)> {
-        let permit = self.instances.try_acquire().context("all instances are taken")?;
+        let permit = self.instances.try_acquire().context("all instances are busy")?;
         Ok((self.component.instantiate_async(store).await?, permit))
     }
 }

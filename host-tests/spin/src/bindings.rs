@@ -1,5 +1,5 @@
-//! The host's side of `wit/deps`: traits to implement and types to speak. What a component imports of an older version of an
-//! interface is satisfied by the newest.
+//! The host's side of `wit/deps`: traits to implement, and types. The newest version of an interface also serves components that
+//! import an older one.
 
 wasmtime::component::bindgen!({
     path: ["../../wit/deps/spin-postgres-4.2.0", "../../wit/deps/fermyon-spin", "../../wit/deps/spin-variables"],

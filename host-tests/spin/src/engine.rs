@@ -1,13 +1,13 @@
-//! The engine that compiles and runs components, set up as Spin's.
+//! The engine that compiles and runs components, configured as Spin's.
 
 use anyhow::Result;
 use std::hash::Hash;
 use wasmtime::{Cache, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-/// Instances that Spin runs at once; past that it answers 500.
+/// The most instances that Spin runs at once; beyond that it answers 500.
 pub const MAX_INSTANCES: u32 = 1000;
 
-/// Memory of an ended instance that is cleared for the next one rather than returned, in bytes. Source: Spin's engine.
+/// How much memory of an ended instance is cleared and reused instead of being returned, in bytes. Source: Spin's engine.
 const KEEP_RESIDENT: usize = 2 << 20;
 
 /// Compiles components ahead of time, for [`crate::App::load_compiled`].
@@ -19,18 +19,18 @@ impl Compiler {
         Ok(Self(engine(None)?))
     }
 
-    /// What compiled code fits: the same version, settings and processor.
+    /// Identifies where compiled code can run: the same version, settings and processor.
     pub fn compatibility(&self) -> impl Hash {
         self.0.precompile_compatibility_hash()
     }
 
-    /// The machine code of a component.
+    /// Compiles a component to machine code.
     pub fn compile(&self, component: &[u8]) -> Result<Vec<u8>> {
         Ok(self.0.precompile_component(component)?)
     }
 }
 
-/// An engine as Spin sets it up; with a cache it compiles a component once.
+/// An engine as Spin configures it. With a cache it compiles a component only once.
 pub fn engine(cache: Option<Cache>) -> Result<Engine> {
     let mut config = Config::new();
     config.epoch_interruption(true);
@@ -45,7 +45,7 @@ pub fn engine(cache: Option<Cache>) -> Result<Engine> {
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT / 4);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
-    // The pool reserves terabytes of addresses; where a system refuses that, Spin allocates on demand, and so do we.
+    // The pool reserves terabytes of address space. If the system refuses that, Spin allocates on demand, and so does this.
     Engine::new(&config)
         .or_else(|_| {
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);

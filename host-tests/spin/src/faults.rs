@@ -1,4 +1,4 @@
-//! What a test may do to the host, and what it may ask it afterwards.
+//! Faults that a test injects into the host, and the host calls that it can inspect.
 
 use crate::bindings::spin::postgres::postgres::Error;
 use std::collections::VecDeque;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A call of the component into the host's PostgreSQL interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Call {
+pub enum HostCall {
     /// `connection.open`
     Open,
     /// `connection.query`
@@ -15,38 +15,38 @@ pub enum Call {
     Execute,
 }
 
-/// What the component called, in order: the call, its statement (none for `open`) and the rows that came back.
-pub type Calls = Vec<(Call, String, Option<usize>)>;
+/// The component's calls, in order: the call, its statement (empty for `open`) and the number of rows.
+pub type HostCalls = Vec<(HostCall, String, Option<usize>)>;
 
-/// Faults to play and calls that were seen; clones share both.
+/// Injected faults and recorded calls; clones share both.
 #[derive(Clone, Default)]
 pub struct Faults(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     empty_query_hangs: bool,
-    answers: VecDeque<(Call, Error)>,
-    calls: Option<Calls>,
+    answers: VecDeque<(HostCall, Error)>,
+    calls: Option<HostCalls>,
 }
 
 impl Faults {
-    /// Plays the fault of Spin 4.0: a query without rows never answers.
+    /// Imitates a fault of Spin 4.0: a query without rows never answers.
     pub fn with_hanging_empty_query(self) -> Self {
         self.state().empty_query_hangs = true;
         self
     }
 
-    /// Lets the next call of this kind fail with `error` before it reaches PostgreSQL.
-    pub fn fail_next(&self, call: Call, error: Error) {
+    /// Makes the next call of this kind fail with `error` before it reaches PostgreSQL.
+    pub fn fail_next(&self, call: HostCall, error: Error) {
         self.state().answers.push_back((call, error));
     }
 
-    /// The calls since the last time this was asked; the first time starts the record.
-    pub fn take_calls(&self) -> Calls {
-        self.state().calls.replace(Calls::new()).unwrap_or_default()
+    /// Returns the calls since the last time this was called. The first time starts recording.
+    pub fn take_calls(&self) -> HostCalls {
+        self.state().calls.replace(HostCalls::new()).unwrap_or_default()
     }
 
-    pub(crate) fn planted(&self, call: Call) -> Result<(), Error> {
+    pub(crate) fn planted(&self, call: HostCall) -> Result<(), Error> {
         let mut state = self.state();
         match state.answers.iter().position(|(planted, _)| *planted == call) {
             Some(index) => Err(state.answers.remove(index).expect("just found").1),
@@ -54,7 +54,7 @@ impl Faults {
         }
     }
 
-    pub(crate) fn saw(&self, call: Call, statement: &str, rows: Option<usize>) {
+    pub(crate) fn saw(&self, call: HostCall, statement: &str, rows: Option<usize>) {
         if let Some(calls) = &mut self.state().calls {
             calls.push((call, statement.to_owned(), rows));
         }

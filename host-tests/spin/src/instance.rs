@@ -11,7 +11,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-/// What all instances of an application share.
+/// State that all instances of an application share.
 pub struct Shared {
     /// Outbound PostgreSQL.
     pub postgres: Arc<Postgres>,
@@ -19,11 +19,11 @@ pub struct Shared {
     pub variables: Variables,
     /// The clock that the component sees.
     pub clock: Clock,
-    /// Where the component's stderr goes; to the process's own if `None`.
+    /// Where the component's stderr goes; `None` means the process's own stderr.
     pub stderr: Option<MemoryOutputPipe>,
 }
 
-/// What the host keeps for one instance. Dropping it gives the instance's connections back to their pools.
+/// The host's state for one instance. Dropping it returns the instance's connections to their pools.
 pub struct Instance {
     shared: Arc<Shared>,
     table: ResourceTable,
@@ -32,11 +32,11 @@ pub struct Instance {
     outbound: NoOutbound,
 }
 
-/// The guest's wall clock: the real one, or a moment that a test sets. Clones share the moment.
+/// The guest's wall clock: the real time, or a moment that a test sets. Clones share it.
 #[derive(Clone, Default)]
 pub struct Clock(Arc<AtomicI64>);
 
-/// The store of a new instance. Spin interrupts nothing, and neither does this: its epoch never ends.
+/// The store of a new instance. Like Spin, it never interrupts the guest: its epoch never ends.
 pub fn store(engine: &Engine, shared: &Arc<Shared>) -> Store<Instance> {
     let mut store = Store::new(engine, Instance::new(shared));
     store.set_epoch_deadline(u64::MAX / 2);
@@ -109,7 +109,7 @@ impl wasmtime_wasi::HostWallClock for Clock {
     }
 }
 
-/// The component makes no HTTP requests of its own; the interface for it is not even linked.
+/// Never used: the component makes no HTTP requests, and the interface for them is not linked.
 struct NoOutbound;
 
 type Completion = Box<dyn Future<Output = Result<(), Error>> + Send>;

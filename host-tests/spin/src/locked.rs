@@ -1,4 +1,4 @@
-//! The locked application, as far as one HTTP component needs it: `spin registry push` makes it of `spin.toml`.
+//! The locked application, which `spin registry push` creates from `spin.toml`, as far as one HTTP component needs it.
 
 use crate::manifest::{Manifest, Variable};
 use anyhow::{Context, Result, bail};
@@ -18,7 +18,7 @@ struct Application {
     components: Vec<Component>,
 }
 
-/// What Spin panics without.
+/// Fields without which Spin panics.
 #[derive(Deserialize)]
 struct ApplicationMetadata {
     #[serde(rename = "trigger")]
@@ -53,9 +53,9 @@ struct ComponentMetadata {
 }
 
 impl Manifest {
-    /// Reads a locked application; its component is the file in `folder` that has the component's digest for a name.
+    /// Reads a locked application. Its component is the file in `folder` whose name is the component's digest.
     pub fn from_locked(json: &[u8], folder: &Path) -> Result<Self> {
-        let application: Application = serde_json::from_slice(json).context("this is no locked application")?;
+        let application: Application = serde_json::from_slice(json).context("this is not a locked application")?;
         if application.spin_lock_version > 1 {
             bail!("the locked application has version {}, not 0 or 1", application.spin_lock_version);
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// What the manifest says about the application's one component.
+/// The application and its only component.
 #[derive(Debug, Clone)]
 pub struct Manifest {
     /// The built component.
@@ -22,7 +22,7 @@ pub struct Manifest {
 /// An application variable.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Variable {
-    /// Its value where nothing else gives one; a variable without is required.
+    /// The default value; a variable without one is required.
     pub default: Option<String>,
 }
 
@@ -62,10 +62,10 @@ impl fmt::Display for Build {
 }
 
 impl Build {
-    /// The one that SpinKube's shim runs.
+    /// The build that SpinKube's shim runs.
     pub const DEFAULT: Self = Self::Wasi02;
 
-    /// The one that the environment's `WASI` asks for.
+    /// The build that the environment's `WASI` names.
     pub fn chosen() -> Result<Self> {
         match std::env::var("WASI").as_deref() {
             Err(_) | Ok("") => Ok(Self::DEFAULT),
@@ -86,7 +86,7 @@ impl Build {
 }
 
 impl Manifest {
-    /// This project's own, of the build that was chosen.
+    /// This project's manifest, for the chosen build.
     pub fn of_project() -> Result<Self> {
         Self::read(&Build::chosen()?.manifest())
     }
@@ -94,7 +94,8 @@ impl Manifest {
     /// Reads a manifest; the component's path is relative to it.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
-        let document: Document = toml::from_str(&text).with_context(|| format!("{} is no manifest", path.display()))?;
+        let document: Document =
+            toml::from_str(&text).with_context(|| format!("{} is not a valid manifest", path.display()))?;
         if document.spin_manifest_version != 2 {
             bail!("{} has manifest version {}, not 2", path.display(), document.spin_manifest_version);
         }

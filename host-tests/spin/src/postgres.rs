@@ -1,10 +1,10 @@
-//! `spin:postgres/postgres` on the libraries that Spin uses, without any limit that Spin does not set.
+//! `spin:postgres/postgres`, built on the libraries that Spin uses, with no other limits than Spin's.
 
 use crate::allow_list::AllowList;
 use crate::bindings::spin::postgres::postgres::{
     Column, DbError, DbValue, Error, Host, HostConnection, HostConnectionWithStore, ParameterValue, QueryError, RowSet,
 };
-use crate::faults::{Call, Faults};
+use crate::faults::{Faults, HostCall};
 use crate::values;
 use anyhow::Context;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
@@ -20,28 +20,28 @@ use wasmtime::component::{Accessor, FutureReader, HasData, Resource, ResourceTab
 
 /// Connections per address.
 const POOL_SIZE: usize = 64;
-/// Addresses whose pools are kept.
+/// The most addresses whose pools are kept.
 const MAX_POOLS: u64 = 16;
 
-/// A connection of the pool. Calls that are on their way hold it, too, so that it goes back when the last has ended.
+/// A connection of the pool. Running calls share it, so that it returns to the pool when the last has ended.
 pub type Connection = Arc<Object>;
 
-/// What all instances share: the pools, and what decides who may be dialled.
+/// State that all instances share: the pools and the allow-list.
 pub struct Postgres {
     pools: Pools,
     allow_list: AllowList,
     faults: Faults,
 }
 
-/// One instance's view of it, with the table that holds its connections.
+/// One instance's view of PostgreSQL, with the table of its connections.
 pub struct PostgresView<'a> {
     /// Shared by all instances.
     pub shared: &'a Arc<Postgres>,
-    /// The instance's own.
+    /// The instance's own table.
     pub table: &'a mut ResourceTable,
 }
 
-/// What the linker gives the interface's functions.
+/// Selects the state for the interface's functions in the linker.
 pub struct HasPostgres;
 
 impl HasData for HasPostgres {
@@ -58,7 +58,7 @@ impl Default for Pools {
 }
 
 impl Pools {
-    /// Waits for a connection as long as it takes.
+    /// Waits for a connection, without a time limit.
     async fn connection(&self, address: &str) -> anyhow::Result<Object> {
         let pool = self
             .0
@@ -80,12 +80,12 @@ fn pool(address: &str) -> anyhow::Result<Pool> {
     Ok(Pool::builder(manager).max_size(POOL_SIZE).build()?)
 }
 
-/// Checks chain and host name wherever a server offers TLS, whatever the mode.
+/// Checks chain and host name whenever a server offers TLS, in every mode.
 fn tls() -> anyhow::Result<MakeTlsConnector> {
     Ok(MakeTlsConnector::new(TlsConnector::new()?))
 }
 
-/// Connects once as a pool does, and ends the connection: the error is the driver's own.
+/// Connects once as a pool does, and closes the connection. The error is the driver's own.
 pub async fn connect(config: &Config) -> anyhow::Result<()> {
     match config.get_ssl_mode() {
         SslMode::Disable => drop(config.connect(NoTls).await?),
@@ -100,14 +100,14 @@ impl Postgres {
         Self { pools: Pools::default(), allow_list, faults }
     }
 
-    /// Checks every host of the address on its own, each with its port.
+    /// Checks each host of the address with its port.
     fn check_allowed(&self, address: &str) -> Result<(), Error> {
         let config: Config = address.parse().map_err(|error| Error::ConnectionFailed(format!("{error}")))?;
         for (index, host) in config.get_hosts().iter().enumerate() {
             let PgHost::Tcp(host) = host else {
                 return Err(Error::ConnectionFailed("Unix sockets are not supported on WebAssembly".to_owned()));
             };
-            // A single port for several hosts is looked up under the wrong index, as in Spin 3.6.3.
+            // A single port for several hosts is looked up at the wrong index, as in Spin 3.6.3.
             let port = config.get_ports().get(index).copied();
             let allowed = self.allow_list.allows(host, port).map_err(|error| Error::Other(error.to_string()))?;
             if !allowed {
@@ -119,29 +119,29 @@ impl Postgres {
     }
 
     async fn open(&self, address: &str) -> Result<Connection, Error> {
-        self.faults.saw(Call::Open, "", None);
-        self.faults.planted(Call::Open)?;
+        self.faults.saw(HostCall::Open, "", None);
+        self.faults.planted(HostCall::Open)?;
         self.check_allowed(address)?;
         let opened = self.pools.connection(address).await;
         opened.map(Arc::new).map_err(|error| Error::ConnectionFailed(format!("{error:?}")))
     }
 
     async fn execute(&self, connection: &Object, statement: &str, parameters: &[ParameterValue]) -> Result<u64, Error> {
-        self.faults.planted(Call::Execute)?;
+        self.faults.planted(HostCall::Execute)?;
         let parameters = to_sql(parameters).map_err(Error::ValueConversionFailed)?;
         let touched = connection.execute(statement, &borrowed(&parameters)).await;
-        self.faults.saw(Call::Execute, statement, None);
+        self.faults.saw(HostCall::Execute, statement, None);
         touched.map_err(query_failed)
     }
 
-    /// The rows up to an error; the outer error comes before there can be any.
+    /// The rows up to an error. The outer error means that there are no rows.
     async fn query(
         &self,
         connection: &Object,
         statement: &str,
         parameters: &[ParameterValue],
     ) -> Result<(Vec<Row>, Result<(), Error>), Error> {
-        self.faults.planted(Call::Query)?;
+        self.faults.planted(HostCall::Query)?;
         let parameters = to_sql(parameters).map_err(Error::BadParameter)?;
         let stream = connection.query_raw(statement, borrowed(&parameters)).await;
         let mut rows = Vec::new();
@@ -149,7 +149,7 @@ impl Postgres {
             Ok(stream) => Ok(collected(stream, &mut rows).await),
             Err(error) => Err(error),
         };
-        self.faults.saw(Call::Query, statement, matches!(ended, Ok(Ok(()))).then_some(rows.len()));
+        self.faults.saw(HostCall::Query, statement, matches!(ended, Ok(Ok(()))).then_some(rows.len()));
         let ended = ended.map_err(query_failed)?;
         Ok((rows, ended.map_err(query_failed)))
     }
@@ -167,7 +167,7 @@ impl PostgresView<'_> {
 
 impl Host for PostgresView<'_> {}
 
-/// The functions of version 4.0, each of which holds the instance up until it returns.
+/// The functions of version 4.0, which block the instance until they return.
 impl HostConnection for PostgresView<'_> {
     async fn open(&mut self, address: String) -> Result<Resource<Connection>, Error> {
         let connection = self.shared.open(&address).await?;
@@ -205,7 +205,7 @@ impl HostConnection for PostgresView<'_> {
 
 type Rows = (Vec<Column>, StreamReader<Vec<DbValue>>, FutureReader<Result<(), Error>>);
 
-/// The functions of version 4.2, beside which the instance goes on.
+/// The functions of version 4.2, which are asynchronous.
 impl<T: Send + 'static> HostConnectionWithStore<T> for HasPostgres {
     async fn open_async(accessor: &Accessor<T, Self>, address: String) -> Result<Resource<Connection>, Error> {
         let shared = accessor.with(|mut access| access.get().shared.clone());
@@ -271,7 +271,7 @@ fn borrowed(parameters: &[Box<dyn ToSql + Send + Sync>]) -> Vec<&(dyn ToSql + Sy
     parameters.iter().map(|parameter| &**parameter as &(dyn ToSql + Sync)).collect()
 }
 
-/// Only an error that the server sent has a SQLSTATE; a broken connection is text.
+/// Only an error from the server has a SQLSTATE; a broken connection is plain text.
 fn query_failed(error: tokio_postgres::Error) -> Error {
     let as_text = format!("{error:?}");
     Error::QueryFailed(match error.as_db_error() {

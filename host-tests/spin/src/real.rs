@@ -1,4 +1,4 @@
-//! A real Spin in place of the imitation: the program that the environment's `SPIN` names, started as its users start it.
+//! A real Spin in place of the imitation: the program that the environment's `SPIN` names, started as users start it.
 
 use crate::app::Options;
 use crate::variables::VARIABLE_PREFIX;
@@ -15,12 +15,12 @@ use wasmtime_wasi::p2::OutputStream;
 
 /// What Spin prints before its address.
 const SERVING: &str = "Serving http://";
-/// How long it may take until it serves: a large component is compiled first.
+/// How long it may take to start: it compiles the component first.
 const SERVES_WITHIN: Duration = Duration::from_secs(60);
-/// How long it may take to end when it is told to.
+/// How long it may take to stop.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// The program, where there is one.
+/// The program that `SPIN` names, if it is set.
 pub fn program() -> Option<PathBuf> {
     std::env::var_os("SPIN").filter(|program| !program.is_empty()).map(PathBuf::from)
 }
@@ -28,16 +28,16 @@ pub fn program() -> Option<PathBuf> {
 fn command(program: &Path, manifest: &Path, listen: SocketAddr) -> Command {
     let mut command = Command::new(program);
     command.args(["up", "--from"]).arg(manifest).args(["--listen", &listen.to_string()]);
-    // It would print in colours, and its backtraces make errors slow.
+    // Without colours, and without backtraces, which make errors slow.
     command.env("NO_COLOR", "1").env_remove("RUST_BACKTRACE").stdin(Stdio::null()).stdout(Stdio::piped());
     command
 }
 
-/// A Spin that serves; dropping it ends it, and what it has started.
+/// A running Spin. Dropping it ends it and its child processes.
 pub struct Real(pub Process);
 
 impl Real {
-    /// Serves the manifest's application on this address. A clock that was set and faults are the imitation's.
+    /// Serves the manifest's application on this address. Only the imitation supports a set clock and faults.
     pub fn start(program: &Path, manifest: &Path, options: &Options, listen: SocketAddr) -> Result<Self> {
         let mut command = command(program, manifest, listen);
         let name = |name: &String| format!("{VARIABLE_PREFIX}{}", name.to_uppercase());
@@ -54,7 +54,7 @@ impl Real {
     }
 }
 
-/// Keeps what the component logs, as long as there is room for it.
+/// Keeps the component's log, as long as the buffer has room.
 fn keep(stderr: impl BufRead, mut log: impl OutputStream) {
     for line in stderr.lines().map_while(Result::ok) {
         let line = line + "\n";
@@ -66,7 +66,7 @@ fn keep(stderr: impl BufRead, mut log: impl OutputStream) {
 
 impl Drop for Real {
     fn drop(&mut self) {
-        // It passes this on to what it has started; killed, it could not.
+        // Spin forwards this signal to its child processes; SIGKILL would leave them running.
         let _ = kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
         let _ = end_within(ENDS_WITHIN, "Spin", &mut self.0.0);
     }

@@ -1,4 +1,4 @@
-//! Instances that serve more than one request, as Spin 4.1 reuses those of a WASI 0.3 component.
+//! Instances that serve several requests, as Spin 4.1 does for WASI 0.3 components.
 
 use crate::engine::MAX_INSTANCES;
 use crate::instance::{Instance, Shared, store};
@@ -16,17 +16,17 @@ use wasmtime_wasi_http::handler::{self, HandlerState, ShouldAccept, WorkerExpira
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
-/// Requests that an instance serves in its life.
+/// Requests that an instance serves in its lifetime.
 const REQUESTS: usize = 128;
 /// Requests that it serves at once.
 const REQUESTS_AT_ONCE: usize = 16;
-/// How long it waits for the next one.
+/// How long it waits for the next request.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What the handler of wasmtime-wasi-http says of an instance that panicked, or was dropped.
+/// The error of wasmtime-wasi-http's handler for an instance that panicked or was dropped.
 const DROPPED: &str = "worker panicked";
 
-/// Sends requests to instances, and starts those that lack.
+/// Sends requests to instances, and starts new ones as needed.
 pub struct Reused(handler::ProxyHandler<Instances>);
 
 struct Instances {
@@ -42,7 +42,7 @@ impl Reused {
         Self(handler::ProxyHandler::new(Instances { component, shared, permits }))
     }
 
-    /// The answer to a request; an error where its instance could not start, or trapped.
+    /// The answer to a request. Fails if its instance could not start, or trapped.
     pub async fn answer(&self, request: Request<WasiBody>) -> Result<Response<WasiBody>> {
         Ok(self.0.handle((), request).await?)
     }
@@ -54,7 +54,7 @@ impl HandlerState for Instances {
     type WorkerState = Requests;
 
     async fn instantiate(&self) -> wasmtime::Result<handler::Instance<Instance, Idle, Requests>> {
-        let permit = self.permits.clone().try_acquire_owned().map_err(|_| format_err!("all instances are taken"))?;
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| format_err!("all instances are busy"))?;
         let mut store = store(self.component.engine(), &self.shared);
         let service = self.component.instantiate_async(&mut store).await?;
         Ok(handler::Instance {
@@ -67,7 +67,7 @@ impl HandlerState for Instances {
     }
 }
 
-/// Ends an instance that has had nothing to do for a while. Spin sets no limit for a request.
+/// Ends an instance that has been idle for a while. A request has no time limit in Spin.
 struct Idle(Pin<Box<Sleep>>);
 
 impl WorkerExpiration for Idle {
@@ -83,7 +83,7 @@ impl WorkerExpiration for Idle {
     }
 }
 
-/// Counts an instance's requests; it counts among the instances until it is dropped.
+/// Counts an instance's requests. The instance occupies a slot until this is dropped.
 struct Requests(#[expect(dead_code, reason = "given back when dropped")] OwnedSemaphorePermit);
 
 impl WorkerState for Requests {
@@ -108,7 +108,7 @@ impl WorkerState for Requests {
     }
 
     fn drop(&self, store: Store<Instance>, ended: wasmtime::Result<()>) {
-        // An instance that is dropped while it runs goes with this program, and is no failure.
+        // An instance that is dropped while it runs ends with this program. That is not a failure.
         let is_dropped = |error: &wasmtime::Error| error.to_string() == DROPPED && !std::thread::panicking();
         if let Some(error) = ended.err().filter(|error| !is_dropped(error)) {
             eprintln!("an instance failed: {error:?}");

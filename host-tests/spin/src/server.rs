@@ -1,9 +1,10 @@
-//! HTTP in front of the component.
+//! The HTTP server in front of the component.
 
 use crate::app::{App, Handler, Options, Single};
 use crate::manifest::Manifest;
 use crate::outgoing;
 use crate::real::{self, Real};
+use crate::telemetry::Telemetry;
 use anyhow::{Context, Result, anyhow, bail};
 use dob_support::free_port;
 use http_body_util::{BodyExt, Empty, Full};
@@ -26,11 +27,10 @@ use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 /// Paths that Spin answers by itself.
 const WELL_KNOWN: &str = "/.well-known/spin/";
 
-/// Between two looks whether Spin still runs.
+/// The interval of the checks that a real Spin still runs.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A running server; dropping it closes its port and leaves requests in flight to end by themselves, unless it is a real Spin, which
-/// cuts them.
+/// A running server. Dropping it closes its port. Requests in flight still finish, but a real Spin cuts them.
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
@@ -45,7 +45,7 @@ enum Serving {
 }
 
 impl Server {
-    /// Serves an application: on the Spin that `SPIN` names, else on the imitation. Port 0 takes any free one.
+    /// Serves an application on the Spin that `SPIN` names, or else on the imitation. Port 0 means any free port.
     pub async fn serve(manifest: &Path, options: Options, listen: SocketAddr) -> Result<Self> {
         let Some(program) = real::program() else {
             return Self::start(App::load(&Manifest::read(manifest)?, options)?, listen).await;
@@ -62,18 +62,19 @@ impl Server {
     pub async fn start(app: Arc<App>, listen: SocketAddr) -> Result<Self> {
         let listener = listener(listen).await?;
         let address = listener.local_addr()?;
+        let telemetry = Telemetry::from_environment().context("can't export spans")?;
         let accepting = tokio::spawn(async move {
             loop {
                 let (stream, client) = listener.accept().await.context(
                     "can't accept a connection, and ends like Spin; where too many files are open, `ulimit -n` allows more",
                 )?;
-                tokio::spawn(connection(app.clone(), stream, client));
+                tokio::spawn(connection(app.clone(), telemetry.clone(), stream, client));
             }
         });
         Ok(Self { address, serving: Serving::Here(accepting) })
     }
 
-    /// Serves until no connection can be accepted any more, or Spin ends.
+    /// Serves until connections can't be accepted any more, or until a real Spin ends.
     pub async fn until_ended(mut self) -> Result<Infallible> {
         match &mut self.serving {
             Serving::Here(accepting) => accepting.await?,
@@ -86,13 +87,13 @@ impl Server {
         }
     }
 
-    /// `http://` and the address, without a slash at the end.
+    /// `http://` and the address, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 }
 
-/// Takes an address, or says what to do where that can't be.
+/// Binds an address; an error says what to do.
 pub async fn listener(listen: SocketAddr) -> Result<TcpListener> {
     let advice = |error: &Error| match error.kind() {
         ErrorKind::AddrInUse => "stop what listens there, or choose another port",
@@ -111,13 +112,26 @@ impl Drop for Server {
     }
 }
 
-async fn connection(app: Arc<App>, stream: TcpStream, client: SocketAddr) {
-    let service = service_fn(|request| serve(app.clone(), request, client));
-    // As in Spin, the socket keeps Nagle's algorithm, and a client that breaks off is no event.
+async fn connection(app: Arc<App>, telemetry: Telemetry, stream: TcpStream, client: SocketAddr) {
+    let service = service_fn(|request| traced(telemetry.clone(), app.clone(), request, client));
+    // As in Spin, the socket keeps Nagle's algorithm, and a client that disconnects is not reported.
     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// An error closes the connection without an answer; so does Spin where the authority is missing or contradicts itself.
+/// Answers a request within its span, which ends without a status where the client leaves before the head of the answer.
+async fn traced(
+    telemetry: Telemetry,
+    app: Arc<App>,
+    request: Request<Incoming>,
+    client: SocketAddr,
+) -> Result<Response<WasiBody>> {
+    let (mut span, method) = (telemetry.start(&request), request.method().clone());
+    let response = serve(app, request, client).await?;
+    span.answered(&method, &response);
+    Ok(response)
+}
+
+/// An error closes the connection without an answer, as Spin does when the authority is missing or contradictory.
 async fn serve(app: Arc<App>, mut request: Request<Incoming>, client: SocketAddr) -> Result<Response<WasiBody>> {
     if let Some(well_known) = request.uri().path().strip_prefix(WELL_KNOWN) {
         let (status, text) = if well_known == "health" { (200, "OK") } else { (404, "") };
@@ -144,7 +158,7 @@ async fn instance(app: Arc<App>, mut request: Request<Incoming>, client: SocketA
     }
 }
 
-/// Runs one request in a new instance. The instance may outlive its answer, and outlives a client that disconnects.
+/// Runs one request in a new instance, which may outlive its answer and its client's connection.
 async fn single(app: Arc<Single>, request: Request<Incoming>) -> Result<Response<WasiBody>> {
     let mut store = app.store();
     let (sender, receiver) = oneshot::channel();
@@ -161,12 +175,12 @@ async fn single(app: Arc<Single>, request: Request<Incoming>) -> Result<Response
         Ok(response) => Ok(response?),
         Err(_) => {
             task.await??;
-            bail!("it returned without one")
+            bail!("it returned without an answer")
         }
     }
 }
 
-/// Spin tells the component about the request in headers, and drops a request whose headers are not UTF-8 with a 500.
+/// Adds the headers in which Spin describes the request. Like Spin, answers 500 to a request whose headers are not UTF-8.
 fn add_spin_headers(request: &mut Request<Incoming>, client: SocketAddr) -> Result<()> {
     for value in request.headers().values() {
         std::str::from_utf8(value.as_bytes())?;
@@ -188,7 +202,7 @@ fn add_spin_headers(request: &mut Request<Incoming>, client: SocketAddr) -> Resu
     Ok(())
 }
 
-/// The component sees an absolute URI: its authority is the request's own or the `Host` header's, and both must agree.
+/// The absolute URI that the component sees. Its authority comes from the request or the `Host` header; both must agree.
 fn set_authority(request: &mut Request<Incoming>) -> Result<()> {
     let from_header = request.headers().get(HOST).map(|host| anyhow::Ok(host.to_str()?.parse()?)).transpose()?;
     let mut parts = request.uri().clone().into_parts();

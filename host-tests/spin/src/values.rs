@@ -1,4 +1,4 @@
-//! Values between PostgreSQL and WIT: those that this project's components use; any other is refused in words.
+//! Conversion of values between PostgreSQL and WIT. Types that this project's components don't use are errors.
 
 use crate::bindings::spin::postgres::postgres::{Column, DbDataType, DbValue, ParameterValue, RowSet};
 use anyhow::{Context, Result, bail};
@@ -6,7 +6,7 @@ use chrono::{Datelike, NaiveDate};
 use tokio_postgres::Row;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 
-/// A parameter for PostgreSQL; its type must be the one that the statement expects.
+/// A parameter for PostgreSQL. Its type must match the statement's.
 pub fn to_sql(value: &ParameterValue) -> Result<Box<dyn ToSql + Send + Sync>> {
     Ok(match value {
         ParameterValue::Str(value) => Box::new(value.clone()),
@@ -18,7 +18,7 @@ pub fn to_sql(value: &ParameterValue) -> Result<Box<dyn ToSql + Send + Sync>> {
     })
 }
 
-/// The rows with their columns; no columns where there are no rows.
+/// The rows with their columns; without rows there are no columns.
 pub fn row_set(rows: &[Row]) -> Result<RowSet> {
     let columns = rows.first().map(columns).transpose()?.unwrap_or_default();
     let rows = rows.iter().map(|row| (0..row.len()).map(|index| value(row, index)).collect());

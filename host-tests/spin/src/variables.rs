@@ -10,7 +10,7 @@ use wasmtime::component::{Accessor, HasData};
 /// The prefix of the environment variables that set the application's variables, as in Spin.
 pub const VARIABLE_PREFIX: &str = "SPIN_VARIABLE_";
 
-/// Every application variable with its value, if it has one.
+/// Every application variable, with its value if it has one.
 #[derive(Debug, Clone)]
 pub struct Variables {
     values: BTreeMap<String, Option<String>>,
@@ -18,7 +18,7 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// The manifest's variables; `given` values win over defaults.
+    /// The manifest's variables; `given` values override defaults.
     pub fn new(manifest: &Manifest, given: &BTreeMap<String, String>) -> Self {
         let value = |(name, variable): (&String, &Variable)| {
             (name.clone(), given.get(name).or(variable.default.as_ref()).cloned())
@@ -32,7 +32,7 @@ impl Variables {
         std::env::vars().filter_map(given).collect()
     }
 
-    /// The variables that have neither a value nor a default: Spin does not start without them.
+    /// The variables without a value and a default; Spin does not start without them.
     pub fn missing(&self) -> Vec<&str> {
         self.values.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| name.as_str()).collect()
     }
@@ -52,7 +52,7 @@ impl Variables {
     }
 }
 
-/// What the linker gives the interface's functions.
+/// Selects the state for the interface's functions in the linker.
 pub struct HasVariables;
 
 impl HasData for HasVariables {

@@ -1,4 +1,4 @@
-//! Certificates of a run's own.
+//! Throwaway certificates.
 
 use anyhow::Result;
 use rcgen::{
@@ -19,7 +19,7 @@ pub struct ServerCertificate {
 }
 
 impl Authority {
-    /// A new one of this name.
+    /// Creates an authority with this name.
     pub fn new(name: &str) -> Result<Self> {
         let mut params = named(name, &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,7 +40,7 @@ impl Authority {
 
 fn named(name: &str, alternatives: &[String]) -> Result<CertificateParams> {
     let mut params = CertificateParams::new(alternatives)?;
-    // A text that OpenSSL's tools print as it is.
+    // A string type that OpenSSL's tools print unescaped.
     params.distinguished_name.push(DnType::CommonName, DnValue::Utf8String(name.to_owned()));
     (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2099, 1, 1));
     Ok(params)

@@ -1,4 +1,4 @@
-//! Running a command to its end.
+//! Commands with a deadline.
 
 use anyhow::{Context, Result, bail, ensure};
 use duct::Expression;
@@ -6,15 +6,15 @@ use std::fs::File;
 use std::process::Output;
 use std::time::Duration;
 
-/// How long a command may take that only changes something on this machine.
+/// The deadline of a command that works only on this machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs a command to its end and gives what it printed, without the last line's end; an error holds what it said.
+/// Runs a command and returns its output without the trailing newline. An error contains its stderr.
 pub fn read(command: &Expression) -> Result<String> {
     read_within(DEADLINE, command)
 }
 
-/// The same with a deadline of its own, after which the command is killed.
+/// The same with this deadline, after which the command is killed.
 pub fn read_within(deadline: Duration, command: &Expression) -> Result<String> {
     let output = end(deadline, command.stdout_capture().stderr_capture())?;
     if !output.status.success() {
@@ -23,7 +23,7 @@ pub fn read_within(deadline: Duration, command: &Expression) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
 }
 
-/// Runs a command to its end, and writes all that it prints to a log.
+/// Runs a command, and writes its output to a log.
 pub fn run_logged(deadline: Duration, command: &Expression, log: &File) -> Result<()> {
     let output = end(deadline, command.stdout_file(log.try_clone()?).stderr_file(log.try_clone()?))?;
     ensure!(output.status.success(), "{command:?} failed");

@@ -1,4 +1,4 @@
-//! What every room needs: waiting with a deadline, commands with a deadline, processes that end with their owner, free ports,
+//! Tools for all rooms: waiting with a deadline, commands with a deadline, processes that end with their owner, free ports,
 //! certificates.
 
 mod authority;
@@ -18,7 +18,7 @@ pub use wait::eventually;
 
 use std::path::{Path, PathBuf};
 
-/// A file of the project, named from its top.
+/// The path of a file in the project.
 pub fn project_file(path: impl AsRef<Path>) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
 }

@@ -7,11 +7,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use wait_timeout::ChildExt;
 
-/// A running program; dropping this kills it and waits for its end.
+/// A running program. Dropping it kills the program and waits for its end.
 pub struct Process(pub Child);
 
 impl Process {
-    /// Starts a program. `hint` says what to do where it is missing.
+    /// Starts a program. `hint` says what to do if it is missing.
     pub fn spawn(command: &mut Command, hint: &str) -> Result<Self> {
         let child = command.spawn();
         child.map(Self).with_context(|| format!("{} is missing: {hint}", command.get_program().to_string_lossy()))
@@ -22,14 +22,14 @@ impl Process {
         self.0.id()
     }
 
-    /// Waits until it prints a line with this text, and gives all that it has printed. Its output must be piped; what it prints
-    /// afterwards is read and forgotten.
+    /// Waits until it prints a line with this text, and returns its output so far. Its stdout must be piped; later output is read and
+    /// discarded.
     pub fn until_printed(&mut self, text: &str, deadline: Duration) -> Result<String> {
         let output = self.0.stdout.take().context("its output is not piped")?;
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // Nobody listens any longer once the text was there.
+                // Once the text was found, nobody receives any more.
                 let _ = sender.send(line);
             }
         });
@@ -57,7 +57,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits for a program's end; `what` names it where it does not end in time.
+/// Waits for a program's end. `what` names it in the error if it does not end in time.
 pub fn end_within(deadline: Duration, what: &str, child: &mut Child) -> Result<ExitStatus> {
     match child.wait_timeout(deadline)? {
         Some(status) => Ok(status),

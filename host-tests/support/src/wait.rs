@@ -4,15 +4,14 @@ use anyhow::{Result, anyhow};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
-/// The first pause between two attempts; each further one is half as long again.
+/// The first pause between two attempts; each further one is 1.5 times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Repeats `attempt` until it succeeds, and gives what it found.
+/// Repeats `attempt` until it succeeds, and returns its result.
 ///
-/// An attempt that hangs is ended by the deadline, too. The error says what was waited for, how long, and why the last attempt
-/// that ended was not enough.
+/// The deadline also ends an attempt that hangs. The error says what was awaited, how long, and why the last attempt failed.
 pub async fn eventually<T>(what: &str, deadline: Duration, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let mut last = anyhow!("the first attempt did not end");
     let attempts = async {

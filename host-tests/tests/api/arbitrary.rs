@@ -1,4 +1,4 @@
-//! Arbitrary requests: none of them brings the component down, and whatever it accepts means what it says.
+//! Arbitrary requests: none crashes the component, and every accepted date is greeted correctly.
 
 use crate::helpers::*;
 use crate::oracle::{Date, date_of, day_number, days_in_month, days_until_birthday};
@@ -12,27 +12,27 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A body but for its last brace.
+/// A body without its last brace.
 const DATED: &str = r#"{"dateOfBirth":"1990-05-20""#;
 
-/// The bytes that a path and query may hold (RFC 3986), and `%`, whatever follows it.
+/// The bytes that path and query may contain (RFC 3986), and `%` with anything after it.
 const URI_BYTES: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@/?%";
 
 #[test]
 fn no_request_brings_the_component_down() {
-    let world = World::new();
-    check(3000, request(), |request| world.runtime.block_on(answers_or_refuses(&world.service, &request)));
-    assert_eq!(world.service.log(), "", "a panic, a trap or a failure");
+    let app = TestApp::new();
+    check(3000, request(), |request| app.runtime.block_on(answers_or_refuses(&app.service, &request)));
+    assert_eq!(app.service.log(), "", "a panic, a trap or a failure");
 }
 
 #[test]
 fn a_saved_date_comes_back_as_the_days_to_its_birthday() {
-    let world = World::new();
-    check(500, birthday(), |birthday| world.runtime.block_on(is_greeted(&world.service, &birthday)));
-    assert_eq!(world.service.log(), "", "a panic, a trap or a failure");
+    let app = TestApp::new();
+    check(500, birthday(), |birthday| app.runtime.block_on(is_greeted(&app.service, &birthday)));
+    assert_eq!(app.service.log(), "", "a panic, a trap or a failure");
 }
 
-/// Runs a property on the same arbitrary values each time and reports the smallest that contradicts it.
+/// Runs a property on the same arbitrary values each time, and reports the smallest counterexample.
 fn check<S: Strategy>(cases: u32, values: S, property: impl Fn(S::Value) -> TestCaseResult) {
     let config = Config { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..Config::default() };
     match TestRunner::new(config).run(&values, property) {
@@ -42,14 +42,14 @@ fn check<S: Strategy>(cases: u32, values: S, property: impl Fn(S::Value) -> Test
     }
 }
 
-/// A request as it goes over the wire.
+/// A request as it is sent.
 #[derive(Clone)]
 struct RawRequest {
     head: Vec<u8>,
     body: Vec<u8>,
-    /// Whether this is HTTP, so that the component must be the one that answers.
+    /// Whether this is valid HTTP, so that the component must answer it.
     is_http: bool,
-    /// Whether the body stops before its announced end.
+    /// Whether the body is shorter than announced.
     breaks_off: bool,
 }
 
@@ -64,7 +64,7 @@ fn request() -> impl Strategy<Value = RawRequest> {
         |(method, (target, is_http), headers, body, framing)| {
             let (framing_header, body) = framing.apply(body);
             let mut head = [method.as_bytes(), b" ", &target, b" HTTP/1.1\r\n"].concat();
-            // Without an authority the host closes the connection before the component is asked.
+            // Without an authority the host closes the connection and does not call the component.
             head.extend(b"host: localhost\r\nconnection: close\r\n");
             head.extend(headers.concat());
             head.extend(framing_header.into_bytes());
@@ -84,7 +84,7 @@ fn method() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A request target, and whether HTTP allows it.
+/// A request target, and whether it is valid HTTP.
 fn target() -> impl Strategy<Value = (Vec<u8>, bool)> {
     let uri = |length| vec(select(URI_BYTES), length);
     let letter = b'A'..=b'Z';
@@ -104,7 +104,7 @@ fn target() -> impl Strategy<Value = (Vec<u8>, bool)> {
     prop_oneof![6 => path.prop_map(|path| (path, true)), 1 => bytes.prop_map(|bytes| (bytes, false))]
 }
 
-/// Bytes, each either percent-encoded or, where it is a letter, as it is.
+/// Bytes, each either percent-encoded or, if it is a letter, plain.
 fn percent_encoded(byte: impl Strategy<Value = u8>, length: std::ops::Range<usize>) -> impl Strategy<Value = String> {
     vec((byte, any::<bool>()), length)
         .prop_map(|bytes| bytes.into_iter().map(|(byte, plain)| spell(byte, plain)).collect())
@@ -114,7 +114,7 @@ fn spell(byte: u8, plain: bool) -> String {
     if plain && byte.is_ascii_alphabetic() { (byte as char).to_string() } else { format!("%{byte:02x}") }
 }
 
-/// A header line. None is about the connection, and values are UTF-8: the host itself answers 500 to any other.
+/// A header line. It does not concern the connection, and its value is UTF-8, because the host answers 500 to any other.
 fn header() -> impl Strategy<Value = Vec<u8>> {
     let known =
         select(vec!["x-request-id", "content-type", "accept", "cookie", "range", "if-none-match", "x-forwarded-for"]);
@@ -135,16 +135,16 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Debug, Clone, Copy)]
 enum Framing {
-    /// Not at all: HTTP then takes it for the next request.
+    /// Not at all: for HTTP it is then the next request.
     Nothing,
-    /// A true `Content-Length`.
+    /// A correct `Content-Length`.
     Length,
     /// Chunks of this many bytes.
     Chunks(usize),
-    /// A `Content-Length` of more than is sent.
+    /// A `Content-Length` that exceeds the body.
     TooLong,
     /// `chunked`, but the body is not.
     NoChunks,
@@ -161,7 +161,7 @@ fn framing() -> impl Strategy<Value = Framing> {
 }
 
 impl Framing {
-    /// The header line for a body, and the body as it is sent.
+    /// The header line for a body, and the encoded body.
     fn apply(self, body: Vec<u8>) -> (String, Vec<u8>) {
         match self {
             Self::Nothing => (String::new(), body),
@@ -180,7 +180,7 @@ fn chunked(body: &[u8], size: usize) -> Vec<u8> {
     chunks
 }
 
-/// Sends the request and checks what comes back.
+/// Sends the request and checks the answer.
 async fn answers_or_refuses(service: &Service, request: &RawRequest) -> TestCaseResult {
     let bytes = timeout(HANGS_AFTER, exchange(service.server.address, request)).await;
     let bytes = bytes.map_err(|_| TestCaseError::fail("the connection hangs"))?;
@@ -196,7 +196,7 @@ async fn answers_or_refuses(service: &Service, request: &RawRequest) -> TestCase
     Ok(())
 }
 
-/// What the server sends until it closes the connection, which it may do before it has read everything.
+/// The server's output until it closes the connection, which may happen before it has read everything.
 async fn exchange(server: SocketAddr, request: &RawRequest) -> Vec<u8> {
     let mut stream = TcpStream::connect(server).await.expect("the server listens");
     let _ = stream.write_all(&[request.head.as_slice(), &request.body].concat()).await;
@@ -208,7 +208,7 @@ async fn exchange(server: SocketAddr, request: &RawRequest) -> Vec<u8> {
     answer
 }
 
-/// An answer, read from the wire.
+/// A parsed answer.
 struct RawAnswer<'a> {
     status: u16,
     headers: Vec<(&'a str, &'a str)>,
@@ -234,17 +234,17 @@ impl<'a> RawAnswer<'a> {
         if self.status >= 400 {
             prop_assert_eq!(self.header("content-type"), Some("application/problem+json"));
         }
-        // A component that traps while it sends leaves a short body behind.
+        // A component that traps while it sends leaves a truncated body.
         let length = self.header("content-length").map_or(Ok(0), str::parse::<usize>);
         prop_assert_eq!(Ok(self.body.len()), if is_head { Ok(0) } else { length });
         Ok(())
     }
 }
 
-/// A user, as two requests spell the name, the date of birth, and a later day.
+/// A user whose name two requests spell differently, with the date of birth and a later day.
 #[derive(Debug, Clone)]
 struct Birthday {
-    /// Each letter in upper case or not and percent-encoded or not, when it is saved and when it is greeted.
+    /// For each letter, when saved and when greeted: whether it is in upper case, and whether it is percent-encoded.
     name: Vec<(char, Spelling, Spelling)>,
     born: Date,
     /// In days since 0001-01-01.
@@ -253,7 +253,7 @@ struct Birthday {
 
 type Spelling = (bool, bool);
 
-/// Birthdays of all years, every fifth on 29 February, and a day from just before an anniversary to a year after it.
+/// Birthdays in all years, every fifth on 29 February, with a day from just before an anniversary to a year after it.
 fn birthday() -> impl Strategy<Value = Birthday> {
     let spelling = any::<Spelling>;
     let name = vec((proptest::char::range('a', 'z'), spelling(), spelling()), 1..=255);
@@ -283,7 +283,7 @@ async fn is_greeted(service: &Service, birthday: &Birthday) -> TestCaseResult {
     Ok(())
 }
 
-/// The greeting, its days counted one by one.
+/// The expected greeting, whose days are counted one by one.
 fn expected(name: &str, born: Date, today: i64) -> String {
     match days_until_birthday(born, date_of(today)) {
         0 => format!("Hello, {name}! Happy birthday!"),

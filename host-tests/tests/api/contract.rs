@@ -1,21 +1,21 @@
-//! The rows of the HTTP contract: one test a row.
+//! The rows of the HTTP contract, with one test for each.
 
 use crate::helpers::*;
 use crate::oracle::days_since_1970;
 use serde_json::json;
 
-/// The day that the clock shows where a story needs one.
+/// The day of the clock in scenarios that need a fixed one.
 const TODAY: (i64, u32, u32) = (2026, 5, 20);
 
-/// A story about one service and its database.
-fn story<F: AsyncFnOnce(&Service, &dob_postgresql::Database)>(tell: F) {
-    let world = World::new();
-    world.runtime.block_on(tell(&world.service, &world.database));
+/// Runs a scenario with a new service and database.
+fn with_app<F: AsyncFnOnce(&Service, &dob_postgresql::Database)>(test: F) {
+    let app = TestApp::new();
+    app.runtime.block_on(test(&app.service, &app.database));
 }
 
 #[test]
 fn a_saved_date_is_greeted_until_it_is_changed() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         service.clock.set_day(days_since_1970(TODAY));
         let saved = service.put("John", "1990-05-20").await;
         assert_eq!((saved.status, saved.body.as_str()), (204, ""));
@@ -31,7 +31,7 @@ fn a_saved_date_is_greeted_until_it_is_changed() {
 
 #[test]
 fn saving_the_same_date_again_writes_no_row_version() {
-    story(async |service, database| {
+    with_app(async |service, database| {
         let superuser = database.client("dob_api").await.unwrap();
         let version = "SELECT xmin::text || ctid::text || updated_at::text FROM dob_api.birthday";
         service.put("john", "1990-05-20").await;
@@ -42,7 +42,7 @@ fn saving_the_same_date_again_writes_no_row_version() {
         let wal_after: String = superuser.query_one(wal, &[]).await.unwrap().get(0);
         let after: String = superuser.query_one(version, &[]).await.unwrap().get(0);
         assert_eq!(before, after);
-        assert_eq!(wal_before, wal_after, "nothing at all is written");
+        assert_eq!(wal_before, wal_after, "no WAL is written");
 
         service.put("john", "1990-05-21").await;
         let changed: String = superuser.query_one(version, &[]).await.unwrap().get(0);
@@ -52,7 +52,7 @@ fn saving_the_same_date_again_writes_no_row_version() {
 
 #[test]
 fn a_username_is_one_identity_whatever_its_case() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         service.clock.set_day(days_since_1970(TODAY));
         service.put("jOHN", "1990-05-21").await;
         for name in ["John", "JOHN", "john"] {
@@ -68,7 +68,7 @@ fn a_username_is_one_identity_whatever_its_case() {
 
 #[test]
 fn usernames_of_1_to_255_letters_are_accepted_and_no_others() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for name in ["a".to_owned(), "Z".repeat(255), "%61".repeat(255)] {
             assert_eq!(service.put(&name, "1990-05-20").await.status, 204, "{name}");
             assert_eq!(service.get(&format!("/hello/{name}")).await.status, 200, "{name}");
@@ -97,7 +97,7 @@ fn usernames_of_1_to_255_letters_are_accepted_and_no_others() {
 
 #[test]
 fn raw_bytes_that_are_no_letters_are_refused_by_the_component_or_the_host() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for name in ["é".as_bytes(), b"jo hn", b"john\x00", b"jo\\hn", b"\xff"] {
             let request = [b"GET /hello/", name, b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"].concat();
             let answer = service.raw(&request);
@@ -108,7 +108,7 @@ fn raw_bytes_that_are_no_letters_are_refused_by_the_component_or_the_host() {
 
 #[test]
 fn a_body_that_is_not_the_object_is_refused() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for body in [
             "",
             "x",
@@ -135,7 +135,7 @@ fn a_body_that_is_not_the_object_is_refused() {
 
 #[test]
 fn extra_keys_are_ignored() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         let body = r#"{"name":{"first":["x"]},"dateOfBirth":"1990-05-20","dateofbirth":1}"#;
         assert_eq!(service.request("PUT", "/hello/john", body).await.status, 204);
     });
@@ -143,7 +143,7 @@ fn extra_keys_are_ignored() {
 
 #[test]
 fn a_date_is_exactly_year_month_day_and_exists() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for date in [
             "1990-5-20",
             "+1990-05-20",
@@ -176,7 +176,7 @@ fn a_date_is_exactly_year_month_day_and_exists() {
 
 #[test]
 fn a_date_of_today_or_later_is_refused() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         service.clock.set_seconds((days_since_1970(TODAY) + 1) * 86_400 - 1);
         for date in ["2026-05-20", "2026-05-21", "9999-12-31"] {
             assert!(service.put("john", date).await.problem(400).contains("before today"), "{date}");
@@ -187,7 +187,7 @@ fn a_date_of_today_or_later_is_refused() {
 
 #[test]
 fn any_content_type_or_none_is_accepted() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         let url = format!("{}/hello/john", service.server.url());
         for content_type in ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-8", "x"]
         {
@@ -201,7 +201,7 @@ fn any_content_type_or_none_is_accepted() {
 
 #[test]
 fn a_body_of_4096_bytes_is_read_and_a_longer_one_refused_unread() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         let padded = |length: usize| {
             let object = r#"{"dateOfBirth":"1990-05-20"}"#;
             format!("{object}{}", " ".repeat(length - object.len()))
@@ -209,10 +209,10 @@ fn a_body_of_4096_bytes_is_read_and_a_longer_one_refused_unread() {
         assert_eq!(service.request("PUT", "/hello/john", padded(4096)).await.status, 204);
         service.request("PUT", "/hello/john", padded(4097)).await.problem(413);
 
-        // Not one byte of the declared body is sent, and yet there is an answer.
+        // The answer comes although no byte of the declared body is sent.
         let declared = b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n";
         assert!(service.raw(declared).starts_with("HTTP/1.1 413 "));
-        // A body of unknown length is refused once it is past the limit, though it never ends.
+        // A body of unknown length is refused as soon as it exceeds the limit, although it never ends.
         let chunk = format!("1001\r\n{}\r\n", " ".repeat(0x1001));
         let endless = format!("PUT /hello/john HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}");
         assert!(service.raw(endless.as_bytes()).starts_with("HTTP/1.1 413 "));
@@ -221,7 +221,7 @@ fn a_body_of_4096_bytes_is_read_and_a_longer_one_refused_unread() {
 
 #[test]
 fn a_chunked_body_is_a_body() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         let chunks = "e\r\n{\"dateOfBirth\"\r\ne\r\n:\"1990-05-20\"}\r\n0\r\n\r\n";
         let chunked = format!("PUT /hello/john HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
         assert!(service.raw(chunked.as_bytes()).starts_with("HTTP/1.1 204 "), "{}", service.raw(chunked.as_bytes()));
@@ -232,14 +232,14 @@ fn a_chunked_body_is_a_body() {
 
 #[test]
 fn an_unknown_user_is_not_found() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         assert!(service.get("/hello/nobody").await.problem(404).contains("PUT"));
     });
 }
 
 #[test]
 fn head_is_get_without_a_body() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         service.put("john", "1990-05-20").await;
         for path in ["/hello/john", "/hello/nobody", "/healthz", "/readyz", "/openapi.json", "/nothing", "/hello/1"] {
             let (get, head) = (service.get(path).await, service.request("HEAD", path, "").await);
@@ -253,7 +253,7 @@ fn head_is_get_without_a_body() {
 
 #[test]
 fn nothing_but_usernames_lives_under_hello() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for name in ["healthz", "readyz", "health", "openapi"] {
             assert_eq!(service.put(name, "1990-05-20").await.status, 204, "{name}");
             let message = service.get(&format!("/hello/{name}")).await.json()["message"].to_string();
@@ -264,7 +264,7 @@ fn nothing_but_usernames_lives_under_hello() {
 
 #[test]
 fn healthz_never_touches_the_database() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         service.faults.take_calls();
         let healthz = service.get("/healthz").await;
         assert_eq!((healthz.status, healthz.json()), (200, json!({"status": "alive"})));
@@ -274,7 +274,7 @@ fn healthz_never_touches_the_database() {
 
 #[test]
 fn readyz_says_which_servers_answered() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         let readyz = service.get("/readyz").await;
         assert_eq!(readyz.status, 200);
         assert_eq!(readyz.json(), json!({"status": "ready", "primary": "ready", "replica": "not configured"}));
@@ -283,7 +283,7 @@ fn readyz_says_which_servers_answered() {
 
 #[test]
 fn another_method_is_405_with_allow_and_options_is_204() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for (path, allow) in [
             ("/hello/john", "GET, HEAD, PUT, OPTIONS"),
             ("/healthz", "GET, HEAD, OPTIONS"),
@@ -308,7 +308,7 @@ fn another_method_is_405_with_allow_and_options_is_204() {
 
 #[test]
 fn another_path_is_not_found() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for path in [
             "/",
             "/hello",
@@ -327,7 +327,7 @@ fn another_path_is_not_found() {
 
 #[test]
 fn every_answer_is_neither_stored_nor_sniffed() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         for (method, path) in [
             ("PUT", "/hello/john"),
             ("GET", "/hello/nobody"),
@@ -348,7 +348,7 @@ fn every_answer_is_neither_stored_nor_sniffed() {
 
 #[test]
 fn the_query_is_ignored() {
-    story(async |service, _| {
+    with_app(async |service, _| {
         assert_eq!(service.get("/healthz?a=/b").await.status, 200);
         assert_eq!(service.get("/hello/nobody?x").await.status, 404);
     });

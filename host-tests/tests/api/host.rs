@@ -1,7 +1,7 @@
-//! The test host keeps to what is known of Spin, faults included.
+//! The imitation of Spin behaves as Spin does, faults included.
 
 use crate::helpers::*;
-use dob_spin::{App, Build, Call, Options, PgError};
+use dob_spin::{App, Build, HostCall, Options, PgError};
 use dob_support::end_within;
 use std::fs;
 use std::io::{Read, Write};
@@ -10,57 +10,57 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn the_well_known_path_is_spins_own() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        world.service.faults.take_calls();
-        let health = world.service.get("/.well-known/spin/health").await;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        app.service.faults.take_calls();
+        let health = app.service.get("/.well-known/spin/health").await;
         assert_eq!((health.status, health.body.as_str()), (200, "OK"));
-        assert_eq!(health.header("cache-control"), None, "the component was not asked");
+        assert_eq!(health.header("cache-control"), None, "the host answers this without the component");
     });
 }
 
 #[test]
 fn a_header_that_is_not_utf8_is_a_500_and_a_missing_host_closes_the_connection() {
-    let world = World::new();
-    let not_utf8 = world.service.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: \xff\r\nConnection: close\r\n\r\n");
+    let app = TestApp::new();
+    let not_utf8 = app.service.raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: \xff\r\nConnection: close\r\n\r\n");
     assert!(not_utf8.starts_with("HTTP/1.1 500 "), "{not_utf8}");
-    assert_eq!(world.service.raw(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"), "");
+    assert_eq!(app.service.raw(b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"), "");
 }
 
 #[test]
 fn a_thousand_bodies_that_do_not_come_take_all_instances_of_one_request_and_few_of_many() {
     allow_open_files();
-    let world = World::new();
-    // With an instance for each, the next request is answered by Spin.
+    let app = TestApp::new();
+    // With an instance for each of them, Spin answers the next request itself.
     let (status, body) = match Build::chosen().unwrap() {
         Build::Wasi02 => (500, ""),
         Build::Wasi03 => (200, "{\"status\":\"alive\"}"),
     };
-    // Each waits for the rest of a body that does not come in time.
-    let held: Vec<_> = (0..1000).map(|_| TcpStream::connect(world.service.server.address).unwrap()).collect();
+    // Each instance waits for the rest of a body, which does not come in time.
+    let held: Vec<_> = (0..1000).map(|_| TcpStream::connect(app.service.server.address).unwrap()).collect();
     for mut client in &held {
         client.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n{").unwrap();
     }
-    world.runtime.block_on(async {
-        world.service.until("GET", "/healthz", status).await;
-        assert_eq!(world.service.get("/healthz").await.body, body);
+    app.runtime.block_on(async {
+        app.service.until("GET", "/healthz", status).await;
+        assert_eq!(app.service.get("/healthz").await.body, body);
     });
-    // The clients stay; the component gives their bodies up.
+    // The clients stay connected; the component gives up waiting for their bodies.
     for mut client in &held {
         let mut status = [0; "HTTP/1.1 408".len()];
         client.set_read_timeout(Some(HANGS_AFTER)).unwrap();
         client.read_exact(&mut status).unwrap();
         assert_eq!(&status, b"HTTP/1.1 408");
     }
-    world.runtime.block_on(world.service.until("GET", "/healthz", 200));
+    app.runtime.block_on(app.service.until("GET", "/healthz", 200));
 }
 
 #[test]
 fn a_planted_error_reaches_the_component_once() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
-        service.faults.fail_next(Call::Query, PgError::Other("planted".to_owned()));
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
+        service.faults.fail_next(HostCall::Query, PgError::Other("planted".to_owned()));
         service.get("/hello/john").await.problem(503);
         assert!(service.log().contains("planted"), "{}", service.log());
         service.get("/hello/john").await.problem(404);
@@ -69,15 +69,15 @@ fn a_planted_error_reaches_the_component_once() {
 
 #[test]
 fn an_answer_that_no_statement_can_have_is_a_500() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
-        service.faults.fail_next(Call::Execute, PgError::ValueConversionFailed("planted".to_owned()));
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
+        service.faults.fail_next(HostCall::Execute, PgError::ValueConversionFailed("planted".to_owned()));
         let answer = service.put("john", "1990-05-20").await;
         answer.problem(500);
         let id = answer.header("x-request-id").expect("the id to look for in the log").to_owned();
         assert!(service.log().contains(&format!("\"request_id\":\"{id}\"")), "{}", service.log());
-        service.faults.fail_next(Call::Execute, PgError::ValueConversionFailed("planted".to_owned()));
+        service.faults.fail_next(HostCall::Execute, PgError::ValueConversionFailed("planted".to_owned()));
         let next = service.put("john", "1990-05-20").await;
         assert_ne!(next.header("x-request-id"), Some(&*id), "every request has its own");
     });
@@ -85,11 +85,11 @@ fn an_answer_that_no_statement_can_have_is_a_500() {
 
 #[test]
 fn a_log_that_takes_no_line_costs_nobody_the_answer() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         service.fill_log();
-        service.faults.fail_next(Call::Query, PgError::Other("planted".to_owned()));
+        service.faults.fail_next(HostCall::Query, PgError::Other("planted".to_owned()));
         service.get("/hello/john").await.problem(503);
         assert!(!service.log().contains("planted"), "the log had room");
     });
@@ -103,8 +103,8 @@ fn an_application_without_its_required_variables_does_not_start() {
 
 #[test]
 fn a_host_that_may_open_no_more_files_ends_and_says_how_it_may() {
-    let world = World::new();
-    let host = HostProcess::command("127.0.0.1:0", world.database.variables("dob_api"));
+    let app = TestApp::new();
+    let host = HostProcess::command("127.0.0.1:0", app.database.variables("dob_api"));
     let mut few = Command::new("sh");
     few.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]).arg(host.get_program()).args(host.get_args());
     few.envs(host.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -121,8 +121,8 @@ fn a_host_that_may_open_no_more_files_ends_and_says_how_it_may() {
 
 #[test]
 fn a_signal_ends_the_process_at_once_with_requests_in_flight() {
-    let world = World::new();
-    let mut host = HostProcess::start(world.database.variables("dob_api"), &[]);
+    let app = TestApp::new();
+    let mut host = HostProcess::start(app.database.variables("dob_api"), &[]);
     let mut client = TcpStream::connect(&host.address).unwrap();
     client.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n").unwrap();
     client.write_all(b"{").unwrap();
@@ -138,10 +138,10 @@ fn a_signal_ends_the_process_at_once_with_requests_in_flight() {
 
 #[test]
 fn as_many_instances_as_there_can_be_stay_within_the_memory_of_a_pod() {
-    let world = World::new();
+    let app = TestApp::new();
     allow_open_files();
-    let host = HostProcess::start(world.database.variables("dob_api"), &[]);
-    // What an instance has touched stays with Spin after its end.
+    let host = HostProcess::start(app.database.variables("dob_api"), &[]);
+    // Spin keeps the memory that an instance has touched after the instance ends.
     let mut slow: Vec<TcpStream> = (0..1000)
         .map(|_| {
             let mut client = TcpStream::connect(&host.address).unwrap();

@@ -1,4 +1,4 @@
-//! What the component may ask of its host, and how large it may be.
+//! The component's imports, and its size.
 
 use dob_spin::{Build, Manifest};
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ fn in_world(world: &str) -> BTreeSet<String> {
     let mut wit = Resolve::default();
     let (package, _) = wit.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).expect("wit resolves");
     let world = wit.select_world(&[package], Some(world)).expect("wit/world.wit has the world");
-    // The export brings in interfaces of its own version; linking makes them those of the newest one, as it does here.
+    // The export adds interfaces of its own version. Linking replaces them by the newest version, and so does this.
     wit.merge_world_imports_based_on_semver(world).expect("versions that fit");
     let world = &wit.worlds[world];
     world.imports.keys().chain(world.exports.keys()).map(|name| wit.name_world_key(name)).collect()

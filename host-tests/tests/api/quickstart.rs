@@ -1,4 +1,4 @@
-//! `make run`, from the first start to the second, and every way it can be refused.
+//! `make run`: the first start, the second, and every error.
 
 use crate::helpers::*;
 use crate::tls;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-/// `make run`'s program on a port, with its data in `data`.
+/// The program of `make run` on a port, with its data in `data`.
 fn run(data: &Path, port: u16) -> Command {
     run_on(&format!("127.0.0.1:{port}"), data)
 }
@@ -25,20 +25,20 @@ fn run_on(listen: &str, data: &Path) -> Command {
     command
 }
 
-/// Starts it and gives all that it prints until it is ready.
+/// Starts it, and returns its output until it is ready.
 fn ready(mut command: Command) -> (Process, String) {
     let mut child = Process::spawn(&mut command, "cargo builds it").unwrap();
     let printed = child.until_printed("Ctrl-C stops everything", HANGS_AFTER).unwrap();
     (child, printed)
 }
 
-/// Ends it as Ctrl-C does.
+/// Ends it like Ctrl-C.
 fn interrupt(mut child: Process) {
     Command::new("kill").args(["-INT", &child.0.id().to_string()]).status().unwrap();
     assert!(end_within(HANGS_AFTER, "make run", &mut child.0).unwrap().success());
 }
 
-/// The one sentence with which it refuses to start.
+/// Its error, a single sentence.
 fn refused(mut command: Command) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
     assert!(!status.success());
@@ -49,66 +49,66 @@ fn refused(mut command: Command) -> String {
 
 #[tokio::test]
 async fn the_data_stays_between_runs_and_nothing_goes_on_running() {
-    let (scratch, port) = (directory(), free_port().unwrap());
+    let (directory, port) = (temporary_directory(), free_port().unwrap());
     let url = format!("http://127.0.0.1:{port}/hello/John");
-    let (first, printed) = ready(run(scratch.path(), port));
+    let (first, printed) = ready(run(directory.path(), port));
     assert!(printed.contains(&format!("curl -i {url}")), "{printed}");
     let saved = client().put(&url).body(r#"{"dateOfBirth":"1990-05-20"}"#).send().await.unwrap();
     assert_eq!(saved.status(), 204);
     interrupt(first);
-    assert!(!scratch.path().join("postgres/data/postmaster.pid").exists(), "PostgreSQL is stopped");
+    assert!(!directory.path().join("postgres/data/postmaster.pid").exists(), "PostgreSQL is stopped");
 
-    let mut with_empty_url = run(scratch.path(), port);
+    let mut with_empty_url = run(directory.path(), port);
     with_empty_url.env("DATABASE_URL", "");
     let (second, printed) = ready(with_empty_url);
-    assert!(!printed.contains("Making a database"), "{printed}");
+    assert!(!printed.contains("Creating a database"), "{printed}");
     assert_eq!(client().get(&url).send().await.unwrap().status(), 200);
     interrupt(second);
 }
 
 #[tokio::test]
 async fn a_database_url_is_used_instead() {
-    let scratch = directory();
-    let database = database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
-    let mut command = run(&scratch.path().join("unused"), free_port().unwrap());
+    let directory = temporary_directory();
+    let database = database(&directory, Ipv4Addr::LOCALHOST).await.unwrap();
+    let mut command = run(&directory.path().join("unused"), free_port().unwrap());
     command.env("DATABASE_URL", format!("postgres://postgres:super-secret@{}/mine", database.address));
     let (child, _) = ready(command);
     interrupt(child);
-    assert!(!scratch.path().join("unused").exists());
+    assert!(!directory.path().join("unused").exists());
     database.client("mine").await.unwrap().query("SELECT FROM dob_api.birthday", &[]).await.unwrap();
 }
 
 #[test]
 fn a_port_in_use_is_said_before_anything_is_started() {
-    let scratch = directory();
+    let directory = temporary_directory();
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
-    let words = refused(run(&scratch.path().join("data"), port));
+    let words = refused(run(&directory.path().join("data"), port));
     assert!(words.contains(&format!("can't listen on 127.0.0.1:{port}: stop what listens there")), "{words}");
-    assert!(!scratch.path().join("data").exists());
+    assert!(!directory.path().join("data").exists());
 }
 
 #[test]
 fn a_name_is_listened_on_and_no_address_is_one_sentence() {
-    let (scratch, port) = (directory(), free_port().unwrap());
-    let (child, printed) = ready(run_on(&format!("localhost:{port}"), scratch.path()));
+    let (directory, port) = (temporary_directory(), free_port().unwrap());
+    let (child, printed) = ready(run_on(&format!("localhost:{port}"), directory.path()));
     assert!(
         printed.contains(&format!("127.0.0.1:{port}/")) || printed.contains(&format!("[::1]:{port}/")),
         "{printed}"
     );
     interrupt(child);
     for listen in ["localhost", "3000", ":3000", "127.0.0.1:65536", "nosuch.invalid:3000"] {
-        let words = refused(run_on(listen, scratch.path()));
+        let words = refused(run_on(listen, directory.path()));
         assert!(words.contains("write a host of this machine and a port, such as localhost:3000"), "{words}");
     }
-    let words = refused(run_on("192.0.2.1:3000", scratch.path()));
+    let words = refused(run_on("192.0.2.1:3000", directory.path()));
     assert!(words.contains("can't listen on 192.0.2.1:3000: choose an address of this machine"), "{words}");
 }
 
 #[test]
 fn a_port_that_takes_root_is_said_to_another_user() {
-    let scratch = directory();
-    let mut as_nobody = run(scratch.path(), 1);
+    let directory = temporary_directory();
+    let mut as_nobody = run(directory.path(), 1);
     as_nobody.uid(User::from_name("nobody").unwrap().unwrap().uid.as_raw());
     let words = refused(as_nobody);
     assert!(
@@ -119,58 +119,58 @@ fn a_port_that_takes_root_is_said_to_another_user() {
 
 #[test]
 fn root_s_umask_keeps_postgresql_from_nothing() {
-    let scratch = directory();
-    let command = run(&scratch.path().join("new"), free_port().unwrap());
+    let directory = temporary_directory();
+    let command = run(&directory.path().join("new"), free_port().unwrap());
     let mut closed = Command::new("sh");
     closed.args(["-c", "umask 077; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
     closed.env_remove("DATABASE_URL").stdout(Stdio::piped());
     let (child, printed) = ready(closed);
-    assert!(printed.contains(&format!("data in {}/new/postgres/data", scratch.path().display())), "{printed}");
+    assert!(printed.contains(&format!("data in {}/new/postgres/data", directory.path().display())), "{printed}");
     interrupt(child);
 }
 
 #[test]
 fn what_an_interrupted_first_run_left_is_made_anew() {
-    let scratch = directory();
-    // The disk was full.
-    fs::write(scratch.path().join("postgres.password"), "").unwrap();
-    // The machine went off while initdb worked.
-    fs::create_dir_all(scratch.path().join("postgres/unfinished/base")).unwrap();
-    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let directory = temporary_directory();
+    // As after a run whose disk was full.
+    fs::write(directory.path().join("postgres.password"), "").unwrap();
+    // As after a power failure during initdb.
+    fs::create_dir_all(directory.path().join("postgres/unfinished/base")).unwrap();
+    let (child, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(child);
-    assert!(!scratch.path().join("postgres/unfinished").exists());
+    assert!(!directory.path().join("postgres/unfinished").exists());
 }
 
 #[test]
 fn data_of_a_postgresql_that_is_gone_is_one_sentence() {
-    let scratch = directory();
-    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let directory = temporary_directory();
+    let (child, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(child);
-    fs::write(scratch.path().join("postgres/data/PG_VERSION"), "9\n").unwrap();
-    let words = refused(run(scratch.path(), free_port().unwrap()));
+    fs::write(directory.path().join("postgres/data/PG_VERSION"), "9\n").unwrap();
+    let words = refused(run(directory.path(), free_port().unwrap()));
     assert!(words.contains("to start with an empty database") && words.contains("install postgresql-9"), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");
 }
 
 #[test]
 fn a_broken_data_directory_is_one_sentence() {
-    let scratch = directory();
-    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let directory = temporary_directory();
+    let (child, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(child);
-    fs::remove_file(scratch.path().join("postgres/data/global/pg_control")).unwrap();
-    let words = refused(run(scratch.path(), free_port().unwrap()));
+    fs::remove_file(directory.path().join("postgres/data/global/pg_control")).unwrap();
+    let words = refused(run(directory.path(), free_port().unwrap()));
     assert!(words.contains("to start with an empty database") && words.contains("pg_control"), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");
 }
 
 #[tokio::test]
 async fn a_second_run_on_the_same_data_is_refused_and_the_first_goes_on() {
-    let (scratch, port) = (directory(), free_port().unwrap());
-    let (first, _) = ready(run(scratch.path(), port));
+    let (directory, port) = (temporary_directory(), free_port().unwrap());
+    let (first, _) = ready(run(directory.path(), port));
     let started = Instant::now();
-    let words = refused(run(scratch.path(), free_port().unwrap()));
+    let words = refused(run(directory.path(), free_port().unwrap()));
     assert!(started.elapsed() < ANSWER_WITHIN, "{:?}", started.elapsed());
-    let pid_file = fs::read_to_string(scratch.path().join("postgres/data/postmaster.pid")).unwrap();
+    let pid_file = fs::read_to_string(directory.path().join("postgres/data/postmaster.pid")).unwrap();
     let server = format!("PostgreSQL (process {}) uses ", pid_file.lines().next().unwrap());
     assert!(words.starts_with(&server) && words.contains("DATA=DIRECTORY") && !words.contains("remove"), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");
@@ -181,25 +181,25 @@ async fn a_second_run_on_the_same_data_is_refused_and_the_first_goes_on() {
 
 #[test]
 fn a_stale_pid_file_stops_neither_the_start_nor_the_process_that_has_its_number_now() {
-    let scratch = directory();
-    let (first, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let directory = temporary_directory();
+    let (first, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(first);
-    let data = scratch.path().join("postgres/data");
+    let data = directory.path().join("postgres/data");
     let owner = fs::metadata(&data).unwrap();
     let mut other = Command::new("sleep");
     other.arg("600").current_dir("/").uid(owner.uid()).gid(owner.gid());
     let mut other = Process::spawn(&mut other, "it is in coreutils").unwrap();
     fs::write(data.join("postmaster.pid"), format!("{}\n{}\n", other.id(), data.display())).unwrap();
     chown(data.join("postmaster.pid"), Some(owner.uid()), Some(owner.gid())).unwrap();
-    let (second, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let (second, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(second);
     assert!(other.0.try_wait().unwrap().is_none(), "it still runs");
 
-    // A dead server keeps its number until somebody asks for its end.
+    // A zombie keeps its process id until its parent waits for it.
     let mut dead = Command::new("true").uid(owner.uid()).gid(owner.gid()).spawn().unwrap();
     fs::write(data.join("postmaster.pid"), format!("{}\n{}\n", dead.id(), data.display())).unwrap();
     chown(data.join("postmaster.pid"), Some(owner.uid()), Some(owner.gid())).unwrap();
-    let (third, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let (third, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(third);
     assert!(dead.wait().unwrap().success());
 }
@@ -207,42 +207,42 @@ fn a_stale_pid_file_stops_neither_the_start_nor_the_process_that_has_its_number_
 #[test]
 fn what_another_user_made_stays_as_it_is() {
     let nobody = User::from_name("nobody").unwrap().unwrap();
-    let scratch = directory();
-    let data = scratch.path().join("postgres/data");
+    let directory = temporary_directory();
+    let data = directory.path().join("postgres/data");
     let state = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.mode())).unwrap();
-    // Made by a user, then used by root.
+    // A user creates the directory, then root uses it.
     fs::create_dir_all(&data).unwrap();
-    for path in [&data, data.parent().unwrap(), scratch.path()] {
+    for path in [&data, data.parent().unwrap(), directory.path()] {
         chown(path, Some(nobody.uid.as_raw()), None).unwrap();
     }
     let before = state(data.parent().unwrap());
-    let words = refused(run(scratch.path(), free_port().unwrap()));
+    let words = refused(run(directory.path(), free_port().unwrap()));
     let path = data.parent().unwrap().display();
     assert!(words.starts_with(&format!("{path} belongs to nobody, and PostgreSQL would run as postgres")), "{words}");
     assert_eq!((words.lines().count(), state(data.parent().unwrap())), (1, before), "{words}");
-    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "nothing is left beside it");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "there are no other files");
 
-    // Made by root, then used by a user. A directory that was only just made is root's own.
-    let scratch = directory();
-    fs::create_dir(scratch.path().join("postgres")).unwrap();
-    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    // Root creates the directory, then a user uses it. Before PostgreSQL's user owns it, root may use it.
+    let directory = temporary_directory();
+    fs::create_dir(directory.path().join("postgres")).unwrap();
+    let (child, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(child);
-    let mut as_nobody = run(scratch.path(), free_port().unwrap());
+    let mut as_nobody = run(directory.path(), free_port().unwrap());
     as_nobody.uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
     let words = refused(as_nobody);
     assert!(words.contains("postgres belongs to postgres, and PostgreSQL would run as nobody"), "{words}");
     assert_eq!(words.lines().count(), 1, "{words}");
-    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let (child, _) = ready(run(directory.path(), free_port().unwrap()));
     interrupt(child);
 }
 
 #[tokio::test]
 async fn a_server_that_refuses_says_what_to_change_in_the_database_url() {
-    let scratch = directory();
-    let certificate = tls::certificate(scratch.path(), "snakeoil");
-    let database = tls::server(&scratch, &certificate).await;
+    let directory = temporary_directory();
+    let certificate = tls::certificate(directory.path(), "snakeoil");
+    let database = tls::server(&directory, &certificate).await;
     let run = |password: &str, options: &str| {
-        let mut command = run(scratch.path(), free_port().unwrap());
+        let mut command = run(directory.path(), free_port().unwrap());
         command.env("DATABASE_URL", format!("postgres://postgres:{password}@{}/mine{options}", database.address));
         command
     };
@@ -261,7 +261,7 @@ async fn a_server_that_refuses_says_what_to_change_in_the_database_url() {
 
 #[test]
 fn a_database_url_that_leads_nowhere_is_one_sentence() {
-    let scratch = directory();
+    let directory = temporary_directory();
     let form = "DATABASE_URL must look like postgres://user:password@host:5432/database";
     for (url, expected) in [
         ("nonsense", form),
@@ -271,7 +271,7 @@ fn a_database_url_that_leads_nowhere_is_one_sentence() {
         ("postgres://user@127.0.0.1:5432/x?sslmode=verify-full", "invalid value for option `sslmode`"),
         ("postgres://user:secret@127.0.0.1:1/x", "the database can't be prepared"),
     ] {
-        let mut command = run(scratch.path(), free_port().unwrap());
+        let mut command = run(directory.path(), free_port().unwrap());
         let words = refused({
             command.env("DATABASE_URL", url);
             command
@@ -283,11 +283,11 @@ fn a_database_url_that_leads_nowhere_is_one_sentence() {
 
 #[tokio::test]
 async fn a_process_that_is_killed_leaves_no_server_behind() {
-    let scratch = directory();
-    let (child, _) = ready(run(scratch.path(), free_port().unwrap()));
+    let directory = temporary_directory();
+    let (child, _) = ready(run(directory.path(), free_port().unwrap()));
     drop(child);
     let stopped = eventually("PostgreSQL is stopped", ANSWER_WITHIN, async || {
-        anyhow::ensure!(!scratch.path().join("postgres/data/postmaster.pid").exists(), "it has its pid file");
+        anyhow::ensure!(!directory.path().join("postgres/data/postmaster.pid").exists(), "it has its pid file");
         Ok(())
     });
     stopped.await.unwrap();

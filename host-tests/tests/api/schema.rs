@@ -1,4 +1,4 @@
-//! `/readyz` as the place where role, database and table come from.
+//! `/readyz`, which creates role, database and table.
 
 use crate::helpers::*;
 use dob_postgresql::Database;
@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use tempfile::TempDir;
 
-/// A story about a server without any schema.
+/// Runs a scenario with an empty server.
 async fn empty_server() -> (Database, TempDir) {
-    let scratch = directory();
-    (database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap(), scratch)
+    let directory = temporary_directory();
+    (database(&directory, Ipv4Addr::LOCALHOST).await.unwrap(), directory)
 }
 
 fn with(mut variables: BTreeMap<String, String>, changes: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -20,14 +20,14 @@ fn with(mut variables: BTreeMap<String, String>, changes: &[(&str, &str)]) -> BT
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_pods_at_once_make_role_database_and_table() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let mut pods = Vec::new();
     for _ in 0..8 {
         pods.push(Service::start(database.variables("dob_api")).await);
     }
     let probes = pods.into_iter().map(|pod| {
         tokio::spawn(async move {
-            // A probe may lose the race for a lock; the next one, as Kubernetes sends it, must then succeed.
+            // A probe may lose the race for a lock. The next one, which Kubernetes sends later, must succeed.
             let first = pod.get("/readyz").await.status;
             (first, pod.get("/readyz").await, pod.log())
         })
@@ -36,13 +36,13 @@ async fn many_pods_at_once_make_role_database_and_table() {
         let (first, second, log) = probe.await.unwrap();
         assert!([200, 503].contains(&first), "{first} {log}");
         assert_eq!(second.status, 200, "{log}");
-        assert!(!log.contains("create database"), "what another pod made first is no failure: {log}");
+        assert!(!log.contains("create database"), "it is no failure that another pod was first: {log}");
     }
 }
 
 #[tokio::test]
 async fn without_administrator_credentials_nothing_is_made() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let without = with(database.variables("dob_api"), &[("pg_admin_user", ""), ("pg_admin_password", "")]);
     let service = Service::start(without.clone()).await;
     let readyz = service.get("/readyz").await;
@@ -53,12 +53,12 @@ async fn without_administrator_credentials_nothing_is_made() {
     assert!(roles.is_empty());
 
     Service::ready(database.variables("dob_api")).await;
-    assert_eq!(service.get("/readyz").await.status, 200, "another pod made it: {}", service.log());
+    assert_eq!(service.get("/readyz").await.status, 200, "another pod has created it: {}", service.log());
 }
 
 #[tokio::test]
 async fn the_serving_role_can_select_insert_and_update_and_nothing_else() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     Service::ready(database.variables("dob_api")).await;
     let superuser = database.client("dob_api").await.unwrap();
     let privileges =
@@ -82,7 +82,7 @@ async fn the_serving_role_can_select_insert_and_update_and_nothing_else() {
 
 #[tokio::test]
 async fn a_changed_password_is_given_to_the_role_and_stays_out_of_every_log() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     superuser.batch_execute("ALTER SYSTEM SET log_statement = 'ddl'").await.unwrap();
     superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
@@ -107,9 +107,9 @@ async fn a_changed_password_is_given_to_the_role_and_stays_out_of_every_log() {
 
 #[tokio::test]
 async fn a_password_that_cannot_be_set_stays_out_of_the_servers_log() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
-    // An administrator who may create databases but no roles.
+    // This administrator may create databases but no roles.
     superuser
         .batch_execute("CREATE ROLE operator LOGIN CREATEDB PASSWORD 'operator-secret'; CREATE ROLE dob_api")
         .await
@@ -128,7 +128,7 @@ async fn a_password_that_cannot_be_set_stays_out_of_the_servers_log() {
 
 #[tokio::test]
 async fn an_administrator_without_superuser_rights_is_enough() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     superuser.batch_execute("CREATE ROLE operator LOGIN CREATEDB CREATEROLE PASSWORD 'x'").await.unwrap();
     let service = Service::ready(with(
@@ -141,18 +141,18 @@ async fn an_administrator_without_superuser_rights_is_enough() {
 
 #[tokio::test]
 async fn one_role_may_be_administrator_and_serve() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let same = with(database.variables("mine"), &[("pg_user", "postgres"), ("pg_password", "super-secret")]);
     let service = Service::ready(same).await;
     assert_eq!(service.put("john", "1990-05-20").await.status, 204);
     let superuser = database.client("mine").await.unwrap();
     let untouched = "SELECT datacl IS NULL FROM pg_database WHERE datname = current_database()";
-    assert!(superuser.query_one(untouched, &[]).await.unwrap().get::<_, bool>(0), "its own database is left as it was");
+    assert!(superuser.query_one(untouched, &[]).await.unwrap().get::<_, bool>(0), "its own database is unchanged");
 }
 
 #[tokio::test]
 async fn a_stricter_isolation_of_the_database_fails_no_save() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     Service::ready(database.variables("dob_api")).await;
     let superuser = database.client("dob_api").await.unwrap();
     let strict = "ALTER DATABASE dob_api SET default_transaction_isolation = serializable";
@@ -168,7 +168,7 @@ async fn a_stricter_isolation_of_the_database_fails_no_save() {
 
 #[tokio::test]
 async fn names_are_quoted() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let odd = with(database.variables("dob_api"), &[("pg_database", "o\"dd; --'"), ("pg_user", "o'dd \"role")]);
     let service = Service::ready(odd).await;
     assert_eq!(service.put("john", "1990-05-20").await.status, 204);
@@ -176,10 +176,10 @@ async fn names_are_quoted() {
 
 #[tokio::test]
 async fn a_running_version_tolerates_a_newer_schema_and_refuses_an_older_one() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let service = Service::ready(database.variables("dob_api")).await;
     let superuser = database.client("dob_api").await.unwrap();
-    // What the next version's pods would do during a rolling update.
+    // As the next version's pods would during a rolling update.
     let next = "ALTER TABLE dob_api.birthday ADD COLUMN nickname text; INSERT INTO dob_api.schema_migration VALUES (2)";
     superuser.batch_execute(next).await.unwrap();
     assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
@@ -193,7 +193,7 @@ async fn a_running_version_tolerates_a_newer_schema_and_refuses_an_older_one() {
 
 #[tokio::test]
 async fn a_missing_privilege_is_not_ready_and_is_granted_again() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let without = Service::start(with(database.variables("dob_api"), &[("pg_admin_user", "")])).await;
     let service = Service::ready(database.variables("dob_api")).await;
     let superuser = database.client("dob_api").await.unwrap();
@@ -205,13 +205,13 @@ async fn a_missing_privilege_is_not_ready_and_is_granted_again() {
 
 #[tokio::test]
 async fn a_variable_that_makes_no_sense_is_named_in_the_log_and_nowhere_else() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let service = Service::start(with(database.variables("dob_api"), &[("pg_sslmode", "verify-full")])).await;
     for answer in [service.get("/readyz").await, service.get("/hello/john").await] {
         assert!(!answer.problem(503).contains("pg_"), "{answer:?}");
     }
     assert!(service.log().contains("variable pg_sslmode must be disable, prefer or require"), "{}", service.log());
-    // As a secret that was read from a file often has it.
+    // Secrets that are read from files often end with a newline.
     let service = Service::start(with(database.variables("dob_api"), &[("pg_password", "super-secret\n")])).await;
     service.get("/readyz").await.problem(503);
     assert!(
@@ -224,7 +224,7 @@ async fn a_variable_that_makes_no_sense_is_named_in_the_log_and_nowhere_else() {
 
 #[tokio::test]
 async fn a_one_letter_password_leaves_the_log_readable() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let service =
         Service::start(with(database.variables("dob_api"), &[("pg_password", "e"), ("pg_admin_user", "")])).await;
     service.get("/readyz").await.problem(503);
@@ -233,7 +233,7 @@ async fn a_one_letter_password_leaves_the_log_readable() {
 
 #[tokio::test]
 async fn an_administrator_that_owns_the_database_needs_no_other() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     for statement in [
         "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'owner-secret'",
@@ -256,7 +256,7 @@ async fn an_administrator_that_owns_the_database_needs_no_other() {
 
 #[tokio::test]
 async fn a_server_that_refuses_connections_to_postgres_serves_a_database_that_is_there() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     superuser.batch_execute("CREATE DATABASE dob_api").await.unwrap();
     let rules = database.data().join("pg_hba.conf");
@@ -274,9 +274,9 @@ async fn a_server_that_refuses_connections_to_postgres_serves_a_database_that_is
 
 #[tokio::test]
 async fn a_role_that_can_log_in_already_is_left_to_who_made_it() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
-    // An owner who may not change roles, and a role that somebody else has made.
+    // The owner may not change roles, and somebody else has created the role.
     for statement in [
         "CREATE ROLE owner LOGIN PASSWORD 'owner-secret'",
         "CREATE ROLE dob_api LOGIN PASSWORD 'super-secret-dob_api'",
@@ -291,7 +291,7 @@ async fn a_role_that_can_log_in_already_is_left_to_who_made_it() {
 
 #[tokio::test]
 async fn what_others_may_do_in_a_database_that_is_there_they_may_do_afterwards() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     superuser.batch_execute("CREATE DATABASE shared").await.unwrap();
     superuser.batch_execute("CREATE ROLE other LOGIN PASSWORD 'x'").await.unwrap();
@@ -310,17 +310,17 @@ async fn what_others_may_do_in_a_database_that_is_there_they_may_do_afterwards()
 
 #[tokio::test]
 async fn a_database_of_ours_is_closed_by_the_probe_that_completes_it() {
-    let (database, _scratch) = empty_server().await;
+    let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     superuser.batch_execute("CREATE ROLE operator LOGIN CREATEDB PASSWORD 'x'; CREATE ROLE other").await.unwrap();
     let operator = [("pg_admin_user", "operator"), ("pg_admin_password", "x")];
     let service = Service::start(with(database.variables("dob_api"), &operator)).await;
-    // It makes the database, and then may not make the role.
+    // It creates the database, but may not create the role.
     service.get("/readyz").await.problem(503);
     let may = "SELECT datconnlimit, has_database_privilege('other', oid, 'CONNECT') FROM pg_database WHERE datname = 'dob_api'";
     superuser.query_one(may, &[]).await.expect("the database is there");
     superuser.batch_execute("ALTER ROLE operator CREATEROLE").await.unwrap();
     assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
     let row = superuser.query_one(may, &[]).await.unwrap();
-    assert_eq!((row.get(0), row.get(1)), (-1, false), "its limit of connections, and whether others may connect");
+    assert_eq!((row.get(0), row.get(1)), (-1, false), "its connection limit, and whether others may connect");
 }

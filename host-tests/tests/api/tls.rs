@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A running server with this certificate.
-pub async fn server(scratch: &TempDir, certificate: &Path) -> Database {
+pub async fn server(directory: &TempDir, certificate: &Path) -> Database {
     let key = certificate.with_extension("key");
     let tls = [format!("ssl_cert_file={}", certificate.display()), format!("ssl_key_file={}", key.display())];
     let settings: Vec<&str> = [&["ssl=on", &tls[0], &tls[1]], FAST].concat();
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());
-    let mut database = Database::create(&scratch.path().join("tls"), address, "super-secret", &settings).unwrap();
+    let mut database = Database::create(&directory.path().join("tls"), address, "super-secret", &settings).unwrap();
     database.start().await.unwrap();
     database
 }
 
-/// A certificate for 127.0.0.1, signed by itself, with its key beside it (`.crt` and `.key`).
+/// A self-signed certificate for 127.0.0.1, with its key beside it (`.crt` and `.key`).
 pub fn certificate(directory: &Path, name: &str) -> PathBuf {
     let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (certificate, key) = (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")));
@@ -43,12 +43,12 @@ async fn readyz(variables: &BTreeMap<String, String>, trusted: &Path) -> u16 {
 
 #[tokio::test]
 async fn a_server_is_trusted_by_its_certificate_and_refused_without_one() {
-    let scratch = directory();
-    let (own, other) = (certificate(scratch.path(), "own"), certificate(scratch.path(), "other"));
-    let database = server(&scratch, &own).await;
+    let directory = temporary_directory();
+    let (own, other) = (certificate(directory.path(), "own"), certificate(directory.path(), "other"));
+    let database = server(&directory, &own).await;
     assert_eq!(readyz(&database.variables("dob_api"), &own).await, 200, "the server's own certificate is trusted");
     assert_eq!(readyz(&database.variables("dob_api"), &other).await, 503, "another certificate is trusted");
 
-    let plain = crate::helpers::database(&scratch, Ipv4Addr::LOCALHOST).await.unwrap();
+    let plain = crate::helpers::database(&directory, Ipv4Addr::LOCALHOST).await.unwrap();
     assert_eq!(readyz(&plain.variables("dob_api"), &own).await, 503, "the server has no TLS");
 }

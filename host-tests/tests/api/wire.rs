@@ -1,4 +1,4 @@
-//! What goes over the wire: segments, HTTP/2, and clients that are slow.
+//! The wire: TCP segments, HTTP/2, and slow clients.
 
 use crate::helpers::*;
 use dob_api::http::BODY_WITHIN;
@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// How often each request is sent on its connection.
+/// How many times each request is sent on its connection.
 const REPEATED: u32 = 200;
-/// How often a slow client sends a further piece of its body.
+/// The interval at which a slow client sends another piece of its body.
 const BEAT: Duration = Duration::from_millis(250);
 
 #[test]
 fn every_answer_leaves_in_one_segment() {
-    let world = World::new();
-    world.runtime.block_on(world.service.put("john", "1990-05-20"));
+    let app = TestApp::new();
+    app.runtime.block_on(app.service.put("john", "1990-05-20"));
     let save = "PUT /hello/john HTTP/1.1\r\nhost: x\r\ncontent-length: 28\r\n\r\n{\"dateOfBirth\":\"1990-05-20\"}";
     for (request, status) in [
         ("GET /hello/john HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
@@ -35,7 +35,7 @@ fn every_answer_leaves_in_one_segment() {
         ("GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n", "200"),
         (save, "204"),
     ] {
-        let mut client = BufReader::new(TcpStream::connect(world.service.server.address).unwrap());
+        let mut client = BufReader::new(TcpStream::connect(app.service.server.address).unwrap());
         client.get_ref().set_read_timeout(Some(HANGS_AFTER)).unwrap();
         for answered in 1..=REPEATED {
             client.get_mut().write_all(request.as_bytes()).unwrap();
@@ -46,7 +46,7 @@ fn every_answer_leaves_in_one_segment() {
     }
 }
 
-/// Reads an answer to its end, and gives its status.
+/// Reads a whole answer, and returns its status.
 fn next_status(client: &mut impl BufRead, is_head: bool) -> String {
     let line = |client: &mut dyn BufRead| {
         let mut line = String::new();
@@ -67,9 +67,9 @@ fn next_status(client: &mut impl BufRead, is_head: bool) -> String {
     status
 }
 
-/// How many TCP segments with data have come in on this connection.
+/// How many TCP segments with data this connection has received.
 fn segments_with_data(stream: &TcpStream) -> u32 {
-    // SAFETY: the kernel writes at most `length` bytes into a plain struct of numbers, for which zeros are values.
+    // SAFETY: the kernel writes at most `length` bytes into a plain struct of integers, for which zeros are valid.
     unsafe {
         let mut info: libc::tcp_info = std::mem::zeroed();
         let mut length = size_of_val(&info) as libc::socklen_t;
@@ -79,7 +79,7 @@ fn segments_with_data(stream: &TcpStream) -> u32 {
     }
 }
 
-/// A connection of HTTP/2 without TLS, as `curl --http2-prior-knowledge` makes it.
+/// An HTTP/2 connection without TLS, as with `curl --http2-prior-knowledge`.
 async fn http2(service: &Service) -> SendRequest<UnsyncBoxBody<Bytes, Infallible>> {
     let stream = tokio::net::TcpStream::connect(service.server.address).await.expect("a connection");
     let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("HTTP/2");
@@ -95,9 +95,9 @@ fn bare(service: &Service, method: &str, path: &str) -> Request<UnsyncBoxBody<By
 
 #[test]
 fn head_over_http2_is_get_without_a_body() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         service.put("john", "1990-05-20").await;
         let mut client = http2(service).await;
         for path in ["/hello/john", "/hello/nobody", "/healthz", "/readyz", "/openapi.json", "/nothing", "/hello/1"] {
@@ -115,11 +115,11 @@ fn head_over_http2_is_get_without_a_body() {
     });
 }
 
-/// How much later than its limit a body may be given up: the machine is busy with others.
+/// How much later than its limit a body may be refused: other tests keep the machine busy.
 const GIVEN_UP_WITHIN: Duration = Duration::from_secs(2);
 
-/// Sends a request that does not end, then a further piece at every beat, and gives what comes back before the server
-/// closes the connection, and after how long it did.
+/// Sends an unfinished request, then another piece at every beat. Returns the answer, and after how long the server closed the
+/// connection.
 async fn unfinished(service: &Service, request: &str, piece: Option<&str>) -> (String, Duration) {
     let started = Instant::now();
     let stream = tokio::net::TcpStream::connect(service.server.address).await.expect("a connection");
@@ -139,16 +139,16 @@ async fn unfinished(service: &Service, request: &str, piece: Option<&str>) -> (S
     let closed = timeout(HANGS_AFTER, async {
         tokio::select! { closed = closed => closed, () = trickle => unreachable!("it never ends") }
     });
-    // A piece that the server no longer reads resets the connection, which is closed then, too.
+    // A piece that the server does not read resets the connection, which also closes it.
     let _ = closed.await.expect("the server closes the connection");
     (answer, started.elapsed())
 }
 
 #[test]
 fn a_body_that_does_not_arrive_is_408_and_the_connection_is_closed() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         let head = "PUT /hello/john HTTP/1.1\r\nhost: x\r\n";
         let nothing = format!("{head}content-length: 28\r\n\r\n");
         let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n1\r\n{{\r\n");
@@ -163,16 +163,16 @@ fn a_body_that_does_not_arrive_is_408_and_the_connection_is_closed() {
             assert!(answer.contains("\"title\":\"Request Timeout\""), "{answer}");
             assert!(took >= BODY_WITHIN && took < BODY_WITHIN + GIVEN_UP_WITHIN, "{took:?}: {answer}");
         }
-        assert_eq!(service.log(), "", "a slow client is no failure of the service");
+        assert_eq!(service.log(), "", "a slow client is not a failure of the service");
         service.get("/hello/john").await.problem(404);
     });
 }
 
 #[test]
 fn a_body_that_does_not_arrive_over_http2_is_408_and_ends_its_stream_only() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         let mut client = http2(service).await;
         let never = StreamBody::new(stream::pending()).boxed_unsync();
         let unfinished = bare(service, "PUT", "/hello/john").map(|_| never);
@@ -185,19 +185,19 @@ fn a_body_that_does_not_arrive_over_http2_is_408_and_ends_its_stream_only() {
 
 #[test]
 fn clients_that_read_no_answer_keep_no_instance() {
-    let world = World::new();
+    let app = TestApp::new();
     allow_open_files();
-    // More than there are instances.
+    // More than the maximum of instances.
     let unread: Vec<TcpStream> = (0..1100)
         .map(|_| {
-            let mut client = TcpStream::connect(world.service.server.address).unwrap();
+            let mut client = TcpStream::connect(app.service.server.address).unwrap();
             client.write_all(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
             client
         })
         .collect();
     for mut client in &unread {
-        // One byte of each shows that it was answered; the rest stays where it is.
+        // One byte of each answer shows that there is one; the rest stays unread.
         client.read_exact(&mut [0]).unwrap();
     }
-    world.runtime.block_on(async { assert_eq!(world.service.get("/healthz").await.status, 200) });
+    app.runtime.block_on(async { assert_eq!(app.service.get("/healthz").await.status, 200) });
 }

@@ -1,8 +1,8 @@
-//! One server that is stopped, killed, frozen, full, locked, misconfigured.
+//! Faults of a single server: stopped, killed, frozen, full, locked, misconfigured.
 
 use crate::helpers::*;
 use dob_postgresql::{Shutdown, give_to_system_user};
-use dob_spin::{Build, Call, Faults};
+use dob_spin::{Build, Faults, HostCall};
 use dob_support::eventually;
 use futures_util::future::join_all;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -11,44 +11,44 @@ use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
-/// Longest that a step of a story may take before the test gives up.
+/// The deadline of a step.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_database_that_is_not_there_is_503_and_back_by_itself() {
-    let mut world = World::new();
-    let World { runtime, service, database, .. } = &mut world;
+    let mut app = TestApp::new();
+    let TestApp { runtime, service, database, .. } = &mut app;
     runtime.block_on(async {
         database.stop(Shutdown::Orderly).unwrap();
-        service.timely("GET", "/hello/john").await.unavailable();
-        service.timely("PUT", "/hello/john").await.unavailable();
-        service.timely("GET", "/readyz").await.unavailable();
+        service.request_within_limit("GET", "/hello/john").await.assert_unavailable();
+        service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
+        service.request_within_limit("GET", "/readyz").await.assert_unavailable();
         assert_eq!(service.get("/healthz").await.status, 200);
         database.start().await.unwrap();
-        service.works().await;
+        service.assert_serves().await;
     });
 }
 
 #[test]
 fn a_server_that_crashes_under_pooled_connections_is_back_by_itself() {
-    let mut world = World::new();
-    let World { runtime, service, database, .. } = &mut world;
+    let mut app = TestApp::new();
+    let TestApp { runtime, service, database, .. } = &mut app;
     runtime.block_on(async {
         service.fill_pool(16).await;
         database.stop(Shutdown::Crash).unwrap();
-        service.timely("PUT", "/hello/john").await.unavailable();
+        service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
         database.start().await.unwrap();
-        service.works().await;
+        service.assert_serves().await;
         service.fill_pool(16).await;
     });
 }
 
 #[test]
 fn a_connection_that_is_killed_during_its_statement_is_replaced_once() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
-        let observer = world.database.client("dob_api").await.unwrap();
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
+        let observer = app.database.client("dob_api").await.unwrap();
         service.put("john", "1990-05-20").await;
         superuser.batch_execute("BEGIN; SELECT FROM dob_api.birthday FOR UPDATE").await.unwrap();
         let kill = async {
@@ -66,15 +66,15 @@ fn a_connection_that_is_killed_during_its_statement_is_replaced_once() {
 
 #[test]
 fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_back() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
         service.put("locked", "1991-06-21").await;
         superuser.batch_execute("BEGIN; SELECT FROM dob_api.birthday FOR UPDATE").await.unwrap();
-        // Its own connection: a transaction sees the activity as it was when it first looked.
-        let observer = world.database.client("dob_api").await.unwrap();
-        // Three times as many as there are connections, so that all of them stay taken for a while.
-        let blocked = join_all((0..192).map(|_| service.timely("PUT", "/hello/locked")));
+        // On its own connection, because a transaction keeps its first snapshot of the activity.
+        let observer = app.database.client("dob_api").await.unwrap();
+        // Three times as many as there are connections, so that all connections stay busy for a while.
+        let blocked = join_all((0..192).map(|_| service.request_within_limit("PUT", "/hello/locked")));
         let another = async {
             let taken = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api'";
             let all_taken = eventually("64 connections are taken", PATIENCE, async || {
@@ -83,15 +83,15 @@ fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_ba
                 Ok(())
             });
             all_taken.await.unwrap();
-            service.timely("GET", "/hello/locked").await
+            service.request_within_limit("GET", "/hello/locked").await
         };
         let (blocked, another) =
             timeout(PATIENCE, async { tokio::join!(blocked, another) }).await.expect("64 connections");
-        assert_eq!(another.status, 200, "a greeting waited for a connection and got one");
-        blocked.iter().for_each(Answer::unavailable);
+        assert_eq!(another.status, 200, "a greeting must wait for a connection and get one");
+        blocked.iter().for_each(Answer::assert_unavailable);
         assert!(service.log().contains("\"sqlstate\":\"55P03\""), "{}", service.log());
         superuser.batch_execute("COMMIT").await.unwrap();
-        service.works().await;
+        service.assert_serves().await;
         let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api' AND state <> 'idle'";
         assert_eq!(
             superuser.query_one(open, &[]).await.unwrap().get::<_, i64>(0),
@@ -103,46 +103,46 @@ fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_ba
 
 #[test]
 fn a_locked_table_is_503_for_everybody_and_back_by_itself() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
         superuser.batch_execute("BEGIN; LOCK TABLE dob_api.birthday").await.unwrap();
-        service.timely("GET", "/hello/john").await.unavailable();
-        service.timely("PUT", "/hello/john").await.unavailable();
+        service.request_within_limit("GET", "/hello/john").await.assert_unavailable();
+        service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
         superuser.batch_execute("ROLLBACK").await.unwrap();
-        service.works().await;
+        service.assert_serves().await;
     });
 }
 
 #[test]
 fn a_server_that_is_made_read_only_under_pooled_connections_refuses_saves_and_is_back_by_itself() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
         service.put("john", "1990-05-20").await;
         service.fill_pool(8).await;
         superuser.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
         superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        // The pooled connections notice the reload at their next command.
+        // Pooled connections notice the reload at their next command.
         service.until("PUT", "/hello/john", 503).await;
-        service.timely("PUT", "/hello/john").await.unavailable();
+        service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
         superuser.batch_execute("ALTER SYSTEM RESET ALL").await.unwrap();
         superuser.batch_execute("SELECT pg_reload_conf()").await.unwrap();
         service.until("PUT", "/hello/john", 204).await;
-        service.works().await;
+        service.assert_serves().await;
     });
 }
 
 #[test]
 fn a_wrong_password_is_503_without_a_word_about_it() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let mut variables = world.database.variables("dob_api");
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let mut variables = app.database.variables("dob_api");
         variables.insert("pg_password".to_owned(), "wr0ng-passw0rd".to_owned());
         variables.insert("pg_admin_user".to_owned(), String::new());
         let service = Service::start(variables).await;
-        let answer = service.timely("GET", "/hello/john").await;
-        answer.unavailable();
+        let answer = service.request_within_limit("GET", "/hello/john").await;
+        answer.assert_unavailable();
         assert!(!answer.body.contains("password") && !answer.body.contains("127.0.0.1"), "{answer:?}");
         assert!(service.log().contains("password authentication failed"), "{}", service.log());
         assert!(!service.log().contains("wr0ng-passw0rd"), "{}", service.log());
@@ -151,31 +151,31 @@ fn a_wrong_password_is_503_without_a_word_about_it() {
 
 #[test]
 fn a_missing_table_is_503_until_readyz_has_made_it() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
         superuser.batch_execute("DROP SCHEMA dob_api CASCADE").await.unwrap();
-        service.timely("GET", "/hello/john").await.unavailable();
-        service.timely("PUT", "/hello/john").await.unavailable();
+        service.request_within_limit("GET", "/hello/john").await.assert_unavailable();
+        service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
         assert!(service.log().contains("\"sqlstate\":\"42P01\""), "{}", service.log());
         assert_eq!(service.get("/readyz").await.status, 200);
-        service.works().await;
+        service.assert_serves().await;
     });
 }
 
 #[test]
 fn a_full_disk_is_503_and_back_by_itself() {
-    // Mounted for this thread and the server that it starts, and gone with them.
-    unshare(CloneFlags::CLONE_NEWNS).expect("mounting a small disk takes root");
+    // The mount is visible only to this thread and the server that it starts, and ends with them.
+    unshare(CloneFlags::CLONE_NEWNS).expect("mounting a small disk needs root");
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-    let disk = directory();
+    let disk = temporary_directory();
     let small = disk.path().join("small");
     std::fs::create_dir_all(&small).unwrap();
     mount(Some("tmpfs"), &small, Some("tmpfs"), MsFlags::empty(), Some("size=256k")).unwrap();
     give_to_system_user(&small).unwrap();
-    let world = World::new();
-    world.runtime.block_on(async {
-        let (service, superuser) = (&world.service, world.database.client("dob_api").await.unwrap());
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
         let tablespace = format!("CREATE TABLESPACE small LOCATION '{}'", small.display());
         superuser.batch_execute(&tablespace).await.unwrap();
         superuser.batch_execute("ALTER TABLE dob_api.birthday SET TABLESPACE small").await.unwrap();
@@ -190,21 +190,21 @@ fn a_full_disk_is_503_and_back_by_itself() {
             }
             panic!("the disk never filled");
         };
-        full.await.unavailable();
+        full.await.assert_unavailable();
         assert!(service.log().contains("\"sqlstate\":\"53100\""), "{}", service.log());
-        assert_eq!(service.get("/hello/nobody").await.status, 404, "greetings go on");
+        assert_eq!(service.get("/hello/nobody").await.status, 404, "greetings are still answered");
         superuser.batch_execute("ALTER TABLE dob_api.birthday SET TABLESPACE pg_default").await.unwrap();
-        service.works().await;
+        service.assert_serves().await;
     });
-    drop(world);
+    drop(app);
     umount2(&small, MntFlags::MNT_DETACH).unwrap();
 }
 
 #[test]
 fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_go_on_and_those_of_0_3_to_the_limit() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let (service, database) = (&world.service, &world.database);
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (service, database) = (&app.service, &app.database);
         service.put("john", "1990-05-20").await;
         database.signal_all(Signal::SIGSTOP).unwrap();
         let started = Instant::now();
@@ -219,7 +219,7 @@ fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_go_on_and_those_
         };
         let (answers, thawed) = tokio::join!(asked, thaw);
         match Build::chosen().unwrap() {
-            // The one fault without a limit: the kernel acknowledges, so nothing tells the host that nobody works.
+            // The only fault without a time limit: the kernel acknowledges packets, so that the host can't detect the frozen server.
             Build::Wasi02 => {
                 assert_eq!(answers.each_ref().map(|answer| answer.status), [200, 204], "{answers:?} {}", service.log());
                 assert!(
@@ -228,29 +228,29 @@ fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_go_on_and_those_
                 );
             }
             Build::Wasi03 => answers.iter().for_each(|answer| {
-                answer.unavailable();
+                answer.assert_unavailable();
                 assert!(answer.took < ANSWER_WITHIN, "{answer:?}");
             }),
         }
         service.until("PUT", "/hello/john", 204).await;
-        service.works().await;
+        service.assert_serves().await;
     });
 }
 
 #[test]
 fn every_statement_passes_with_the_fault_of_spin_4_0_2() {
-    let scratch = directory();
+    let directory = temporary_directory();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let database = database(&scratch, std::net::Ipv4Addr::LOCALHOST).await.unwrap();
+        let database = database(&directory, std::net::Ipv4Addr::LOCALHOST).await.unwrap();
         let faults = Faults::default().with_hanging_empty_query();
         let service = Service::start_with(database.variables("dob_api"), faults).await;
         service.faults.take_calls();
-        assert_eq!(service.timely("GET", "/readyz").await.status, 200);
-        assert_eq!(service.timely("GET", "/hello/john").await.status, 404);
-        service.works().await;
+        assert_eq!(service.request_within_limit("GET", "/readyz").await.status, 200);
+        assert_eq!(service.request_within_limit("GET", "/hello/john").await.status, 404);
+        service.assert_serves().await;
         let calls = service.faults.take_calls();
-        let queries: Vec<_> = calls.iter().filter(|(call, ..)| *call == Call::Query).collect();
+        let queries: Vec<_> = calls.iter().filter(|(call, ..)| *call == HostCall::Query).collect();
         assert!(queries.len() >= 5, "{calls:?}");
         for (_, statement, rows) in queries {
             assert_eq!(*rows, Some(1), "{statement}");
@@ -260,18 +260,18 @@ fn every_statement_passes_with_the_fault_of_spin_4_0_2() {
 
 #[test]
 fn a_request_opens_one_connection_and_runs_one_statement() {
-    let world = World::new();
-    world.runtime.block_on(async {
-        let service = &world.service;
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let service = &app.service;
         let calls = async |method: &str, path: &str| {
             service.faults.take_calls();
-            service.timely(method, path).await;
+            service.request_within_limit(method, path).await;
             service.faults.take_calls().into_iter().map(|(call, ..)| call).collect::<Vec<_>>()
         };
-        assert_eq!(calls("PUT", "/hello/john").await, [Call::Open, Call::Execute]);
+        assert_eq!(calls("PUT", "/hello/john").await, [HostCall::Open, HostCall::Execute]);
         let greeting = calls("GET", "/hello/john").await;
-        // With WASI 0.3 a connection on which the instance has just read may still be there.
-        let kept = Build::chosen().unwrap() == Build::Wasi03 && greeting == [Call::Query];
-        assert!(kept || greeting == [Call::Open, Call::Query], "{greeting:?}");
+        // With WASI 0.3 the connection of the previous greeting may still be open.
+        let kept = Build::chosen().unwrap() == Build::Wasi03 && greeting == [HostCall::Query];
+        assert!(kept || greeting == [HostCall::Open, HostCall::Query], "{greeting:?}");
     });
 }

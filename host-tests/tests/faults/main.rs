@@ -1,6 +1,6 @@
-//! What breaks, and what the client is told: within five seconds, and back by itself.
+//! Faults: clients get an answer within five seconds, and the service recovers by itself.
 //!
-//! Each test has a server of its own. Those that drop packets run in a network of their own, which takes root.
+//! Each test has its own server. Tests that drop packets run in their own network namespace, which needs root.
 
 #[path = "../helpers/mod.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]

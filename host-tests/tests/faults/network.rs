@@ -1,23 +1,23 @@
-//! A network of a test's own, in which packets can be dropped.
+//! A test's own network namespace, in which packets can be dropped.
 
 use anyhow::{Context, Result};
 use dob_support::{cmd, read};
 use nix::sched::{CloneFlags, unshare};
 use std::net::Ipv4Addr;
 
-/// The network namespace of the thread that made it, and of the threads and processes that this one starts. It is gone
-/// when the last of them is.
+/// The network namespace of the thread that created it, and of the threads and processes that this one starts. The kernel removes it
+/// when the last of them has ended.
 pub struct Network(());
 
 impl Network {
     /// Moves the calling thread into a new network that has a loopback interface and nothing else. Needs root.
     pub fn isolate() -> Result<Self> {
-        unshare(CloneFlags::CLONE_NEWNET).context("making a network namespace takes root")?;
+        unshare(CloneFlags::CLONE_NEWNET).context("creating a network namespace needs root")?;
         read(&cmd!("ip", "link", "set", "lo", "up"))?;
         Ok(Self(()))
     }
 
-    /// Drops every packet to and from a server, without telling either side.
+    /// Drops every packet to and from a server silently.
     pub fn drop_packets(&self, host: Ipv4Addr, port: u16) -> Result<()> {
         let rules = format!(
             "table ip dob {{

@@ -1,4 +1,4 @@
-//! A primary and a streaming replica on this machine: the one goes, the other stays.
+//! A primary that fails, with a streaming replica.
 
 use crate::helpers::*;
 use dob_postgresql::{Database, Shutdown};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 pub const PRIMARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 pub const REPLICA: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A service on a primary and its streaming replica, which has replayed all there is so far.
+/// A service with a primary and a streaming replica, which has caught up.
 pub struct Pair {
     pub service: Service,
     pub primary: Database,
@@ -28,22 +28,22 @@ impl Pair {
     /// The same with the replica list in this order.
     pub async fn with_replica_list(replica_hosts: [Ipv4Addr; 2]) -> Self {
         let [a, b] = replica_hosts;
-        let scratch = directory();
-        let primary = database(&scratch, PRIMARY).await.unwrap();
+        let directory = temporary_directory();
+        let primary = database(&directory, PRIMARY).await.unwrap();
         let mut variables = primary.variables("dob_api");
         for (name, host) in [("pg_host_b", REPLICA), ("pg_replica_host_a", a), ("pg_replica_host_b", b)] {
             variables.insert(name.to_owned(), host.to_string());
         }
         let service = Service::start(variables).await;
-        // Prepared on the primary alone; a base backup then carries it over.
+        // The schema is created on the primary; the base backup copies it to the replica.
         assert_eq!(service.get("/readyz").await.status, 200, "{}", service.log());
         assert_eq!(service.put("john", "1990-05-20").await.status, 204);
-        let mut replica = primary.replica(&scratch.path().join("replica"), REPLICA, "replica").unwrap();
+        let mut replica = primary.replica(&directory.path().join("replica"), REPLICA, "replica").unwrap();
         replica.start().await.unwrap();
-        Self { service, primary, replica, _directory: scratch }
+        Self { service, primary, replica, _directory: directory }
     }
 
-    /// Waits until the replica has replayed all that the primary has written.
+    /// Waits until the replica has caught up with the primary.
     pub async fn caught_up(&self) {
         let superuser = self.primary.client("dob_api").await.unwrap();
         let lag = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
@@ -67,7 +67,7 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
         let mut greeted = 0;
         let started = Instant::now();
         while started.elapsed() < ANSWER_WITHIN {
-            let answer = service.timely("GET", "/hello/john").await;
+            let answer = service.request_within_limit("GET", "/hello/john").await;
             assert_eq!(answer.status, 200, "greeting {greeted}: {answer:?} {}", service.log());
             greeted += 1;
         }
@@ -76,8 +76,8 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
     let stopped = async {
         service.until("PUT", "/hello/john", 204).await;
         pair.primary.stop(Shutdown::Orderly).unwrap();
-        service.timely("PUT", "/hello/john").await.unavailable();
-        let readyz = service.timely("GET", "/readyz").await;
+        service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
+        let readyz = service.request_within_limit("GET", "/readyz").await;
         assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("not ready")));
     };
     let (greeted, ()) = tokio::join!(greetings, stopped);
@@ -85,14 +85,14 @@ async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_aft
 
     let promoted = pair.replica.client("postgres").await.unwrap();
     promoted.query_one("SELECT pg_promote()", &[]).await.unwrap();
-    service.works().await;
+    service.assert_serves().await;
     assert_eq!(service.get("/readyz").await.json()["primary"], "ready");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn greetings_of_wasi_0_3_come_from_the_replica_while_the_primary_is_frozen() {
     if Build::chosen().unwrap() == Build::Wasi02 {
-        // Its requests are held: see frozen_server_processes_hold_requests_of_wasi_0_2.
+        // With WASI 0.2 a frozen server holds requests: see frozen_server_processes_hold_requests_of_wasi_0_2.
         return;
     }
     let pair = Pair::start().await;
@@ -100,15 +100,15 @@ async fn greetings_of_wasi_0_3_come_from_the_replica_while_the_primary_is_frozen
     let service = &pair.service;
     pair.primary.signal_all(Signal::SIGSTOP).unwrap();
     for _ in 0..200 {
-        let answer = service.timely("GET", "/hello/john").await;
+        let answer = service.request_within_limit("GET", "/hello/john").await;
         assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
     }
-    service.timely("PUT", "/hello/john").await.unavailable();
-    let readyz = service.timely("GET", "/readyz").await;
+    service.request_within_limit("PUT", "/hello/john").await.assert_unavailable();
+    let readyz = service.request_within_limit("GET", "/readyz").await;
     assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("not ready")));
     pair.primary.signal_all(Signal::SIGCONT).unwrap();
     service.until("PUT", "/hello/john", 204).await;
-    service.works().await;
+    service.assert_serves().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn a_primary_that_crashes_under_load_loses_no_greeting() {
     let service = &pair.service;
     let load = futures_util::future::join_all((0..16).map(|_| async {
         for _ in 0..200 {
-            let answer = service.timely("GET", "/hello/john").await;
+            let answer = service.request_within_limit("GET", "/hello/john").await;
             assert_eq!(answer.status, 200, "{answer:?} {}", service.log());
         }
     }));
@@ -134,15 +134,15 @@ async fn a_demoted_server_behind_pooled_connections_is_left_for_the_new_primary(
     let mut pair = Pair::start().await;
     pair.service.fill_pool(16).await;
     pair.caught_up().await;
-    // What a supervisor would prevent: the old primary goes on, read-only, with all its connections open.
+    // Patroni would prevent this: the old primary keeps running, read-only, with its connections open.
     let old = pair.primary.client("postgres").await.unwrap();
     old.batch_execute("ALTER SYSTEM SET default_transaction_read_only = on").await.unwrap();
     old.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     pair.replica.client("postgres").await.unwrap().query_one("SELECT pg_promote()", &[]).await.unwrap();
     pair.service.until("PUT", "/hello/john", 204).await;
-    pair.service.works().await;
+    pair.service.assert_serves().await;
     let new = pair.replica.client("dob_api").await.unwrap();
-    let saved = new.query("SELECT FROM dob_api.birthday WHERE username = 'works'", &[]).await.unwrap();
+    let saved = new.query("SELECT FROM dob_api.birthday WHERE username = 'probe'", &[]).await.unwrap();
     assert_eq!(saved.len(), 1, "saved on the new primary");
     pair.primary.stop(Shutdown::Orderly).unwrap();
 }
@@ -151,8 +151,8 @@ async fn a_demoted_server_behind_pooled_connections_is_left_for_the_new_primary(
 async fn a_replica_that_is_lost_disturbs_nobody() {
     let mut pair = Pair::start().await;
     pair.replica.stop(Shutdown::Crash).unwrap();
-    pair.service.works().await;
-    let readyz = pair.service.timely("GET", "/readyz").await;
-    // The last host of the replica list is the primary: any server that answers can serve greetings.
+    pair.service.assert_serves().await;
+    let readyz = pair.service.request_within_limit("GET", "/readyz").await;
+    // The last host of the replica list is the primary; greetings may come from any server.
     assert_eq!((readyz.status, readyz.json()["primary"].as_str()), (200, Some("ready")));
 }

@@ -1,4 +1,4 @@
-//! What the tests share: the built component, served as Spin serves it, on a real PostgreSQL.
+//! Helpers of the tests: the built component, served as by Spin, with a real PostgreSQL.
 
 use anyhow::Result;
 use dob_postgresql::Database;
@@ -22,20 +22,20 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 /// The contract's limit for an answer when the database is gone.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// An answer that takes longer never comes: a test ends with that instead of waiting for ever.
+/// A test fails after this time instead of waiting for an answer without a limit.
 pub const HANGS_AFTER: Duration = Duration::from_secs(30);
 
-/// What the host prints before its address.
+/// The text that the host prints before its address.
 const SERVING: &str = "Serving http://";
 
-/// How long a quiet connection is taken to be at the end of its answers.
+/// A connection that is quiet for this long has no more answers.
 const QUIET_FOR: Duration = Duration::from_secs(1);
 
-/// Settings that make a throwaway server fast; what a test stops or kills is a process, never the machine.
+/// Settings that make a throwaway server fast. It needs no durability, because tests kill processes, never the machine.
 pub const FAST: &[&str] = &["fsync=off", "max_connections=250", "shared_buffers=32MB"];
 
-/// A directory that is removed with all it holds, and that PostgreSQL's own user may enter.
-pub fn directory() -> TempDir {
+/// A temporary directory that PostgreSQL's own user may enter.
+pub fn temporary_directory() -> TempDir {
     let directory = tempfile::Builder::new().prefix("dob-test-").tempdir().expect("a directory for temporary files");
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     directory
@@ -49,18 +49,18 @@ pub async fn database(directory: &TempDir, host: Ipv4Addr) -> Result<Database> {
     Ok(database)
 }
 
-/// Lets this process have as many sockets as the system allows.
+/// Raises this process's limit of open files as far as the system allows.
 pub fn allow_open_files() {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the process's own limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("what the system allows");
 }
 
-/// A client that reaches this machine whatever proxy the environment names.
+/// A client that ignores proxies in the environment.
 pub fn client() -> Client {
     Client::builder().no_proxy().timeout(HANGS_AFTER).build().expect("a client")
 }
 
-/// This project's manifest, of the build that is tested.
+/// This project's manifest, for the tested build.
 pub fn manifest() -> Manifest {
     Manifest::of_project().expect("the project's manifest")
 }
@@ -74,7 +74,7 @@ pub struct Service {
     log: MemoryOutputPipe,
 }
 
-/// An answer, read to its end.
+/// A whole answer.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -84,7 +84,7 @@ pub struct Answer {
 }
 
 impl Service {
-    /// Serves with these variables; the schema is not made yet.
+    /// Serves with these variables; the schema does not exist yet.
     pub async fn start(variables: BTreeMap<String, String>) -> Self {
         Self::start_with(variables, Faults::default()).await
     }
@@ -98,7 +98,7 @@ impl Service {
         Self { server, client: client(), clock, faults, log }
     }
 
-    /// Serves with these variables and the schema made.
+    /// Serves with these variables, and creates the schema.
     pub async fn ready(variables: BTreeMap<String, String>) -> Self {
         let service = Self::start(variables).await;
         let readyz = service.get("/readyz").await;
@@ -116,7 +116,7 @@ impl Service {
         Answer { status, headers, body, took: started.elapsed() }
     }
 
-    /// Sends bytes as they are and gives all that comes back until the server closes or goes quiet.
+    /// Sends raw bytes. Returns the answer when the server closes the connection or goes quiet.
     pub fn raw(&self, request: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.server.address).expect("a connection");
         stream.set_read_timeout(Some(QUIET_FOR)).expect("a socket");
@@ -130,52 +130,52 @@ impl Service {
         self.request("GET", path, "").await
     }
 
-    /// Saves a date as the contract has it.
+    /// Saves a date as in the contract.
     pub async fn put(&self, user: &str, date: &str) -> Answer {
         self.request("PUT", &format!("/hello/{user}"), format!(r#"{{"dateOfBirth":"{date}"}}"#)).await
     }
 
-    /// A request (with a valid body, in case it saves) that must be answered within the contract's limit.
-    pub async fn timely(&self, method: &str, path: &str) -> Answer {
+    /// Sends a request (with a valid body, in case it saves), and checks that it is answered within the contract's limit.
+    pub async fn request_within_limit(&self, method: &str, path: &str) -> Answer {
         let answer = self.request(method, path, r#"{"dateOfBirth":"1990-05-20"}"#).await;
         assert!(answer.took < ANSWER_WITHIN, "{method} {path}: {answer:?} {}", self.log());
         answer
     }
 
-    /// Repeats a request until it is answered with this status.
+    /// Repeats a request until its answer has this status.
     pub async fn until(&self, method: &str, path: &str, status: u16) {
         let what = format!("{method} {path} is answered with {status}");
         let answered = eventually(&what, ANSWER_WITHIN, async || {
-            let answer = self.timely(method, path).await;
+            let answer = self.request_within_limit(method, path).await;
             anyhow::ensure!(answer.status == status, "{answer:?} {}", self.log());
             Ok(())
         });
         answered.await.expect("in time");
     }
 
-    /// Checks that saving and greeting work, on all that the pool holds.
-    pub async fn works(&self) {
+    /// Checks that saves and greetings succeed, on several of the pool's connections.
+    pub async fn assert_serves(&self) {
         let answers = (0..8).map(|_| async {
-            let saved = self.timely("PUT", "/hello/works").await;
-            (saved, self.timely("GET", "/hello/works").await)
+            let saved = self.request_within_limit("PUT", "/hello/probe").await;
+            (saved, self.request_within_limit("GET", "/hello/probe").await)
         });
         for (saved, greeted) in join_all(answers).await {
             assert_eq!((saved.status, greeted.status), (204, 200), "{saved:?} {greeted:?} {}", self.log());
         }
     }
 
-    /// Lets this many requests come at once, so that the host's pool holds several connections.
+    /// Sends this many requests at once, so that the host's pool holds several connections.
     pub async fn fill_pool(&self, connections: usize) {
-        let answers = join_all((0..connections).map(|_| self.get("/hello/works"))).await;
+        let answers = join_all((0..connections).map(|_| self.get("/hello/probe"))).await;
         assert!(answers.iter().all(|answer| answer.status < 500), "{answers:?}");
     }
 
-    /// What the component has written to stderr so far.
+    /// The component's log so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.log.contents()).into_owned()
     }
 
-    /// Leaves no room for anything else on stderr.
+    /// Fills the log, so that the component can't write to it.
     pub fn fill_log(&self) {
         let mut log = self.log.clone();
         let free = log.check_write().expect("an open pipe");
@@ -192,7 +192,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// Checks that this is an error as the contract wants it, and gives its detail.
+    /// Checks that this is an error as in the contract. Returns its detail.
     #[track_caller]
     pub fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{self:?}");
@@ -203,23 +203,23 @@ impl Answer {
         problem["detail"].as_str().expect("a detail").to_owned()
     }
 
-    /// Checks that this is the 503 of a database that is gone.
+    /// Checks that this is the 503 of an unavailable database.
     #[track_caller]
-    pub fn unavailable(&self) {
+    pub fn assert_unavailable(&self) {
         self.problem(503);
         assert_eq!(self.header("retry-after"), Some("2"));
     }
 }
 
-/// The test host as a process of its own, ended when this is dropped.
+/// The imitation of Spin as a process. Dropping it ends it.
 pub struct HostProcess {
     pub process: Process,
-    /// Where it listens.
+    /// The address on which it listens.
     pub address: String,
 }
 
 impl HostProcess {
-    /// Serves with these variables and further environment.
+    /// Serves with these variables, and with other environment variables.
     pub fn start(variables: BTreeMap<String, String>, environment: &[(&str, &Path)]) -> Self {
         let mut host = Self::command("127.0.0.1:0", variables);
         host.envs(environment.iter().copied());
@@ -237,7 +237,7 @@ impl HostProcess {
         host
     }
 
-    /// Starts it, and waits until it serves.
+    /// Starts the program, and waits until it serves.
     pub fn spawn(mut host: Command) -> Self {
         let mut process = Process::spawn(&mut host, "cargo builds it").expect("the host");
         let printed = process.until_printed(SERVING, HANGS_AFTER).expect("the host serves");
@@ -246,19 +246,19 @@ impl HostProcess {
     }
 }
 
-/// A service with its own server and an empty schema, for tests that share both.
-pub struct World {
+/// A service with its own database and an empty schema, which tests may share.
+pub struct TestApp {
     pub runtime: tokio::runtime::Runtime,
     pub service: Service,
     pub database: Database,
     _directory: TempDir,
 }
 
-impl World {
-    /// Everything on a runtime of its own, so that it outlives the test that happens to come first.
+impl TestApp {
+    /// Starts it on its own runtime, so that it outlives the test that runs first.
     pub fn new() -> Self {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let directory = directory();
+        let directory = temporary_directory();
         let (service, database) = runtime.block_on(async {
             let database = database(&directory, Ipv4Addr::LOCALHOST).await.expect("a server");
             (Service::ready(database.variables("dob_api")).await, database)

@@ -7,8 +7,8 @@ mod tls;
 use anyhow::{Context, Result, bail, ensure};
 use chrono::{NaiveDate, Utc};
 use clap::Parser;
-use dob_clients::history::{Call, Findings, Operation, version};
-use dob_clients::load::{Load, Plan, Workload};
+use dob_clients::history::{Action, Findings, Operation, version};
+use dob_clients::load::{LoadGenerator, LoadProfile, Workload};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use reqwest::{Client, StatusCode, Url};
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<()> {
     let today = Utc::now().date_naive();
     let (route, _) = watch::channel(entrance(&arguments.url).await?);
-    let load = Load::start(&plan(arguments.run, today), &route);
+    let load = LoadGenerator::start(&profile(arguments.run, today), &route);
     load.until_saved(SAVED_WITHIN).await.with_context(|| format!("nothing can be saved at {}", arguments.url))?;
     let began = Instant::now();
     let status = execute(&arguments.command).await?;
@@ -75,8 +75,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     judge(&arguments.command, status, &findings)
 }
 
-fn plan(run: usize, today: NaiveDate) -> Plan {
-    Plan {
+fn profile(run: usize, today: NaiveDate) -> LoadProfile {
+    LoadProfile {
         clients: CLIENTS,
         first: run * CLIENTS,
         pace: Duration::from_millis(250),
@@ -114,12 +114,12 @@ async fn execute(command: &[String]) -> Result<ExitStatus> {
 }
 
 /// The version that each user with an acknowledged date has in the end, as its greeting tells.
-async fn stored(url: &Url, history: &[Call], today: NaiveDate) -> Result<BTreeMap<String, u16>> {
+async fn stored(url: &Url, history: &[Operation], today: NaiveDate) -> Result<BTreeMap<String, u16>> {
     let saved: BTreeSet<&String> = history
         .iter()
-        .filter(|call| call.saved())
-        .filter_map(|call| match &call.operation {
-            Operation::Save { user, .. } => Some(user),
+        .filter(|operation| operation.saved())
+        .filter_map(|operation| match &operation.action {
+            Action::Save { user, .. } => Some(user),
             _ => None,
         })
         .collect();
@@ -145,7 +145,7 @@ async fn stored(url: &Url, history: &[Call], today: NaiveDate) -> Result<BTreeMa
 
 fn judge(command: &[String], status: ExitStatus, findings: &Findings) -> Result<()> {
     ensure!(findings.lost.is_empty(), "{} acknowledged dates are lost: {:?}", findings.lost.len(), findings.lost);
-    ensure!(findings.backwards == 0, "{} greetings went back to an older date", findings.backwards);
+    ensure!(findings.stale_greetings == 0, "{} greetings went back to an older date", findings.stale_greetings);
     ensure!(status.success(), "{} failed: {status}", command.join(" "));
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The component for WASI 0.2: the service on Spin's SDK 5.2. An instance a request, and every call waits for its answer.
+//! The component for WASI 0.2, built on Spin's SDK 5.2. Each request gets an instance of its own, and every call into the host blocks.
 
-// The export's name means nothing to a native linker.
+// A native linker does not accept the export's name.
 #![cfg(target_family = "wasm")]
 
 use dob_api::api;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use wasi::clocks::monotonic_clock;
 use wasi::io::{poll::poll, streams::StreamError};
 
-/// Most bytes that one write to the host's stream may carry. Source: `wasi:io/streams`, blocking-write-and-flush.
+/// Most bytes in one write to the host's stream. Source: `wasi:io/streams`, blocking-write-and-flush.
 const MAX_WRITE: usize = 4096;
 
 #[http_component]
@@ -29,7 +29,7 @@ fn handle(incoming: IncomingRequest, out: ResponseOutparam) {
     send(answer, out);
 }
 
-/// The future's result. A call into this host returns with its answer, so no future of ours is ever pending.
+/// The future's result. Every call into this host blocks, so the future is never pending.
 fn wait<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
@@ -138,7 +138,7 @@ fn failed(error: PgError) -> DatabaseError {
         PgError::QueryFailed(QueryError::DbError(error)) => {
             DatabaseError::Refused { sqlstate: error.code, message: error.message }
         }
-        // Spin has no error of its own for a connection that broke during a statement, only text.
+        // Spin has no separate error for a connection that broke during a statement, only a text.
         PgError::QueryFailed(QueryError::Text(message)) => DatabaseError::ConnectionLost(message),
         PgError::ConnectionFailed(message) | PgError::Other(message) => DatabaseError::NoConnection(message),
         PgError::BadParameter(message) | PgError::ValueConversionFailed(message) => DatabaseError::Parameter(message),
@@ -151,13 +151,13 @@ fn send(answer: Answer, out: ResponseOutparam) {
     let response = OutgoingResponse::new(Fields::from_list(&headers).unwrap_or_else(|_| Fields::new()));
     let _ = response.set_status_code(answer.status().as_u16());
     let text = answer.body().as_bytes();
-    // A body that is never taken ends with the head, whatever length this declares: so HEAD has its answer.
+    // If the body is never taken, the response ends after its head, whatever length that declares. This is how HEAD is answered.
     if text.is_empty() {
         return out.set(response);
     }
     let Ok(body) = response.body() else { return out.set(response) };
     let Ok(stream) = body.write() else { return out.set(response) };
-    // Before the response is set: Spin sends with Nagle's algorithm, and a body that comes after its head waits for the
+    // The body is written before the response is set. Spin uses Nagle's algorithm, so a body that follows its head would wait for the
     // client's delayed acknowledgement.
     let taken = stream.check_write().map_or(0, |room| text.len().min(room as usize));
     let (now, later) = text.split_at(taken);
@@ -168,7 +168,7 @@ fn send(answer: Answer, out: ResponseOutparam) {
         return out.set(response);
     }
     out.set(response);
-    // A client that has gone takes no more.
+    // This fails if the client has left, and then nobody needs the rest.
     let _ = later.chunks(MAX_WRITE).try_for_each(|chunk| stream.blocking_write_and_flush(chunk));
     drop(stream);
     let _ = OutgoingBody::finish(body, None);

@@ -1,4 +1,4 @@
-//! The connections on which an instance reads: one for each address, shared by its concurrent requests.
+//! The connections that an instance reads from: one per address, shared by its concurrent requests.
 
 use crate::postgres::{failed, open, received, sent};
 use dob_api::host::{Connection, DatabaseError, Parameter, Value};
@@ -11,11 +11,11 @@ use std::rc::Rc;
 use std::time::Duration;
 use wit_bindgen::StreamWriter;
 
-/// How long a connection is kept. The host has 64 for an address, and under a burst there are more instances: one that kept its own
-/// for as long as it lives would leave the others without. Taking it from the host's pool again costs one round trip.
+/// How long an instance keeps a connection. The host has 64 per address, and a burst starts more instances than that. If each kept its
+/// connection for as long as it lives, the others would get none. Taking it from the host's pool again costs one round trip.
 const KEPT_FOR: Duration = Duration::from_millis(20);
 
-/// All that an instance keeps, by address; clones are the same.
+/// The connections that an instance keeps, by address. Clones share them.
 #[derive(Clone, Default)]
 pub struct Connections(Rc<RefCell<BTreeMap<String, Slot>>>);
 
@@ -26,30 +26,30 @@ enum Slot {
     Open(Rc<pg::Connection>),
 }
 
-/// One request opens it, the others wait. The end of a stream wakes them: without a means of the host's own one request can't wake
-/// another.
+/// A connection that is being opened, while the requests that need it wait. The end of a stream wakes them, because only the host can wake
+/// a request.
 #[derive(Default)]
 struct Opening {
     outcome: Rc<OnceCell<Outcome>>,
     waiting: Vec<StreamWriter<u8>>,
 }
 
-/// A connection in the hands of one request.
+/// A shared connection, as one request uses it.
 pub struct Shared {
     pub connection: Rc<pg::Connection>,
     connections: Connections,
     address: String,
 }
 
-/// A statement on its way. When it is dropped without an answer, the connection is not kept any longer: what is sent on it would
-/// wait behind that statement.
+/// A statement whose answer is pending. If this is dropped without an answer, the connection is not kept, because later statements on it
+/// would wait behind that one.
 pub struct Unanswered<'a> {
     shared: &'a Shared,
     is_answered: bool,
 }
 
 impl Connections {
-    /// The one for this address, opened if need be.
+    /// The connection to this address. Opens it if there is none.
     pub async fn get(&self, address: &str) -> Result<Shared, DatabaseError> {
         let kept = match self.0.borrow().get(address) {
             Some(Slot::Open(connection)) => Some(connection.clone()),
@@ -67,16 +67,16 @@ impl Connections {
         let outcome = {
             let mut slots = self.0.borrow_mut();
             let slot = slots.entry(address.to_owned()).or_insert_with(|| Slot::Opening(Opening::default()));
-            let Slot::Opening(opening) = slot else { unreachable!("it was not open, and nothing came between") };
+            let Slot::Opening(opening) = slot else { unreachable!("it was not open, and nothing ran since") };
             opening.waiting.push(signal);
             if opening.waiting.len() == 1 {
-                // Not by the request itself: it may give up, and others wait.
+                // Not opened by the request itself, because it may give up while others still wait.
                 wit_bindgen::spawn(self.clone().open(address.to_owned()));
             }
             opening.outcome.clone()
         };
         end.next().await;
-        outcome.get().cloned().unwrap_or_else(|| Err(DatabaseError::NoConnection("nobody opened it".to_owned())))
+        outcome.get().cloned().unwrap_or_else(|| Err(DatabaseError::NoConnection("nothing opened it".to_owned())))
     }
 
     async fn open(self, address: String) {
@@ -94,7 +94,7 @@ impl Connections {
         }
     }
 
-    /// Those that have it go on with it; the next request opens another one.
+    /// Requests that use the connection continue with it. The next request opens another one.
     fn keep_no_longer(&self, address: &str, connection: &Rc<pg::Connection>) {
         let mut slots = self.0.borrow_mut();
         if matches!(slots.get(address), Some(Slot::Open(kept)) if Rc::ptr_eq(kept, connection)) {
@@ -104,14 +104,14 @@ impl Connections {
 }
 
 impl Shared {
-    /// To be held while a statement is on its way.
+    /// Hold this until the statement is answered.
     pub fn until_answered(&self) -> Unanswered<'_> {
         Unanswered { shared: self, is_answered: false }
     }
 }
 
 impl Unanswered<'_> {
-    /// The server has done what the statement said.
+    /// The server has answered the statement.
     pub fn answered(mut self) {
         self.is_answered = true;
     }
@@ -126,11 +126,11 @@ impl Drop for Unanswered<'_> {
     }
 }
 
-/// A connection in the hands of one request.
+/// A connection that a request has opened.
 pub enum Opened {
-    /// Other requests send statements on it, too.
+    /// Other requests use it, too.
     Shared(Shared),
-    /// Nobody else does.
+    /// No other request uses it.
     Own(Rc<pg::Connection>),
 }
 
@@ -142,7 +142,7 @@ impl Opened {
         }
     }
 
-    /// Runs a statement; a shared connection that gave no answer is not kept.
+    /// Runs a statement. If it gets no answer, a shared connection is not kept.
     async fn answered<T>(&self, statement: impl Future<Output = Result<T, pg::Error>>) -> Result<T, DatabaseError> {
         let unanswered = match self {
             Self::Shared(shared) => Some(shared.until_answered()),
@@ -162,7 +162,7 @@ impl Connection for Opened {
             let mut result = self.connection().query(statement, sent(parameters)).await?;
             match result.rows().next().await {
                 Some(row) => Ok(Some(row.into_iter().map(received).collect())),
-                // Why there is none: the statement has none, or it failed after it had begun.
+                // Either the result is empty, or the statement failed after it had begun.
                 None => result.result().await.map(|()| None),
             }
         };

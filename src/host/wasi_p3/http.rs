@@ -1,4 +1,4 @@
-//! HTTP: the host's requests and answers behind the service's.
+//! HTTP: converts the host's requests and the service's answers.
 
 use crate::clock::within;
 use ::http::{HeaderName, HeaderValue, Method};
@@ -16,13 +16,13 @@ use wit_bindgen::StreamResult;
 pub struct Incoming {
     method: Method,
     path_with_query: String,
-    /// Without its body once that was taken.
+    /// `None` once the body was taken.
     request: RefCell<Option<types::Request>>,
     headers: OnceCell<Fields>,
 }
 
 impl Incoming {
-    /// What the host has passed on.
+    /// Wraps a request of the host.
     pub fn new(method: Method, request: types::Request) -> Self {
         let path_with_query = request.get_path_with_query().unwrap_or_default();
         Self { method, path_with_query, request: RefCell::new(Some(request)), headers: OnceCell::new() }
@@ -48,7 +48,7 @@ impl Request for Incoming {
     }
 
     async fn body(&self, limit: usize, time: Duration) -> Result<Vec<u8>, BodyError> {
-        // The request is gone with its body.
+        // Taking the body consumes the request, so the headers are read first.
         self.headers();
         let request = self.request.take().ok_or(BodyError::Broken)?;
         within(time, body(request, limit)).await.ok_or(BodyError::Late)?
@@ -70,7 +70,7 @@ async fn body(request: types::Request, limit: usize) -> Result<Vec<u8>, BodyErro
     Ok(body)
 }
 
-/// The method's name; HTTP has more than the interface names.
+/// The method's name.
 pub fn method_of(request: &types::Request) -> String {
     match request.get_method() {
         types::Method::Get => "GET".to_owned(),
@@ -86,8 +86,8 @@ pub fn method_of(request: &types::Request) -> String {
     }
 }
 
-/// The answer for the host. Its body's first write begins before that, and its length is declared: Spin sends with Nagle's algorithm,
-/// and a body that comes after its head waits for the client's delayed acknowledgement.
+/// The answer for the host. The body's first write begins before the host gets it. Spin uses Nagle's algorithm, so a body that follows its
+/// head would wait for the client's delayed acknowledgement.
 pub async fn response(answer: Answer) -> Response {
     let text = |(name, value): (&HeaderName, &HeaderValue)| (name.to_string(), value.as_bytes().to_vec());
     let headers: Vec<_> = answer.headers().iter().map(text).collect();
@@ -95,7 +95,7 @@ pub async fn response(answer: Answer) -> Response {
     let status = answer.status().as_u16();
     let body = answer.into_body().into_owned().into_bytes();
     let (trailers, end) = wit_future::new(|| Ok(None));
-    // A body that is not there ends with the head, whatever length this declares: so HEAD has its answer.
+    // Without a body, the response ends after its head, whatever length that declares. This is how HEAD is answered.
     if body.is_empty() {
         let (response, _) = Response::new(headers, None, end);
         let _ = response.set_status_code(status);
@@ -105,7 +105,7 @@ pub async fn response(answer: Answer) -> Response {
     let (response, _) = Response::new(headers, Some(reader), end);
     let _ = response.set_status_code(status);
     let mut writing = Box::pin(async move {
-        // A client that has gone takes no more.
+        // This fails if the client has left, and then nobody needs the rest.
         let _ = writer.write_all(body).await;
         drop(writer);
         let _ = trailers.write(Ok(None)).await;

@@ -1,6 +1,6 @@
-//! The component for WASI 0.3: the service on Spin's SDK 7. An instance serves many requests, several at a time.
+//! The component for WASI 0.3, built on Spin's SDK 7. An instance serves many requests, several of them at the same time.
 
-// The export's name means nothing to a native linker.
+// A native linker does not accept the export's name.
 #![cfg(target_family = "wasm")]
 
 mod clock;
@@ -46,7 +46,7 @@ thread_local! {
     static INSTANCE: &'static Instance = Box::leak(Box::default());
 }
 
-/// What outlives a request.
+/// What an instance keeps between requests.
 #[derive(Default)]
 struct Instance {
     host: Spin,
@@ -56,7 +56,7 @@ struct Instance {
 #[derive(Default)]
 struct Spin {
     connections: Connections,
-    /// The host's answers: they stay the same for as long as an instance lives.
+    /// Values that the host has returned. They do not change while an instance lives.
     variables: RefCell<BTreeMap<String, Option<String>>>,
 }
 

@@ -1,4 +1,4 @@
-//! PostgreSQL: connections of the host's pool, and values and errors between Spin's interface and the service's.
+//! PostgreSQL: takes connections from the host's pool, and converts values and errors.
 
 use crate::clock::within;
 use dob_api::host::{DatabaseError, Parameter, Value};
@@ -6,13 +6,13 @@ use spin_sdk::pg::{self, DbValue, ParameterValue, PgError, QueryError};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long the host may take to open a connection: two hosts are tried for 1 s each.
+/// How long the host may take to open a connection. It tries two hosts for 1 s each.
 const OPENED_WITHIN: Duration = Duration::from_millis(2200);
 
-/// A connection of the host's pool.
+/// Takes a connection from the host's pool.
 pub async fn open(address: &str) -> Result<Rc<pg::Connection>, DatabaseError> {
     let opened = within(OPENED_WITHIN, pg::Connection::open(address)).await;
-    let late = || DatabaseError::NoConnection("the host opened no connection in time".to_owned());
+    let late = || DatabaseError::NoConnection("the host did not open a connection in time".to_owned());
     opened.ok_or_else(late)?.map(Rc::new).map_err(failed)
 }
 
@@ -36,13 +36,13 @@ pub fn received(value: DbValue) -> Value {
     }
 }
 
-/// What went wrong, as the service sorts it.
+/// Spin's error as the service's.
 pub fn failed(error: pg::Error) -> DatabaseError {
     match error {
         pg::Error::PgError(PgError::QueryFailed(QueryError::DbError(error))) => {
             DatabaseError::Refused { sqlstate: error.code, message: error.message }
         }
-        // Spin has no error of its own for a connection that broke during a statement, only text.
+        // Spin has no separate error for a connection that broke during a statement, only a text.
         pg::Error::PgError(PgError::QueryFailed(QueryError::Text(message))) => DatabaseError::ConnectionLost(message),
         pg::Error::PgError(PgError::ConnectionFailed(message) | PgError::Other(message)) => {
             DatabaseError::NoConnection(message)

@@ -1,8 +1,8 @@
-# etcd: a member on every node of the cluster; members and clients show certificates to each other.
+# etcd: every node of the cluster runs a member. Members and clients authenticate with certificates.
 locals {
   etcd = {
     NAME = var.node
-    # On the root volume, also where there is another one: a base backup or a checkpoint there would hold up what etcd writes, and an election follow.
+    # On the root volume, even if there is a data volume. There, a base backup or a checkpoint would delay etcd's writes and cause an election.
     DATA_DIR = "/var/lib/etcd/${var.cluster}"
 
     LISTEN_PEER_URLS            = "https://${local.self.address}:${local.ports.etcd_peer}"
@@ -22,7 +22,7 @@ locals {
     PEER_TRUSTED_CA_FILE  = local.tls.ca
     PEER_CLIENT_CERT_AUTH = true
 
-    # Patroni writes a few keys again and again: without this the file grows until etcd refuses writes.
+    # Patroni rewrites a few keys all the time. Without this, the database grows until etcd refuses writes.
     AUTO_COMPACTION_MODE      = "periodic"
     AUTO_COMPACTION_RETENTION = "1h"
     LOGGER                    = "zap"

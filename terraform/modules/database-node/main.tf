@@ -8,7 +8,7 @@ locals {
     patroni     = 8008
     etcd_client = 2379
     etcd_peer   = 2380
-    # Without TLS and for reading only, so that a scraper needs no certificate that may also write.
+    # Read-only and without TLS. A scraper with a certificate could also write.
     etcd_metrics = 2381
     # Debian's exporters listen here.
     node_exporter     = 9100
@@ -29,7 +29,7 @@ locals {
     local.self.role == "restore" ? var.packages.restore : [],
   )))
 
-  # What the scripts read; nothing here is secret.
+  # The settings that the scripts read. None of them is secret.
   environment = {
     DOB_CLUSTER                  = var.cluster
     DOB_NODE                     = var.node
@@ -54,18 +54,18 @@ locals {
     AWS_EC2_METADATA_V1_DISABLED = "true"
   }
 
-  # For sockets whose programs set no limit: Patroni sets none where a replica streams or fetches its data, and a peer that is gone answers
-  # nothing. 25 s: more than the programs' own limits and a short outage between regions.
+  # Time limits of sockets whose programs set none, such as Patroni's when a replica streams or copies its data. A peer that is gone answers
+  # nothing. 25 s is longer than the programs' own limits, and than a short outage between regions.
   tcp = {
-    # Connecting: the next host is tried after 7 s, not 130.
+    # A connection attempt fails after 7 s, not 130, and the next host is tried.
     syn_retries = 1
-    # Data is unacknowledged: the peer is given up after 25 s, not 15 minutes.
+    # A peer that does not acknowledge data is given up after 25 s, not 15 minutes.
     retries2 = 6
-    # Nothing is under way: it is given up after 10 s and three questions, 25 s in all, not two hours.
+    # A silent peer of an idle connection is given up after 10 s and three probes, in total 25 s, not two hours.
     keepalive_time   = 10
     keepalive_intvl  = 5
     keepalive_probes = 3
-    # A link between regions takes smaller packets (8,500 bytes) than a VPC (9,001): that is found out without ICMP, which may not arrive.
+    # A link between regions takes smaller packets (8,500 bytes) than a VPC (9,001). The kernel finds that out without ICMP, which may be blocked.
     mtu_probing = 1
   }
 
@@ -73,7 +73,7 @@ locals {
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path        = "/usr/local/sbin/${name}"
       permissions = "0755"
-      # EC2 takes 16 KB of user data: comments stay here.
+      # Comments are removed, because EC2 takes at most 16 KB of user data.
       content = replace(file("${path.module}/files/sbin/${name}"), "/(?m)^ *#( .*)?\n/", "")
     } if name != "dob-restore" || local.self.role == "restore"],
     [for name in fileset("${path.module}/files/systemd", "**") : {
@@ -92,7 +92,7 @@ locals {
       content     = join("", [for name, value in local.tcp : "net.ipv4.tcp_${name} = ${value}\n"])
     }],
     [{
-      # Debian's images upgrade by themselves: not what would restart the database or etcd on all nodes in one night.
+      # Debian's images upgrade packages by themselves. These would restart the database or etcd on all nodes in one night.
       path        = "/etc/apt/apt.conf.d/60dob"
       permissions = "0644"
       content     = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"

@@ -8,7 +8,7 @@ output "user_data" {
 }
 
 output "cloud_config" {
-  description = "The same as text, to read or to check with cloud-init schema."
+  description = "The same as text, to read, or to check with cloud-init schema."
   value       = local.cloud_config
 }
 

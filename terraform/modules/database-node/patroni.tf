@@ -1,24 +1,24 @@
-# Patroni decides who leads. Passwords come from a file in memory beside this configuration (dob-secrets), never from here.
+# Patroni elects the leader. Passwords are not in this configuration: dob-secrets writes them to a file in memory.
 locals {
-  # A leader that is lost costs up to ttl; 20 s is the least that Patroni 4 takes, and loop_wait + 2 * retry_timeout must fit in it.
-  # A leader that has crashed and replays its WAL for longer than primary_start_timeout gives way to its replica, which has replayed it already.
+  # A lost leader is replaced after at most ttl. 20 s is the least that Patroni 4 accepts, and loop_wait + 2 * retry_timeout must fit in it.
+  # If a crashed leader replays its WAL for longer than primary_start_timeout, its replica leads, because it has replayed that WAL already.
   timing = { ttl = 20, loop_wait = 5, retry_timeout = 5, primary_start_timeout = 10 }
 
-  # Bytes, 16 MiB: a replica that is further behind does not lead. The alert ReplicationLag counts with it.
+  # Bytes (16 MiB): a replica that is further behind is not promoted. The alert ReplicationLag has the same number.
   maximum_lag = 16777216
 
   # The slot of the other region's standby leader.
   region_slot = "other_region"
 
-  # 64 for each pod, old and new ones of a rollout, and some besides: k8s/checks/rules.py counts them.
-  # With 8 GB, all of them taken: shared_buffers 2 GB; a session 1.6 MB (measured), and 4 MB of page tables once it has touched all of those buffers,
-  # 3.1 GB; three autovacuum workers with maintenance_work_mem, 1.5 GB; Patroni, etcd and the rest 0.4 GB. That is 7 GB. work_mem comes on top
-  # where a query sorts: the service's do not.
+  # 64 for each pod, for old and new pods during a rollout, and some more: k8s/checks/rules.py checks the sum.
+  # A node with 8 GB has enough memory if all are in use: 2 GB of shared_buffers, 3.1 GB of sessions (1.6 MB each, measured, and 4 MB of page tables once
+  # a session has touched all of those buffers), 1.5 GB of maintenance_work_mem in three autovacuum workers, 0.4 GB of Patroni, etcd and the rest. That is
+  # 7 GB. work_mem would come on top if a query sorted, but the service's queries do not.
   max_connections = 560
 
   postgresql_parameters = {
     archive_mode = "on"
-    # pgBackRest makes no backup where its name is not in here.
+    # pgBackRest makes no backup unless its name is in this command.
     archive_command = "/usr/local/sbin/dob-archive %p # pgbackrest"
     # The most that a restore from S3 alone can lose, in seconds.
     archive_timeout = 60
@@ -29,31 +29,31 @@ locals {
     ssl_ca_file              = local.tls.ca
     ssl_cert_file            = local.tls.certificate
     ssl_key_file             = local.tls.key
-    # A peer that is silent is asked whether it is still there; how often before it is given up, tcp_user_timeout says.
+    # A silent peer is probed. tcp_user_timeout decides when it is given up.
     tcp_keepalives_idle     = 5
     tcp_keepalives_interval = 2
-    # A peer that is gone, or frozen, ends its connection, also while it has data to acknowledge or to take: keepalives don't count then, and
-    # a checkpoint may wait for the process that sends. Less than Patroni's ttl.
+    # The connection to a peer that is gone or frozen ends, even while the peer has data to acknowledge or to receive. Keepalives do not apply then,
+    # and a checkpoint may wait for the process that sends. Less than Patroni's ttl.
     tcp_user_timeout     = "15s"
     wal_receiver_timeout = "10s"
-    # A node that joins writes all data of the leader, and its volume may hold up what streams the WAL beside that for longer than 10 s; one
-    # that is gone, tcp_user_timeout gives up.
+    # A node that joins writes all of the leader's data, and its volume may delay the WAL that it streams meanwhile for longer than 10 s.
+    # tcp_user_timeout gives up a node that is gone.
     wal_sender_timeout         = "60s"
     log_checkpoints            = "on"
     log_lock_waits             = "on"
     log_min_duration_statement = "500ms"
-    # A slow statement is logged without its values: they are people's names and birthdays.
+    # Slow statements are logged without their values, which are people's names and birthdays.
     log_parameter_max_length = 0
     # PostgreSQL's own text goes to the journal.
     logging_collector = "off"
     log_destination   = "stderr"
 
-    # Sized from memory: a quarter for PostgreSQL's own cache, the rest is the kernel's.
+    # Computed from the memory: a quarter is for PostgreSQL's own cache, the rest for the kernel's.
     shared_buffers       = "${floor(var.memory_mb / 4)}MB"
     effective_cache_size = "${floor(var.memory_mb * 3 / 4)}MB"
     maintenance_work_mem = "${max(16, floor(var.memory_mb / 16))}MB"
     work_mem             = "${max(1, floor(var.memory_mb / 4 / local.max_connections))}MB"
-    # Sized from the volume: what a checkpoint, a lost replica and a lost archive may keep together leaves a quarter free.
+    # Computed from the volume: a checkpoint, a lost replica and a lost archive may each keep a quarter of it, and a quarter stays free.
     max_wal_size           = "${floor(min(8192, var.data_volume_mb / 4))}MB"
     max_slot_wal_keep_size = "${floor(var.data_volume_mb / 4)}MB"
   }
@@ -71,7 +71,7 @@ locals {
       cafile          = local.tls.ca
       certfile        = local.tls.certificate
       keyfile         = local.tls.key
-      # Reading the state is free; changing it takes a certificate of the cluster.
+      # Anybody may read the state. Changing it needs a certificate of the cluster.
       verify_client = "optional"
     }
     ctl = { cacert = local.tls.ca, certfile = local.tls.certificate, keyfile = local.tls.key }
@@ -95,7 +95,7 @@ locals {
         postgresql = {
           use_pg_rewind = true
           use_slots     = true
-          # These must be the same on all nodes, so Patroni takes them from here only.
+          # These must be the same on all nodes, so Patroni reads them only from here.
           parameters = { max_connections = local.max_connections, hot_standby = "on", wal_log_hints = "on" }
         }
       }, { for setting, value in local.cluster_roles[var.cluster_role] : setting => value if value != null })
@@ -109,7 +109,7 @@ locals {
       bin_dir         = "/usr/lib/postgresql/17/bin"
       use_unix_socket = true
       pgpass          = "/run/dob/postgres/pgpass"
-      # Diverged data that can't be rewound is fetched anew: the leader's is the truth.
+      # If diverged data can't be rewound, it is copied from the leader again, because the leader's data counts.
       remove_data_directory_on_rewind_failure     = true
       remove_data_directory_on_diverged_timelines = true
       authentication = {
@@ -134,8 +134,8 @@ locals {
 
   verified = { sslmode = "verify-ca", sslrootcert = local.tls.ca }
 
-  # What makes a region lead or follow the other; null takes a setting away. A region that follows has no slot that nobody reads from: it
-  # would keep WAL until the volume is a quarter full, and be lost when it is needed.
+  # The settings that make a region lead, or follow the other one. null removes a setting. A region that follows has no slot for the other: nobody would
+  # read from it, so it would keep WAL until a quarter of the volume is full, and be invalid when it is needed.
   cluster_roles = {
     primary = { standby_cluster = null, slots = { (local.region_slot) = { type = "physical" } } }
     standby = { standby_cluster = local.standby_cluster, slots = null }

@@ -1,4 +1,4 @@
-# pgBackRest: WAL and backups, encrypted, into a bucket of each region. The first repository is the node's own region's.
+# pgBackRest: encrypted WAL and backups in a bucket of each region. The first repository is the node's own region's.
 locals {
   repositories = [for region in [var.region, var.other_region.region] : { region = region, bucket = var.backup_buckets[region] }]
 
@@ -22,9 +22,9 @@ locals {
       "compress-type=zst",
       "start-fast=y",
       "process-max=2",
-      # A repository that does not answer is waited for some six times as long at each try.
+      # Each try waits about six times as long for a repository that does not answer.
       "io-timeout=5",
-      # Rather a hole in the archive than a full disk that stops the service; dob-status shows it.
+      # A hole in the archive is better than a full disk that stops the service. An alert reports it.
       "archive-push-queue-max=${floor(var.data_volume_mb / 4)}MB",
       "log-level-console=warn",
       "log-level-file=off",

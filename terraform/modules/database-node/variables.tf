@@ -28,8 +28,8 @@ variable "node" {
 
 variable "nodes" {
   description = <<-EOT
-    The region's nodes by name. Roles: data (PostgreSQL, Patroni and etcd), witness (etcd only), restore (no member of
-    the cluster: the place for a point-in-time restore).
+    The region's nodes by name. Roles: data (PostgreSQL, Patroni and etcd), witness (only etcd), restore (not a member of the cluster, for a
+    point-in-time restore).
   EOT
   type = map(object({
     address = string
@@ -46,7 +46,7 @@ variable "nodes" {
   }
   validation {
     condition     = length(distinct(values(var.nodes)[*].address)) == length(var.nodes)
-    error_message = "Two nodes have one address."
+    error_message = "Two nodes have the same address. Give each its own."
   }
   validation {
     condition     = alltrue([for node in values(var.nodes) : contains(["data", "witness", "restore"], node.role)])
@@ -54,7 +54,7 @@ variable "nodes" {
   }
   validation {
     condition     = length([for node in values(var.nodes) : node if node.role != "restore"]) % 2 == 1
-    error_message = "The number of etcd members (data nodes and witnesses) must be odd, or half of them could be lost and stop the other half."
+    error_message = "The number of etcd members (data nodes and witnesses) must be odd, or the loss of one half would stop the other half."
   }
   validation {
     condition     = length([for node in values(var.nodes) : node if node.role == "data"]) >= 2
@@ -63,28 +63,28 @@ variable "nodes" {
   validation {
     condition = (length(distinct([for node in values(var.nodes) : node.zone if node.role != "restore"])) ==
     length([for node in values(var.nodes) : node if node.role != "restore"]))
-    error_message = "Leader, replica and witness must each have a zone of their own, or the loss of one zone takes the majority."
+    error_message = "Leader, replica and witness must each have a zone of their own, or the loss of one zone would take the majority."
   }
 }
 
 variable "other_region" {
-  description = "The other region of the pair, and the addresses of its data nodes: where a standby cluster streams from, and who may stream from here."
+  description = "The other region of the pair, and the addresses of its data nodes: a standby cluster streams from them, and they may stream from here."
   type = object({
     region    = string
     addresses = list(string)
   })
   validation {
     condition     = var.other_region.region != var.region
-    error_message = "other_region must be another region than this one."
+    error_message = "other_region must not be this region."
   }
   validation {
     condition     = length(setintersection(var.other_region.addresses, values(var.nodes)[*].address)) == 0
-    error_message = "A node of the other region has the address of a node of this one."
+    error_message = "A node of the other region has the same address as a node of this one. Choose different networks."
   }
 }
 
 variable "cluster_role" {
-  description = "What the cluster is when it is made: primary takes writes, standby streams from the other region. Later changes are operations (dob-promote, dob-rejoin), not Terraform's."
+  description = "What a new cluster is: primary takes writes, standby streams from the other region. Later changes are operations (dob-promote, dob-rejoin), not Terraform's."
   type        = string
   validation {
     condition     = contains(["primary", "standby"], var.cluster_role)
@@ -93,7 +93,7 @@ variable "cluster_role" {
 }
 
 variable "replication_mode" {
-  description = "asynchronous: a saved date may be lost with the leader. synchronous: none is, and saving waits for the replica."
+  description = "asynchronous: a saved date may be lost with the leader. synchronous: none is lost, but a save waits for the replica."
   type        = string
   default     = "asynchronous"
   validation {
@@ -131,7 +131,7 @@ variable "backup_retention_days" {
 }
 
 variable "data_device" {
-  description = "Path of the data volume's block device, such as /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123. Formatted only when blank."
+  description = "Path of the data volume's block device, such as /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0123. It is formatted only if it is blank."
   type        = string
   validation {
     condition     = startswith(var.data_device, "/dev/")
@@ -140,7 +140,7 @@ variable "data_device" {
 }
 
 variable "data_volume_mb" {
-  description = "Size of the data volume in MB; limits of the WAL follow from it."
+  description = "Size of the data volume in MB. The limits of the WAL are computed from it."
   type        = number
   validation {
     condition     = var.data_volume_mb >= 512
@@ -149,7 +149,7 @@ variable "data_volume_mb" {
 }
 
 variable "memory_mb" {
-  description = "Memory of the node in MB; PostgreSQL's settings follow from it."
+  description = "Memory of the node in MB. PostgreSQL's settings are computed from it."
   type        = number
   validation {
     condition     = var.memory_mb >= 512
@@ -160,7 +160,7 @@ variable "memory_mb" {
 variable "secrets" {
   description = <<-EOT
     Names in Secrets Manager. certificate_authority: JSON with certificate and key (PEM). passwords: JSON with replication,
-    rewind, admin and backup_key (what backups are encrypted with).
+    rewind, admin and backup_key (which encrypts the backups).
   EOT
   type = object({
     certificate_authority = string
@@ -168,18 +168,18 @@ variable "secrets" {
   })
   validation {
     condition     = alltrue([for name in values(var.secrets) : can(regex("^[A-Za-z0-9/_+=.@-]+$", name))])
-    error_message = "secrets must be names in Secrets Manager; passwords holds the key of the backups, without which there are none."
+    error_message = "secrets must be names in Secrets Manager. passwords holds the key that encrypts the backups."
   }
 }
 
 variable "packages" {
-  description = "Debian packages of a node, by its role; what is installed already (by an image, say) is left as it is."
+  description = "Debian packages of a node, by its role. Packages that are installed already, for example in an image, are left as they are."
   type        = map(list(string))
   default = {
     common  = ["awscli", "curl", "jq", "openssl", "prometheus-node-exporter"]
     etcd    = ["etcd-client", "etcd-server"]
     restore = ["e2fsprogs", "pgbackrest", "postgresql-17"]
-    # Python's are what Patroni needs.
+    # The Python packages are Patroni's dependencies.
     data = [
       "e2fsprogs", "pgbackrest", "postgresql-17", "prometheus-postgres-exporter",
       "python3-click", "python3-dateutil", "python3-etcd", "python3-prettytable", "python3-psutil", "python3-psycopg2", "python3-urllib3", "python3-venv",

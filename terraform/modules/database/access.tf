@@ -9,10 +9,10 @@ resource "aws_security_group" "nodes" {
 
 locals {
   among_nodes = { postgresql = var.ports.postgresql, patroni = var.ports.patroni, etcd-client = var.ports.etcd_client, etcd-peer = var.ports.etcd_peer }
-  # The other region's nodes stream from here, and ask Patroni who leads.
+  # The other region's nodes stream from here, and ask Patroni which node leads.
   between_regions = { postgresql = var.ports.postgresql, patroni = var.ports.patroni }
 
-  # Prometheus runs in the cluster; Patroni's port gives metrics, too, and changes nothing without a certificate.
+  # Prometheus runs in the Kubernetes cluster. Patroni's port serves metrics, and changes nothing without a certificate.
   metrics = {
     etcd              = var.ports.etcd_metrics
     node-exporter     = var.ports.node_exporter
@@ -30,7 +30,7 @@ locals {
   egress = merge(
     { for name, port in local.among_nodes : "nodes-${name}" => { port = port, group = aws_security_group.nodes.id } },
     { for name, port in local.between_regions : "other-region-${name}" => { port = port, cidr = var.peer.data_cidr } },
-    # Debian's packages (signed, so plain HTTP too), AWS's services, the other region's bucket.
+    # Debian's packages (by plain HTTP too, because they are signed), AWS's services, and the other region's bucket.
     { https = { port = 443, cidr = "0.0.0.0/0" }, http = { port = 80, cidr = "0.0.0.0/0" } },
   )
 }
@@ -59,7 +59,7 @@ resource "aws_vpc_security_group_egress_rule" "nodes" {
   to_port                      = each.value.port
 }
 
-# For a demonstration only: SSH from one block, to public addresses.
+# For demonstrations only: SSH from one block to public addresses.
 resource "aws_key_pair" "demonstration" {
   count = var.ssh == null ? 0 : 1
 

@@ -1,9 +1,9 @@
 #!/bin/bash
-# What only a node on EC2 needs, besides what the database-node module makes. Rendered by Terraform.
+# What only a node on EC2 needs. Rendered by Terraform.
 set -euo pipefail
 
-# The agent of Session Manager, from AWS's own bucket of the region: Debian neither installs nor packages it. A unit tries until it is there:
-# cloud-init runs this once.
+# Session Manager's agent, from AWS's bucket, because Debian does not package it. A unit, because cloud-init runs this once and a unit can
+# try again.
 version=3.3.4624.0
 # shellcheck disable=SC2154 # Terraform fills in the region
 url="https://s3.${region}.amazonaws.com/amazon-ssm-${region}/$version/debian_amd64/amazon-ssm-agent.deb"

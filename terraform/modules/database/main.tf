@@ -19,14 +19,14 @@ data "aws_ec2_instance_type" "this" {
 locals {
   region = data.aws_region.current.id
   nodes  = { for name, node in var.nodes : name => node if node.role != "restore" || var.restore_node }
-  # A restore node's role is there without the node: who makes the node need not be able to make roles.
+  # A restore node's role exists even without the node, so that whoever creates the node does not need the right to create roles.
   roles = toset(values(var.nodes)[*].role)
 
-  # A restore node is of the data nodes' type: it holds the same data.
+  # A restore node has the data nodes' type, because it holds the same data.
   instance_types = { for name, node in local.nodes : name => node.role == "witness" ? "witness" : "data" }
   volumes        = merge(aws_ebs_volume.data, aws_ebs_volume.restore)
   devices = { for name in keys(local.nodes) : name =>
-    # A witness has no data volume and mounts nothing.
+    # A witness has no data volume.
     "/dev/disk/by-id/${can(local.volumes[name]) ? "nvme-Amazon_Elastic_Block_Store_${replace(local.volumes[name].id, "-", "")}" : "none"}"
   }
 }
@@ -51,7 +51,7 @@ module "node" {
 }
 
 locals {
-  # A second part of the user data holds what only EC2 needs, such as the agent of Session Manager, which Debian's image lacks.
+  # The second part of the user data has what only EC2 needs: Session Manager's agent, which Debian's image lacks.
   user_data = { for name, node in module.node : name => base64gzip(join("\n", [
     "Content-Type: multipart/mixed; boundary=\"==part==\"",
     "MIME-Version: 1.0",
@@ -113,7 +113,7 @@ resource "aws_instance" "node" {
   tags = { Name = each.key, Role = "${var.name}-database-${each.value.role}" }
 
   lifecycle {
-    # A newer image or other user data waits until a person replaces the node, one at a time: terraform apply -replace=…
+    # A newer image or changed user data has no effect until a person replaces the nodes, one at a time, with terraform apply -replace=…
     ignore_changes = [ami, key_name, user_data_base64]
     precondition {
       condition     = length(local.user_data[each.key]) * 3 / 4 <= 16384
@@ -125,7 +125,7 @@ resource "aws_instance" "node" {
 check "nodes_are_current" {
   assert {
     condition     = alltrue([for name, node in aws_instance.node : node.user_data_base64 == local.user_data[name] && node.ami == data.aws_ami.debian.id])
-    error_message = "Some database nodes run an older image or configuration than this code's. Replace them one at a time, the replica first: see the database module's README."
+    error_message = "Some database nodes run an older image or configuration than this code's. Replace them one at a time, the replica first: see docs/runbooks.md, Replace database nodes."
   }
 }
 
@@ -152,7 +152,7 @@ resource "aws_cloudwatch_log_group" "database" {
   retention_in_days = var.logs.retention_days
 }
 
-# Private names; the nodes' certificates hold the short names and the addresses.
+# Private names. The nodes' certificates have the short names and the addresses.
 resource "aws_route53_zone" "this" {
   # checkov:skip=CKV2_AWS_38: DNSSEC signing exists for public zones only.
   # checkov:skip=CKV2_AWS_39: query logging exists for public zones only.

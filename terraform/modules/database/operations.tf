@@ -1,4 +1,4 @@
-# The operations commands of the nodes, and nothing else, for whoever may send this document.
+# Lets whoever may send this document run the operations commands of the nodes, and nothing else.
 resource "aws_ssm_document" "operation" {
   name            = "${var.name}-operation"
   document_type   = "Command"
@@ -18,7 +18,7 @@ resource "aws_ssm_document" "operation" {
       }
       arguments = {
         type           = "String"
-        description    = "Its arguments, separated by spaces; a time or an address is written '2026-05-20 12:00:00+00', with the quotes"
+        description    = "Its arguments, separated by spaces. Put a time or an address in quotes: '2026-05-20 12:00:00+00'"
         default        = ""
         allowedPattern = "^('[0-9: +.-]+'|[A-Za-z0-9_-]*)( [A-Za-z0-9_-]+){0,2}$"
       }

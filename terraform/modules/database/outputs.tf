@@ -3,17 +3,17 @@ output "addresses" {
   value       = { for name, node in local.nodes : name => node.address }
   precondition {
     condition     = alltrue([for node in values(module.node) : node.ports == var.ports])
-    error_message = "The security group opens other ports than the nodes listen on."
+    error_message = "ports differ from those that the nodes listen on: take both from the database-node module."
   }
 }
 
 output "instance_ids" {
-  description = "EC2 instance of every running node, by name: for Session Manager."
+  description = "EC2 instance of every running node, by name, for Session Manager."
   value       = { for name, instance in aws_instance.node : name => instance.id }
 }
 
 output "public_addresses" {
-  description = "Public addresses of the nodes in a demonstration with SSH; otherwise empty."
+  description = "Public addresses of the nodes in a demonstration with SSH. Empty otherwise."
   value       = { for name, address in aws_eip.demonstration : name => address.public_ip }
 }
 

@@ -1,4 +1,4 @@
-# What each kind of node may ask of AWS: its secrets, its part of the buckets, its log; nothing else.
+# What each kind of node may do on AWS: read its secrets, use its part of the buckets, write its log, and nothing else.
 locals {
   account = data.aws_caller_identity.current.account_id
   prefix  = var.name # pgBackRest's path in each bucket
@@ -8,7 +8,7 @@ locals {
     witness = [var.secrets.certificate_authority]
     restore = [var.secrets.certificate_authority, var.secrets.passwords]
   }
-  # pgBackRest's retention deletes; the buckets keep what is deleted (see the backups module).
+  # pgBackRest deletes expired backups. The buckets keep deleted objects for a while (see the backups module).
   object_actions = {
     data    = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
     witness = []
@@ -29,7 +29,7 @@ locals {
           Sid    = "Secrets"
           Effect = "Allow"
           Action = "secretsmanager:GetSecretValue"
-          # Six characters that AWS adds to a secret's name follow.
+          # AWS adds six characters to a secret's name.
           Resource = [for name in local.secrets[role] : "arn:aws:secretsmanager:${local.region}:${local.account}:secret:${name}-??????"]
         },
         {
@@ -40,7 +40,7 @@ locals {
           Condition = { StringEquals = { "kms:ViaService" = "secretsmanager.${local.region}.amazonaws.com" } }
         },
         {
-          # What the agent of Session Manager asks, for sessions and for operations; AWS takes no narrower resource.
+          # Session Manager's agent needs these, for sessions and for operations. AWS accepts no narrower resource.
           Sid    = "SessionManager"
           Effect = "Allow"
           Action = concat(
@@ -73,7 +73,7 @@ locals {
           Resource = [for bucket in local.buckets : "${bucket}/${local.prefix}/*"]
         },
         {
-          # By alias, because nobody in this region knows the ID of the other one's key.
+          # By alias, because the ID of the other region's key is not known in this region.
           Sid      = "BackupKeys"
           Effect   = "Allow"
           Action   = local.backup_key_actions[role]

@@ -9,18 +9,18 @@ variable "nodes" {
 }
 
 variable "restore_node" {
-  description = "Whether the nodes of role restore run: the place for a point-in-time restore, apart from the cluster."
+  description = "Whether the nodes of role restore run. They are for a point-in-time restore, apart from the cluster."
   type        = bool
   default     = false
 }
 
 variable "cluster_role" {
-  description = "What the cluster is when it is made: primary or standby (database-node checks it)."
+  description = "What a new cluster is: primary or standby (database-node checks it)."
   type        = string
 }
 
 variable "replication_mode" {
-  description = "asynchronous or synchronous, when the cluster is made (database-node checks it)."
+  description = "Replication of a new cluster: asynchronous or synchronous (database-node checks it)."
   type        = string
   default     = "asynchronous"
 }
@@ -64,7 +64,7 @@ variable "secrets" {
 }
 
 variable "instance_types" {
-  description = "EC2 instance types of the nodes that hold data and of the witness. x86, as what the drills run on."
+  description = "EC2 instance types of the data nodes and of the witness. They must be x86, like the machines that the drills run on."
   type        = object({ data = string, witness = string })
 }
 
@@ -83,7 +83,7 @@ variable "ssh" {
   default     = null
   validation {
     condition     = var.ssh == null ? true : can(cidrhost(var.ssh.from, 0)) && try(tonumber(split("/", var.ssh.from)[1]), 0) >= 16
-    error_message = "ssh.from must be an IPv4 CIDR block of /16 or smaller, such as 192.0.2.7/32: never the whole Internet."
+    error_message = "ssh.from must be an IPv4 CIDR block of /16 or smaller, such as 192.0.2.7/32: it must not be the whole Internet."
   }
 }
 

@@ -27,7 +27,7 @@ resource "aws_ebs_volume" "data" {
   }
 }
 
-# What was restored goes with its node.
+# The restored data is destroyed with its node.
 resource "aws_ebs_volume" "restore" {
   for_each = { for name, node in local.nodes : name => node if node.role == "restore" }
 
@@ -47,6 +47,6 @@ resource "aws_volume_attachment" "data" {
   device_name = "/dev/sdf"
   volume_id   = local.volumes[each.key].id
   instance_id = aws_instance.node[each.key].id
-  # PostgreSQL is shut down in order before its disk goes.
+  # So that PostgreSQL is shut down cleanly before its volume is detached.
   stop_instance_before_detaching = true
 }

@@ -1,0 +1,223 @@
+//! The environment of the database's drills: the lab, and the component that serves in a region.
+
+use crate::current::{CurrentDrill, Outcome};
+use crate::traffic::{Probe, Traffic, today};
+use anyhow::{Context, Result, ensure};
+use chrono::NaiveDate;
+use dob_clients::history::{Findings, stored, stored_query};
+use dob_clients::load::Route;
+use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
+use dob_spin::{Build, Clock, Options, Server};
+use dob_support::{Process, eventually};
+use futures_util::future::{BoxFuture, join_all};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+
+const SERVING_WITHIN: Duration = Duration::from_secs(120);
+/// How long the clients run before the fault.
+const BEFORE: Duration = Duration::from_secs(5);
+/// How long a replaced server may finish its requests in flight.
+const DRAIN: Duration = Duration::from_secs(6);
+
+/// The lab, with the component in front of it.
+pub(crate) struct LabEnvironment {
+    pub lab: Arc<Lab>,
+    pub prometheus: Prometheus,
+    /// The address to which clients connect; on AWS, DNS and the load balancer decide.
+    route: Route,
+    service: Mutex<Service>,
+    pub current: CurrentDrill,
+    /// The day of the service's clock.
+    today: NaiveDate,
+}
+
+/// The component's servers by region, and their credentials.
+struct Service {
+    user: String,
+    password: String,
+    admin_password: String,
+    servers: BTreeMap<&'static str, Server>,
+}
+
+impl LabEnvironment {
+    /// A monitored lab whose nodes are all off.
+    pub async fn make(plan: Plan, image: &BaseImage) -> Result<Self> {
+        let lab = Lab::make(plan, image)?;
+        let prometheus = lab.watch().await?;
+        let (route, _) = watch::channel((HERE, 0).into());
+        let service = Service {
+            user: "dob_api_a".to_owned(),
+            password: "first-password".to_owned(),
+            admin_password: lab.admin_password().to_owned(),
+            servers: BTreeMap::new(),
+        };
+        let service = Mutex::new(service);
+        Ok(Self { lab: Arc::new(lab), prometheus, route, service, current: CurrentDrill::default(), today: today() })
+    }
+
+    /// The primary region.
+    pub fn west(&self) -> Region<'_> {
+        self.lab.region(WEST)
+    }
+
+    /// The recovery region.
+    pub fn central(&self) -> Region<'_> {
+        self.lab.region(CENTRAL)
+    }
+
+    /// Powers on both regions and serves in the primary one. Does nothing if that was done before, even if a drill has changed it since.
+    pub async fn boot(&self) -> Result<()> {
+        if self.service.lock().await.servers.contains_key(WEST) {
+            return Ok(());
+        }
+        self.west().power_on().await?;
+        self.west().until_leading().await?;
+        self.central().power_on().await?;
+        self.serve(WEST).await?;
+        self.central().until_following().await.map(drop)
+    }
+
+    /// Boots what is not booted, and waits until the primary region is healthy. Returns its nodes.
+    pub async fn ready(&self) -> Result<Roles<'_>> {
+        self.boot().await?;
+        self.west().until_leading().await
+    }
+
+    /// Starts the component in a region, and redirects the clients to it.
+    pub async fn serve(&self, region: &'static str) -> Result<()> {
+        let mut service = self.service.lock().await;
+        let Service { user, password, admin_password, .. } = &*service;
+        let variables = self.lab.region(region).variables(user, password, admin_password)?;
+        let clock = Clock::default();
+        // Greetings reveal the date that they were made from only if the day is known; a real Spin has the real day.
+        clock.set_day(self.today.to_epoch_days().into());
+        // The component's log would flood the output: a drill has hundreds of failed requests.
+        let options = Options { variables, clock, stderr: Some(Options::log()), ..Options::default() };
+        let server = Server::serve(&Build::chosen()?.manifest(), options, (HERE, 0).into()).await?;
+        until_ready(region, &server.url()).await?;
+        self.route.send_replace(server.address);
+        // The previous server finishes its requests in flight, as a terminating pod does.
+        if let Some(old) = service.servers.insert(region, server) {
+            tokio::time::sleep(DRAIN).await;
+            drop(old);
+        }
+        Ok(())
+    }
+
+    /// Serves in the primary region as the other one of the API's two roles. Returns the previous role.
+    pub async fn serve_as_other_role(&self) -> Result<String> {
+        let old = {
+            let mut service = self.service.lock().await;
+            let other = if service.user == "dob_api_a" { "dob_api_b" } else { "dob_api_a" };
+            service.password = format!("another-password-{}", std::process::id());
+            std::mem::replace(&mut service.user, other.to_owned())
+        };
+        self.serve(WEST).await?;
+        Ok(old)
+    }
+
+    /// Opens idle sessions of the API's role on a node. Dropping the result closes them.
+    pub async fn open_sessions(&self, node: &Node, sessions: usize) -> Result<Vec<Process>> {
+        let Service { user, password, .. } = &*self.service.lock().await;
+        let (host, port) = (node.address, node.ports.postgresql);
+        let server = format!("host={host} port={port} user={user} dbname=dob_api sslmode=require");
+        let open = |_| {
+            let mut psql = Command::new("psql");
+            psql.args(["--no-psqlrc", "--quiet", &server]).env("PGPASSWORD", password);
+            psql.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+            Process::spawn(&mut psql, "`make drill` installs it")
+        };
+        (0..sessions).map(open).collect()
+    }
+
+    /// Sets the password of dob_admin for new servers.
+    pub async fn set_admin_password(&self, password: String) {
+        self.service.lock().await.admin_password = password;
+    }
+
+    /// Starts clients, and waits for a while.
+    pub async fn traffic(&self) -> Traffic {
+        let profile = Traffic::profile(self.current.next_load(), self.today);
+        let traffic = Traffic::start(&profile, &self.route, probe(self.lab.clone()));
+        traffic.run_for(BEFORE).await;
+        traffic
+    }
+
+    /// Ends the clients, draws the timeline, and checks their history against the primary region's leader. The recovery region must
+    /// follow.
+    pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
+        let outcome = self.judge_in(self.west(), traffic).await?;
+        self.central().until_following().await?;
+        Ok(outcome)
+    }
+
+    /// The same with the leader of this region; the other region need not follow.
+    pub async fn judge_in(&self, region: Region<'_>, traffic: Traffic) -> Result<Outcome> {
+        let timeline = traffic.stop().await;
+        self.current.draw(&timeline)?;
+        let leader = region.until_leading().await?.leader;
+        let rows = leader.sql("dob_api", &stored_query()).await?;
+        Ok(Outcome { figures: Some(Findings::of(&timeline.operations, &stored(rows.lines())?)), note: String::new() })
+    }
+
+    /// Undoes what a failed drill may have left: nodes that are off or partitioned, dropped packets, frozen processes, a full volume,
+    /// synchronous mode. After an error the lab is unusable.
+    pub async fn repair(&self) -> Result<()> {
+        for node in self.west().nodes().chain(self.central().nodes()) {
+            node.power_on().await?;
+            node.take_faults_back().await?;
+        }
+        let leader = self.ready().await?.leader;
+        self.central().until_following().await?;
+        leader.run(&["dob-replication", "asynchronous"]).await.map(drop)
+    }
+
+    /// Saves every node's journal, to find out why a drill failed. Returns their directory.
+    pub async fn keep_logs(&self, drill: &str) -> Result<PathBuf> {
+        let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
+        std::fs::create_dir_all(&directory)?;
+        for node in self.lab.nodes.values().filter(|node| node.is_on()) {
+            keep_journal(node, &directory).await?;
+        }
+        for log in Lab::logs() {
+            std::fs::copy(&log, directory.join(log.file_name().context("a file")?))?;
+        }
+        Ok(directory)
+    }
+}
+
+/// Finds the nodes that lead, in both regions.
+fn probe(lab: Arc<Lab>) -> Probe {
+    let sample = move || {
+        let lab = lab.clone();
+        Box::pin(async move { leaders(&lab).await }) as BoxFuture<'static, Vec<String>>
+    };
+    Probe { lanes: "leads", sample: Box::new(sample) }
+}
+
+async fn leaders(lab: &Lab) -> Vec<String> {
+    let nodes: Vec<_> = [WEST, CENTRAL].iter().flat_map(|region| lab.region(region).data_nodes()).collect();
+    let roles = join_all(nodes.iter().map(|node| node.patroni_role())).await;
+    let leads = |role: &Option<String>| role.as_deref() == Some("primary");
+    nodes.iter().zip(&roles).filter(|(_, role)| leads(role)).map(|(node, _)| node.name.clone()).collect()
+}
+
+async fn keep_journal(node: &Node, directory: &Path) -> Result<()> {
+    let journal = node.whole_journal().await.unwrap_or_else(|error| format!("{error:#}"));
+    Ok(std::fs::write(directory.join(&node.name), journal)?)
+}
+
+async fn until_ready(region: &str, url: &str) -> Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    eventually(&format!("the component in {region} is ready"), SERVING_WITHIN, async || {
+        let answer = client.get(format!("{url}/readyz")).send().await?;
+        let status = answer.status();
+        ensure!(status == 200, "{status}: {}", answer.text().await?);
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,292 @@
+//! Faults that the service must tolerate, or must answer in time.
+
+use super::steps::{AFTER, judge_later, refuses};
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
+use crate::traffic::Traffic;
+use anyhow::{Context, Result, ensure};
+use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};
+use dob_support::eventually;
+use std::time::{Duration, Instant};
+
+/// How long a fault lasts: longer than Patroni takes to act on anything.
+const FAULT: Duration = Duration::from_secs(15);
+/// How long it may take until a client has taken all connections.
+const TAKEN_WITHIN: Duration = Duration::from_secs(90);
+/// How long etcd is down or partitioned: three times Patroni's ttl.
+const WITHOUT_ETCD: Duration = Duration::from_secs(60);
+
+/// The replica's power is cut.
+pub async fn replica_lost(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { replica, .. } = environment.ready().await?;
+    node_lost(environment, replica).await
+}
+
+/// The witness's power is cut.
+pub async fn witness_lost(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { witness, .. } = environment.ready().await?;
+    node_lost(environment, witness).await
+}
+
+async fn node_lost(environment: &LabEnvironment, node: &Node) -> Result<Outcome> {
+    let traffic = environment.traffic().await;
+    traffic.mark(&format!("power of {} cut", node.name));
+    node.power_off().await?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("power on");
+    node.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("all well");
+    judge_later(environment, traffic).await
+}
+
+/// etcd on the leader's node is killed and comes back without its data. Then PostgreSQL on the standby leader restarts while its etcd
+/// is down.
+pub async fn etcd_lost(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("etcd on the leader's node killed, its data gone");
+    leader.lose_etcd().await?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("etcd started");
+    leader.run(&["systemctl", "start", "etcd"]).await?;
+    traffic.mark("a member again");
+    let standby = environment.central().until_following().await?.leader;
+    standby.run(&["systemctl", "stop", "etcd"]).await?;
+    standby.run(&["systemctl", "restart", "patroni"]).await?;
+    environment.central().until_following().await?;
+    traffic.mark("the recovery region follows after a restart without its etcd");
+    standby.run(&["systemctl", "start", "etcd"]).await?;
+    let outcome = judge_later(environment, traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+/// All three members of etcd are stopped: the leader keeps leading as long as the replica's Patroni answers it.
+pub async fn etcd_all_stopped(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("etcd stopped on all nodes");
+    for node in environment.west().nodes() {
+        node.run(&["systemctl", "stop", "etcd"]).await?;
+    }
+    traffic.run_for(WITHOUT_ETCD).await;
+    ensure!(leader.is_in_failsafe_mode().await?, "{} is not in failsafe mode", leader.name);
+    traffic.mark("etcd started");
+    for node in environment.west().nodes() {
+        node.run(&["systemctl", "start", "--no-block", "etcd"]).await?;
+    }
+    leader.until_etcd_has(3).await?;
+    traffic.mark("its majority is back");
+    let outcome = judge_later(environment, traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+/// First leader and replica are partitioned from each other, but not from the witness. Then only the leader's traffic with etcd is cut.
+pub async fn asymmetric_cut(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, witness } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader and replica cut off from each other");
+    leader.drop_packets_to([replica])?;
+    replica.drop_packets_to([leader])?;
+    traffic.run_for(WITHOUT_ETCD).await;
+    still_leads(environment, leader, replica).await?;
+    traffic.mark("reconnected");
+    leader.pass_packets()?;
+    replica.pass_packets()?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica streams; leader cut off from etcd");
+    leader.drop_etcd_packets_to([replica, witness])?;
+    traffic.run_for(WITHOUT_ETCD).await;
+    still_leads(environment, leader, replica).await?;
+    traffic.mark("reconnected");
+    leader.pass_packets()?;
+    leader.until_etcd_has(3).await?;
+    let outcome = judge_later(environment, traffic).await?;
+    still_leads(environment, leader, replica).await?;
+    Ok(outcome)
+}
+
+/// Checks that the leader accepts writes, and that the replica does not.
+async fn still_leads(environment: &LabEnvironment, leader: &Node, replica: &Node) -> Result<()> {
+    let leads = environment.west().primary().await.map(|node| node.name.as_str());
+    ensure!(leads == Some(&leader.name), "{leads:?} leads");
+    ensure!(!replica.takes_writes().await?, "{} accepts writes, too", replica.name);
+    Ok(())
+}
+
+/// The leader's data volume is full for a while.
+pub async fn disk_full(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's volume filled");
+    leader.fill_volume().await?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("space again");
+    leader.free_volume().await?;
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("all well");
+    environment.judge(traffic).await
+}
+
+/// The replica stops replaying.
+pub async fn replica_lagging(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replay on the replica stopped");
+    replica.stop_replay().await?;
+    traffic.run_for(FAULT).await;
+    let lag = "SELECT bool_or(pg_wal_lsn_diff(sent_lsn, replay_lsn) > 10000) FROM pg_stat_replication";
+    ensure!(leader.sql("postgres", lag).await? == "t", "the leader sees no lag");
+    replica.resume_replay().await?;
+    traffic.mark("replay resumed");
+    judge_later(environment, traffic).await
+}
+
+/// Every packet between the clients and the leader's PostgreSQL is dropped; Patroni is not affected.
+pub async fn packets_dropped(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("packets to the leader dropped");
+    leader.drop_packets_of_clients()?;
+    traffic.run_for(FAULT).await;
+    traffic.mark("packets pass");
+    leader.pass_packets_of_clients()?;
+    traffic.until_saved().await?;
+    Ok(environment.judge(traffic).await?.with_note("greetings come from the replica"))
+}
+
+/// A client takes all of the leader's connections, and leaves them idle. Administrators and Patroni must still be able to connect.
+pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("a client opens sessions and does nothing");
+    let limit: usize = leader.sql("postgres", "SHOW max_connections").await?.parse()?;
+    let sessions = environment.open_sessions(leader, limit).await?;
+    eventually("all of the leader's connections are taken", TAKEN_WITHIN, async || {
+        let free = leader.free_connections().await?;
+        ensure!(free == 0, "{free} are free");
+        Ok(())
+    })
+    .await?;
+    traffic.mark("no connection is left");
+    traffic.run_for(FAULT).await;
+    leader.status().await?;
+    leader.patronictl(&["list"]).await?;
+    drop(sessions);
+    traffic.mark("the client is gone");
+    traffic.until_saved().await?;
+    let outcome = judge_later(environment, traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+/// The API's password is rotated: pods start with a new role, then the old one is retired.
+pub async fn password_rotated(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("pods with the new role roll out");
+    let old = environment.serve_as_other_role().await?;
+    traffic.mark("old role retired");
+    leader.run(&["dob-retire-role", &old]).await?;
+    traffic.run_for(AFTER).await;
+    let may_log_in =
+        leader.sql("postgres", &format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{old}'")).await?;
+    ensure!(may_log_in == "f", "{old} may still log in");
+    judge_later(environment, traffic).await
+}
+
+/// The cluster's own passwords are changed in Secrets Manager. Every node of both regions gets them, and a new certificate.
+pub async fn secrets_renewed(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let stored = "SELECT string_agg(rolpassword, ' ' ORDER BY rolname) FROM pg_authid
+        WHERE rolname IN ('replicator', 'rewinder', 'dob_admin')";
+    let before = leader.sql("postgres", stored).await?;
+    traffic.mark("new passwords in Secrets Manager");
+    environment.set_admin_password(leader.change_passwords(&[WEST, CENTRAL]).await?).await;
+    renew(leader).await?;
+    for node in environment.west().nodes().chain(environment.central().nodes()).filter(|node| node.name != leader.name)
+    {
+        renew(node).await?;
+    }
+    traffic.mark("all nodes renewed, replication cut");
+    let after = leader.sql("postgres", stored).await?;
+    let mut roles = before.split(' ').zip(after.split(' '));
+    ensure!(roles.all(|(before, after)| before != after), "a role still has its old password");
+    let cut = "SELECT count(pg_terminate_backend(active_pid)) FROM pg_replication_slots WHERE active";
+    ensure!(leader.sql("postgres", cut).await? == "2", "two nodes should have streamed");
+    let now = environment.west().until_leading().await?.leader;
+    environment.central().until_following().await?;
+    traffic.mark("all stream with the new password");
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    judge_later(environment, traffic).await
+}
+
+async fn renew(node: &Node) -> Result<()> {
+    let before = node.certificate().await?;
+    node.run(&["dob-renew"]).await?;
+    ensure!(node.certificate().await? != before, "{} still has its old certificate", node.name);
+    Ok(())
+}
+
+/// The replica is replaced by a new instance, with its volume and without it; then the witness is replaced.
+pub async fn node_replaced(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { replica, witness, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let kept = replace(environment, &traffic, replica, Boot::NewInstance).await?;
+    let lost = replace(environment, &traffic, replica, Boot::NewInstanceAndVolume).await?;
+    traffic.mark(&format!("{} replaced", witness.name));
+    witness.replace(Boot::NewInstance).await?;
+    witness.until_active("etcd").await?;
+    traffic.mark("its etcd is a member");
+    let note = format!("the new instance follows after {kept} s with its volume, after {lost} s with an empty one");
+    Ok(judge_later(environment, traffic).await?.with_note(note))
+}
+
+/// Replaces the replica. Its data must be a new copy only if the volume is new. Returns the seconds until it follows.
+async fn replace(environment: &LabEnvironment, traffic: &Traffic, replica: &Node, boot: Boot) -> Result<u64> {
+    let keeps = boot == Boot::NewInstance;
+    let before = replica.data_made_at().await?;
+    traffic.mark(&format!("{} replaced, {}", replica.name, if keeps { "volume kept" } else { "volume lost" }));
+    let started = Instant::now();
+    replica.replace(boot).await?;
+    let follows = environment.west().until_leading().await?.replica;
+    ensure!(follows.name == replica.name, "{} follows", follows.name);
+    traffic.mark("it follows");
+    let after = replica.data_made_at().await.context("the replica's data")?;
+    ensure!(
+        (before == after) == keeps,
+        "the replica's data was created at {before} before its replacement, and at {after} after it"
+    );
+    Ok(started.elapsed().as_secs())
+}
+
+/// A node without its secret, and one with a foreign volume: neither starts PostgreSQL, and both log why. The first starts by itself
+/// when the secret is back.
+pub async fn node_unfit(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replica replaced, its secret gone");
+    let secret = leader.delete_passwords().await?;
+    replica.replace(Boot::NewInstance).await?;
+    refuses(replica, "dob-secrets", "can't read the secret dob/passwords").await?;
+    traffic.mark("the secret is back");
+    leader.make_passwords(&secret).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("it follows");
+
+    traffic.mark("replica replaced, a stranger's volume attached");
+    replica.replace(Boot::NewInstanceAndStrangersVolume).await?;
+    refuses(replica, "dob-volume", "holds ext4 that is not a volume of this database").await?;
+    traffic.mark("a blank volume attached");
+    replica.replace(Boot::NewInstanceAndVolume).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("it follows");
+    judge_later(environment, traffic).await
+}

@@ -1,0 +1,319 @@
+//! The leader crashes, shuts down, hangs, is partitioned, or hands over.
+
+use super::steps::AFTER;
+use crate::current::Outcome;
+use crate::lab::LabEnvironment;
+use crate::traffic::Traffic;
+use anyhow::{Context, Result, bail, ensure};
+use dob_lab::{Node, Roles};
+use dob_support::eventually;
+use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// How long a volume blocks writes.
+const STALL: Duration = Duration::from_secs(60);
+/// How far the replica lags behind when it is promoted.
+const LAG: Duration = Duration::from_secs(3);
+/// By how many seconds clocks may differ so that nodes still accept each other's new certificates.
+const CLOCKS_DIFFER_S: u64 = 3000;
+/// How many lines a node logs at once: many times as many as fit into one upload.
+const FLOOD: usize = 3000;
+/// How long a partitioned leader may still accept writes, and how long the next one may take to accept them.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Boots both regions from user data alone, and starts the component.
+pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
+    let started = Instant::now();
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let took = started.elapsed().as_secs();
+    for node in environment.west().nodes() {
+        node.run(&["cloud-init", "schema", "--system"]).await?;
+    }
+    gives_peers_up(leader).await?;
+    let session = leader.oom_score_of_session_under(100).await?;
+    ensure!(session == "0", "the OOM killer spares sessions of {} like the postmaster: {session}", leader.name);
+    ensure!(leader.remounts_a_broken_volume().await?, "a corrupt file system on {} stays writable", leader.name);
+    ensure!(
+        leader.certificate_age_s().await? > CLOCKS_DIFFER_S,
+        "a node with a slow clock would refuse the certificate of {}",
+        leader.name
+    );
+    says_that_it_leads(leader, replica).await?;
+    // An unused slot would fill the volume.
+    let standby = environment.central().until_following().await?.leader;
+    let unread = standby.sql("postgres", "SELECT count(*) FROM pg_replication_slots WHERE NOT active").await?;
+    ensure!(unread == "0", "{} has an unused slot, which keeps WAL", standby.name);
+    leader.until_archiving().await?;
+    leader.until_observed().await?;
+    leader.until_shipped(FLOOD).await?;
+    Ok(Outcome::noted(format!("two regions of three nodes, from power-on to all streaming and served: {took} s")))
+}
+
+/// Checks that the kernel gives up unreachable hosts within seconds.
+async fn gives_peers_up(node: &Node) -> Result<()> {
+    for (setting, expected) in [("tcp_syn_retries", "1"), ("tcp_retries2", "6"), ("tcp_mtu_probing", "1")] {
+        let value = node.run(&["cat", &format!("/proc/sys/net/ipv4/{setting}")]).await?;
+        ensure!(value == expected, "{setting} is {value} on {}, not {expected}", node.name);
+    }
+    Ok(())
+}
+
+/// Checks that dob-status shows the leader with a streaming replica and both slots in use.
+async fn says_that_it_leads(leader: &Node, replica: &Node) -> Result<()> {
+    let status = leader.status().await?;
+    let node = &status["node"];
+    let streams = |row: &Value| row["application_name"] == replica.name.as_str() && row["state"] == "streaming";
+    ensure!(node["in_recovery"] == false, "{status}");
+    ensure!(node["stat_replication"].as_array().is_some_and(|rows| rows.iter().any(streams)), "{status}");
+    let slots = node["replication_slots"].as_array().context("slots")?;
+    ensure!(slots.len() == 2 && slots.iter().all(|slot| slot["active"] == true), "{status}");
+    let text = leader.run(&["dob-status"]).await?;
+    ensure!(text.contains("streaming") && text.contains("active"), "{text}");
+    Ok(())
+}
+
+/// All of PostgreSQL's processes are killed.
+pub async fn crash(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("all of PostgreSQL's processes killed");
+    leader.kill_postgresql().await?;
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica streams");
+    traffic.run_for(AFTER).await;
+    judge_and_name_leader(environment, traffic).await
+}
+
+/// All of PostgreSQL's processes are killed, and crash recovery would take too long: the replica takes over.
+pub async fn crash_replaying(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("all of PostgreSQL's processes killed");
+    leader.kill_postgresql().await?;
+    leader.hold_recovery().await?;
+    traffic.mark("its replay held");
+    traffic.until_saved().await?;
+    let now = environment.west().until_leading().await?.leader;
+    traffic.mark("old leader follows");
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}
+
+/// The leader's node is shut down in order.
+pub async fn shutdown(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("node shut down in order");
+    leader.shut_down().await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    let rejoined = power_on_again(environment, leader, &traffic).await?;
+    Ok(environment.judge(traffic).await?.with_note(rejoined))
+}
+
+/// The leader's node loses its power.
+pub async fn power_off(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's power cut");
+    leader.power_off().await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    let rejoined = power_on_again(environment, leader, &traffic).await?;
+    Ok(environment.judge(traffic).await?.with_note(rejoined))
+}
+
+/// The same, and etcd's leader is on that node. etcd's next leader restarts the ttl of Patroni's leader key.
+pub async fn power_off_with_etcd(environment: &LabEnvironment) -> Result<Outcome> {
+    environment.ready().await?.leader.lead_etcd().await?;
+    power_off(environment).await
+}
+
+/// The same, with every acknowledged date on both nodes.
+pub async fn power_off_synchronous(environment: &LabEnvironment) -> Result<Outcome> {
+    synchronously(environment, power_off).await
+}
+
+/// The same while the replica lags: it takes over without the leader's last dates, which the recovery region already has.
+pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replication in the region stopped");
+    leader.drop_replication_to(replica)?;
+    traffic.run_for(LAG).await;
+    traffic.mark("leader's power cut");
+    leader.power_off().await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    power_on_again(environment, leader, &traffic).await?;
+    // The old leader's last WAL must not be archived.
+    leader.until_logged("patroni", "goes on beyond that and is not archived").await?;
+    let outcome = environment.judge(traffic).await?;
+    let figures = outcome.figures()?;
+    ensure!(!figures.lost.is_empty(), "nothing was lost, so that the replica did not lag");
+    ensure!(
+        figures.lost_seconds <= LAG.as_secs_f64(),
+        "{} s of dates were lost, more than {LAG:?}",
+        figures.lost_seconds
+    );
+    let lost = figures.lost_seconds;
+    Ok(outcome.with_note(format!("{lost:.1} s of dates lost; both regions' other nodes, which had them, rewound")))
+}
+
+/// Only the leader has the last dates. It loses its power, and everything that is not on its volume.
+pub async fn power_cut_for_real(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replica shut down in order");
+    replica.shut_down().await?;
+    traffic.run_for(AFTER).await;
+    traffic.mark("leader's power cut; what its kernel had not written is lost");
+    leader.cut_power().await?;
+    traffic.mark("its power on");
+    leader.power_on().await?;
+    traffic.until_saved().await?;
+    traffic.mark("replica's power on");
+    replica.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica follows");
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}
+
+/// The leader's zone is partitioned from all others, and reconnected.
+pub async fn zone_cut(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's zone cut off");
+    leader.cut_off()?;
+    let (closed, opened) = tokio::join!(until_closed(leader), until_open(replica));
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    traffic.mark("zone reconnected");
+    leader.reconnect()?;
+    let (closed, opened) = (closed?, opened?);
+    ensure!(
+        closed < opened,
+        "two leaders: the partitioned one accepted writes until {closed:?}, the new one from {opened:?}"
+    );
+    environment.west().until_leading().await?;
+    traffic.mark("old leader follows");
+    traffic.run_for(AFTER).await;
+    let early = (opened - closed).as_secs_f64();
+    let note = format!("the old leader stopped taking writes {early:.1} s before the new one started");
+    Ok(environment.judge(traffic).await?.with_note(note))
+}
+
+/// The same, with every acknowledged date on both nodes.
+pub async fn zone_cut_synchronous(environment: &LabEnvironment) -> Result<Outcome> {
+    synchronously(environment, zone_cut).await
+}
+
+/// Waits until a node's PostgreSQL, queried on the node, accepts no writes. Returns a time at which it did not.
+async fn until_closed(node: &Node) -> Result<Instant> {
+    eventually(&format!("{} accepts no writes", node.name), PATIENCE, async || {
+        ensure!(!node.takes_writes().await?, "it accepts writes");
+        Ok(Instant::now())
+    })
+    .await
+}
+
+/// Waits until a node's PostgreSQL, queried on the node, accepts writes. Returns the last time at which it did not.
+async fn until_open(node: &Node) -> Result<Instant> {
+    let mut refused = Instant::now();
+    eventually(&format!("{} accepts writes", node.name), PATIENCE, async || {
+        let asked = Instant::now();
+        if !node.takes_writes().await? {
+            refused = asked;
+            bail!("it does not");
+        }
+        Ok(refused)
+    })
+    .await
+}
+
+/// The leader's volume blocks writes for a minute; it can still be read.
+pub async fn disk_stalled(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's volume stalls");
+    leader.stall_volume().await?;
+    let took = traffic.until_saved().await?;
+    traffic.run_for(STALL.saturating_sub(took)).await;
+    traffic.mark("it takes writes");
+    leader.resume_volume().await?;
+    let west = environment.west();
+    let now = tokio::select! {
+        opened = until_open(leader) => bail!("the old leader accepts writes again: {opened:?}"),
+        now = west.until_leading() => now?.leader,
+    };
+    traffic.mark("old leader follows");
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}
+
+/// PostgreSQL and Patroni are frozen, while the node's kernel still acknowledges packets for them.
+pub async fn frozen(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's processes frozen");
+    leader.freeze_postgresql().await?;
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    traffic.run_for(AFTER).await;
+    judge_and_name_leader(environment, traffic).await
+}
+
+/// A planned switchover.
+pub async fn switchover(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("dob-switchover");
+    leader.run(&["dob-switchover"]).await?;
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    let outcome = environment.judge(traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+async fn power_on_again(environment: &LabEnvironment, node: &Node, traffic: &Traffic) -> Result<String> {
+    traffic.mark("old leader's power on");
+    let on = Instant::now();
+    node.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("old leader follows");
+    Ok(format!("the old leader follows {} s after its power is back", on.elapsed().as_secs()))
+}
+
+/// Runs a scenario in synchronous mode, and switches back afterwards.
+async fn synchronously(
+    environment: &LabEnvironment,
+    drill: impl AsyncFnOnce(&LabEnvironment) -> Result<Outcome>,
+) -> Result<Outcome> {
+    replicate(environment, "synchronous").await?;
+    let outcome = drill(environment).await?;
+    replicate(environment, "asynchronous").await?;
+    Ok(outcome)
+}
+
+/// Changes the replication mode, and checks that dob-status of both regions shows it.
+async fn replicate(environment: &LabEnvironment, mode: &str) -> Result<()> {
+    let leader = environment.ready().await?.leader;
+    leader.run(&["dob-replication", mode]).await?;
+    for node in [leader, environment.central().until_following().await?.leader] {
+        let said = &node.status().await?["replication"];
+        ensure!(said["here"] == mode && said["in_other_region"] == mode, "{} says {said}, not {mode}", node.name);
+    }
+    Ok(())
+}
+
+async fn judge_and_name_leader(environment: &LabEnvironment, traffic: Traffic) -> Result<Outcome> {
+    let outcome = environment.judge(traffic).await?;
+    let leader = environment.ready().await?.leader;
+    Ok(outcome.with_note(format!("{} leads afterwards", leader.name)))
+}

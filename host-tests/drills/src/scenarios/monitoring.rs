@@ -1,0 +1,53 @@
+//! What the monitoring of `k8s/observability` says of requests, beside what the clients know.
+
+use crate::cluster::ClusterEnvironment;
+use crate::current::Outcome;
+use anyhow::{Result, ensure};
+use dob_cluster::LOAD_BALANCER;
+use dob_support::eventually;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Requests whose client says that they are not to be traced.
+const UNTRACED: usize = 100;
+const NOT_TO_BE_TRACED: (&str, &str) = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
+/// How long a request may take to be seen: a batch of spans leaves every 5 s, metrics every 15 s, and Prometheus scrapes every 15 s.
+const SEEN_WITHIN: Duration = Duration::from_secs(90);
+
+/// Prometheus counts the requests of a rollout as its clients do, to one, whether they are to be traced or not.
+pub async fn requests_counted(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    environment.start_monitoring().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("a version rolled out");
+    environment.roll_out_next().await?;
+    traffic.mark("the last old pod is gone");
+    greet_untraced().await?;
+    traffic.mark("requests that are not to be traced");
+    let outcome = environment.judge(traffic).await?;
+    let figures = outcome.figures()?;
+    let (greetings, saves) =
+        (figures.greetings + figures.failed_greetings, figures.acknowledged + figures.failed_saves);
+    let sent = [("greeting", greetings + UNTRACED), ("saving", saves)];
+    let sent: BTreeMap<String, f64> = sent.map(|(operation, count)| (operation.to_owned(), count as f64)).into();
+    eventually("Prometheus counts as many requests as were sent", SEEN_WITHIN, async || {
+        let query = r#"sum by (operation) (traces_span_metrics_calls_total{operation!="other"})"#;
+        let counted = environment.cluster.measured(query, "operation")?;
+        ensure!(counted == sent, "{sent:?} were sent, {counted:?} are counted");
+        Ok(())
+    })
+    .await?;
+    let note = format!("Prometheus counts {} greetings and {saves} saves, as many as were sent", greetings + UNTRACED);
+    Ok(outcome.with_note(note))
+}
+
+async fn greet_untraced() -> Result<()> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    for _ in 0..UNTRACED {
+        let (name, value) = NOT_TO_BE_TRACED;
+        let request = client.get(format!("http://{LOAD_BALANCER}/hello/nobody")).header(name, value);
+        let status = request.send().await?.status();
+        ensure!(status == 404, "an unknown user is greeted with {status}");
+    }
+    Ok(())
+}
