@@ -30,5 +30,6 @@ module "region" {
   api_allowed_cidrs  = var.api_allowed_cidrs
   admin_arns         = var.admin_arns
   alarm_topics       = var.alarm_topics
+  agent              = var.agent
   shim               = var.shim
 }

@@ -158,11 +158,11 @@ def setUpModule():
     shutil.copy(HERE / "emulator" / "reach" / "image_override.tf", tree / "modules" / "eks")
     emulator = Emulator()
     log = rights.Log()
-    shim = {"version": "1.2.3", "sha256": "0" * 64}
+    agent = shim = {"version": "1.2.3", "sha256": "0" * 64}
     variables = {
         "global": {"github_repository": "example/dob-api", "state_buckets": {name: f"state-{name}" for name in REGIONS}, "smoke_run": True},
-        "primary": {"shim": shim, "size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
-        "recovery": {"shim": shim, "size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
+        "primary": {"agent": agent, "shim": shim, "size": "standard", "peering": {"vpc_id": "vpc-0123"}, "alarm_topics": ["arn:aws:sns:eu-west-1:123456789012:operators"]},
+        "recovery": {"agent": agent, "shim": shim, "size": "standard", "peering": {"connection_id": "pcx-0123"}, "alarm_topics": ["arn:aws:sns:eu-central-1:123456789012:operators"]},
     }
     roots = side_by_side(lambda name: Root(name, **variables[name]), REGIONS)
     side_by_side(lambda name: roots[name].plan(), REGIONS)
@@ -287,6 +287,7 @@ class Plans(unittest.TestCase):
             "Both sides are in one region": {"regions": {**regions, "recovery": {"region": "eu-west-1", "cidr": "10.21.0.0/16"}}},
             "CIDR blocks of the two sides overlap": {"regions": {**regions, "recovery": {"region": "eu-central-1", "cidr": "10.20.128.0/16"}}},
             "There is no checksum of the shim 1.2.3 yet": {"shim": {"version": "1.2.3", "sha256": ""}},
+            "There is no checksum of Session Manager's agent 1.2.3 yet": {"agent": {"version": "1.2.3", "sha256": ""}},
             "has no zone eu-west-1d": {"regions": {**regions, "primary": {**regions["primary"], "zones": ["a", "b", "d"]}}},
             "never the whole Internet": {"ssh": {"from": "0.0.0.0/0", "public_key": "ssh-ed25519 AAAA"}},
         }.items():

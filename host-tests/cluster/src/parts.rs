@@ -1,7 +1,7 @@
 //! The cluster's programs, built once from Go modules and cached. `parts/` has a go.mod for each, which pins its version.
 
 use anyhow::{Context, Result, ensure};
-use dob_support::{cmd, project_file, read_within};
+use dob_support::{Process, cmd, end_within, project_file, read_within};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
@@ -15,6 +15,8 @@ const SOURCES: &str = "host-tests/cluster/parts";
 const RECIPE: u32 = 1;
 /// How long Go may take to answer a question about a module.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(300);
+/// How long a build may take: several times as long as here.
+const BUILT_WITHIN: Duration = Duration::from_secs(3600);
 /// How often a running build reports its progress.
 const PROGRESS: Duration = Duration::from_secs(20);
 
@@ -131,10 +133,13 @@ impl Part {
     }
 
     fn build(&self, bin: &Path) -> Result<()> {
-        let mut go = self.command(bin)?;
-        let mut go = go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let words = show_progress(go.stderr.take().context("piped")?);
-        ensure!(go.wait()?.success(), "{} can't be built: {words}", self.name);
+        let mut build = self.command(bin)?;
+        let mut build = Process::spawn(build.stdin(Stdio::null()).stderr(Stdio::piped()), "install Go")?;
+        let output = build.0.stderr.take().context("piped")?;
+        let words = std::thread::spawn(move || show_progress(output));
+        let ended = end_within(BUILT_WITHIN, &format!("the build of {}", self.name), &mut build.0)?;
+        let words = words.join().unwrap_or_default();
+        ensure!(ended.success(), "{} can't be built: {words}", self.name);
         // The operator's main package is called `cmd`.
         if bin.join("cmd").exists() {
             fs::rename(bin.join("cmd"), bin.join(self.name))?;

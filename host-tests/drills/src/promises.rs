@@ -19,6 +19,9 @@ pub(crate) struct Promises {
     /// A control: it proves that the other drills would notice failures.
     #[serde(default)]
     must_fail: bool,
+    /// The same for lost dates.
+    #[serde(default)]
+    must_lose: bool,
 }
 
 impl Promises {
@@ -36,6 +39,7 @@ impl Promises {
         at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
         at_most("greetings were stale", figures.stale_greetings, self.stale_greetings)?;
         ensure!(!self.must_fail || !figures.errors.is_empty(), "no request failed, but some must in this control");
+        ensure!(!self.must_lose || !figures.lost.is_empty(), "no date was lost, but some must be in this control");
         if let Some(kinds) = &self.errors {
             let other = figures.errors.keys().find(|kind| !kinds.contains(kind));
             ensure!(other.is_none(), "there were other errors than the allowed {kinds:?}: {figures:?}");
@@ -63,6 +67,7 @@ impl Display for Promises {
         });
         let promises = [
             self.must_fail.then(|| "a control: some request must fail".to_owned()),
+            self.must_lose.then(|| "a control: some date must be lost".to_owned()),
             self.write_downtime_s.map(|limit| format!("write downtime ≤ {limit} s")),
             self.latency_s.map(|limit| format!("slowest answer ≤ {limit} s")),
             errors,
@@ -77,6 +82,7 @@ impl Display for Promises {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn broken(promises: &str, figures: Findings) -> bool {
         toml::from_str::<Promises>(promises).unwrap().check_with_patience(&figures, 1).is_err()
@@ -95,7 +101,7 @@ mod tests {
     #[test]
     fn every_promise_can_be_broken() {
         let kept = "write_downtime_s = 5\nlatency_s = 5\nfailed_greetings = 0\nstale_greetings = 0\nlost = 0\nerrors = [\"503\"]";
-        let lost = [("ann".to_owned(), 1)].into();
+        let lost: BTreeMap<_, _> = [("ann".to_owned(), 1)].into();
         let errors = |kind: &str| [(kind.to_owned(), 1)].into();
         assert!(!broken(
             kept,
@@ -105,9 +111,11 @@ mod tests {
         assert!(broken(kept, Findings { slowest: Duration::from_millis(5001), ..Findings::default() }));
         assert!(broken(kept, Findings { failed_greetings: 1, ..Findings::default() }));
         assert!(broken(kept, Findings { stale_greetings: 1, ..Findings::default() }));
-        assert!(broken(kept, Findings { lost, ..Findings::default() }));
+        assert!(broken(kept, Findings { lost: lost.clone(), ..Findings::default() }));
         assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("must_fail = true", Findings::default()));
+        assert!(broken("must_lose = true", Findings::default()));
+        assert!(!broken("must_lose = true", Findings { lost: lost.clone(), ..Findings::default() }));
         assert!(!broken("must_fail = true", Findings { errors: errors("no answer"), ..Findings::default() }));
         assert!(broken("errors = []", Findings { errors: errors("503"), ..Findings::default() }));
         assert!(

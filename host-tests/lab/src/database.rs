@@ -2,7 +2,7 @@
 
 use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
-use dob_support::eventually;
+use dob_support::{cmd, eventually, project_file, read};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -18,6 +18,10 @@ const NEXT: &str = "next";
 const BURST: usize = 8;
 /// How long Patroni may take to start a server that has crashed, in seconds.
 const RESTARTS_WITHIN_S: &str = "30";
+/// What gives processes a clock of their own, as its source and on a node; and what that clock is off by, in seconds.
+const CLOCK_SOURCE: &str = "host-tests/lab/src/clock.c";
+const CLOCK_LIBRARY: &str = "/usr/local/lib/clock.so";
+const CLOCK: &str = "/run/clock";
 
 impl Node {
     /// Runs SQL on the node's PostgreSQL as its superuser.
@@ -54,6 +58,42 @@ impl Node {
              rm -f {VOLUME}/filler*"
         );
         self.script(&back).await.map(drop)
+    }
+
+    /// Restarts Patroni and PostgreSQL with a clock of their own, until the node restarts. It is right until `set_clock`; what they measure
+    /// by time that passes is the kernel's.
+    pub async fn give_clock(&self) -> Result<()> {
+        let (library, file) = (self.root().join(&CLOCK_LIBRARY[1..]), format!("-DCLOCK=\"{CLOCK}\""));
+        read(&cmd!("cc", "-O2", "-shared", "-fPIC", file, "-o", library, project_file(CLOCK_SOURCE)))?;
+        self.set_clock("0").await?;
+        let give = format!(
+            "mkdir -p /run/systemd/system/patroni.service.d
+             printf '[Service]\\nEnvironment=LD_PRELOAD={CLOCK_LIBRARY}\\n' >/run/systemd/system/patroni.service.d/clock.conf
+             systemctl daemon-reload
+             systemctl restart patroni"
+        );
+        self.script(&give).await.map(drop)
+    }
+
+    /// Sets the clock that `give_clock` gave: what it is off by, in seconds.
+    pub async fn set_clock(&self, offset: &str) -> Result<()> {
+        self.script(&format!("echo '{offset}' >{CLOCK}.new; chmod 644 {CLOCK}.new; mv {CLOCK}.new {CLOCK}"))
+            .await
+            .map(drop)
+    }
+
+    /// By how many seconds PostgreSQL's clock is ahead of the node's; to ten seconds, which asking takes at most.
+    pub async fn clock_is_off_by_s(&self) -> Result<i64> {
+        let node: i64 = self.run(&["date", "+%s"]).await?.parse()?;
+        let postgresql: i64 =
+            self.sql("postgres", "SELECT extract(epoch FROM clock_timestamp())::bigint").await?.parse()?;
+        Ok((postgresql - node) / 10 * 10)
+    }
+
+    /// Ends `give_clock`, with another restart.
+    pub async fn take_clock_back(&self) -> Result<()> {
+        let back = "rm -r /run/systemd/system/patroni.service.d; systemctl daemon-reload; systemctl restart patroni";
+        self.script(back).await.map(drop)
     }
 
     /// Kills all of PostgreSQL's processes.
@@ -153,6 +193,25 @@ impl Node {
         Ok(lines.next().context("Patroni does not report its failsafe mode")?.ends_with(" 1"))
     }
 
+    /// Its member of etcd, by the ID that one keeps with its data.
+    pub async fn etcd_member(&self) -> Result<String> {
+        let id = "source /usr/local/sbin/dob-lib
+             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl endpoint status --write-out=json | jq '.[].Status.header.member_id'";
+        self.until("etcd tells its member", id).await
+    }
+
+    /// Has its PostgreSQL believe that what it has handed to the kernel is on the volume, or no longer.
+    pub async fn set_fsync(&self, value: &str) -> Result<()> {
+        self.sql("postgres", &format!("ALTER SYSTEM SET fsync = {value}")).await?;
+        self.sql("postgres", "SELECT pg_reload_conf()").await?;
+        eventually(&format!("fsync is {value} on {}", self.name), PATIENCE, async || {
+            let now = self.sql("postgres", "SHOW fsync").await?;
+            ensure!(now == value, "it is {now}");
+            Ok(())
+        })
+        .await
+    }
+
     /// Waits until etcd has this many members, all healthy as seen from this node.
     pub async fn until_etcd_has(&self, members: usize) -> Result<()> {
         let healthy = format!(
@@ -250,6 +309,24 @@ impl Node {
         let session = self.sql("postgres", "SELECT trim(pg_read_file('/proc/self/oom_score_adj'), E'\n')").await;
         self.script(&format!("echo {own} >{file}")).await?;
         session
+    }
+
+    /// Limits the memory of all its processes together; `None` ends that.
+    pub fn limit_memory(&self, bytes: Option<u64>) -> Result<()> {
+        dob_namespaces::limit_memory(&self.name, bytes)
+    }
+
+    /// A session sorts more than a gigabyte in memory; gives what it is told when that ends it.
+    pub async fn exhaust_memory(&self) -> Result<String> {
+        let sort = "SET work_mem = '4GB'; SELECT count(*) FROM (SELECT n FROM generate_series(1, 20000000) n ORDER BY -n) sorted";
+        let session = ["runuser", "--user", "postgres", "--", "psql", "--no-psqlrc", "--command", sort];
+        self.refusal(&session).await
+    }
+
+    /// What must never end where memory does: the processes of postmaster, Patroni and etcd.
+    pub async fn vital_processes(&self) -> Result<String> {
+        self.script(&format!("head --lines=1 {DATA}/postmaster.pid; systemctl show --property=MainPID patroni etcd"))
+            .await
     }
 
     /// Whether the kernel remounts the data volume read-only when its file system is corrupt.

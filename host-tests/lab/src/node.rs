@@ -23,6 +23,8 @@ use tokio::time::timeout;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// The deadline of a command on a node; the longest ones restore a backup.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(180);
+/// More than etcd ever writes here: segments of its log of 64 MB, and a small store.
+const ETCD_VOLUME_MB: u64 = 512;
 /// The ports on which etcd listens for clients and for its peers.
 const ETCD_PORTS: &str = "{ 2379, 2380 }";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -122,7 +124,8 @@ impl Node {
         nspawn.args(["-c", r#"echo $$ > "$0" && exec "$@""#]).arg(group).arg("systemd-nspawn");
         nspawn.args(["--quiet", "--register=no", "--keep-unit", "--boot"]).arg("-D").arg(self.root());
         nspawn.arg(format!("--network-bridge={BRIDGE}")).arg(format!("--machine={}", self.name));
-        nspawn.arg(format!("--bind={}", volume.0)).env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
+        nspawn.arg(format!("--bind={}", volume.0)).arg(format!("--bind={}:/var/lib/etcd", self.etcd_data().display()));
+        nspawn.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1");
         nspawn.stdin(Stdio::null()).stdout(console.try_clone()?).stderr(console).process_group(0);
         let mut nspawn = Process::spawn(&mut nspawn, "`make drill` installs it")?;
         let init = init_of(&mut nspawn).await.with_context(|| format!("{} does not boot", self.name))?;
@@ -138,7 +141,7 @@ impl Node {
         self.until_ended(running).await
     }
 
-    /// Cuts its power, and loses what its kernel had not yet written to the data volume. `power_off` writes that.
+    /// Cuts its power, and loses what its kernel had not yet written to the data volume and to etcd's. `power_off` writes that.
     pub async fn cut_power(&self) -> Result<()> {
         self.cut_off()?;
         let group = dob_namespaces::group(&self.name)?;
@@ -149,12 +152,19 @@ impl Node {
             Ok(())
         })
         .await?;
-        let at_cut = self.directory.join("volume-at-cut");
-        read(&cmd!("cp", "--sparse=always", self.volume(), &at_cut))?;
-        // Until the node is off, it writes to the old volume, which is then replaced by the copy.
+        let volumes = [self.volume(), self.etcd_volume()];
+        for volume in &volumes {
+            read(&cmd!("cp", "--sparse=always", volume, volume.with_extension("at-cut")))?;
+        }
+        // Until the node is off, it writes to the old volumes, which are then replaced by the copies.
         fs::write(group.join("cgroup.freeze"), "0")?;
         self.power_off().await?;
-        Ok(fs::rename(at_cut, self.volume())?)
+        // Other nodes' namespaces may still have it mounted; what was written there later goes with them.
+        read(&cmd!("umount", self.etcd_data()))?;
+        for volume in &volumes {
+            fs::rename(volume.with_extension("at-cut"), volume)?;
+        }
+        self.mount_etcd_volume()
     }
 
     /// Shuts it down in order, as EC2 does when an instance is stopped.
@@ -347,12 +357,35 @@ impl Node {
         format!("vb-{}", self.name).chars().take(15).collect()
     }
 
-    fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.directory.join("root")
     }
 
     fn volume(&self) -> PathBuf {
         self.directory.join("volume")
+    }
+
+    /// Where etcd's data is, which EC2 has on the root volume: what a power cut leaves of this machine's own files can't be had.
+    fn etcd_volume(&self) -> PathBuf {
+        self.directory.join("etcd-volume")
+    }
+
+    fn etcd_data(&self) -> PathBuf {
+        self.directory.join("etcd")
+    }
+
+    fn new_etcd_volume(&self) -> Result<()> {
+        if self.etcd_data().exists() {
+            read(&cmd!("umount", self.etcd_data()))?;
+        }
+        fs::create_dir_all(self.etcd_data())?;
+        fs::File::create(self.etcd_volume())?.set_len(ETCD_VOLUME_MB * 1024 * 1024)?;
+        read(&cmd!("mkfs.ext4", "-q", self.etcd_volume()))?;
+        self.mount_etcd_volume()
+    }
+
+    fn mount_etcd_volume(&self) -> Result<()> {
+        read(&cmd!("mount", "-o", "loop", self.etcd_volume(), self.etcd_data())).map(drop)
     }
 
     fn new_volume(&self) -> Result<()> {
@@ -374,6 +407,7 @@ impl Node {
         let (lower, upper, work) = (self.image.0.display(), upper.display(), work.display());
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         read(&cmd!("mount", "-t", "overlay", "overlay", "-o", options, &root))?;
+        self.new_etcd_volume()?;
         self.write_seed(&root)
     }
 

@@ -29,6 +29,33 @@ pub fn group(node: &str) -> Result<PathBuf> {
     Ok(group)
 }
 
+/// Limits the memory that all processes of a node's `group` may take from now on, and what they start; `None` ends that.
+pub fn limit_memory(node: &str, bytes: Option<u64>) -> Result<()> {
+    let group = group(node)?;
+    let older = hierarchies()?.into_iter().find(|hierarchy| hierarchy.at.join("memory.limit_in_bytes").exists());
+    let Some(older) = older else {
+        let path = group.parent().and_then(Path::file_name).context("a node's group is below its run's")?;
+        delegate(group.ancestors().nth(2).context("and that below the top")?, Path::new(path))?;
+        return Ok(fs::write(group.join("memory.max"), bytes.map_or("max".to_owned(), |bytes| bytes.to_string()))?);
+    };
+    let limited = older.at.join(run()?).join(node);
+    make(&limited)?;
+    for process in processes(&group)? {
+        // One that has ended meanwhile needs no limit.
+        let _ = fs::write(limited.join("cgroup.procs"), process);
+    }
+    Ok(fs::write(limited.join("memory.limit_in_bytes"), bytes.map_or("-1".to_owned(), |bytes| bytes.to_string()))?)
+}
+
+/// The processes of a group and of those below it.
+fn processes(group: &Path) -> Result<Vec<String>> {
+    let mut found: Vec<String> = fs::read_to_string(group.join("cgroup.procs"))?.lines().map(str::to_owned).collect();
+    for entry in fs::read_dir(group)?.flatten().filter(|entry| entry.path().is_dir()) {
+        found.extend(processes(&entry.path())?);
+    }
+    Ok(found)
+}
+
 /// Groups for a node's kubelet. Returns their path, which is the same in each hierarchy.
 ///
 /// A machine's controllers are either all in the unified hierarchy, or each in a hierarchy of cgroup v1. In the second case a unified

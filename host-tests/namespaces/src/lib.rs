@@ -6,7 +6,7 @@
 mod cgroups;
 mod port_forward;
 
-pub use cgroups::{for_kubelet, group};
+pub use cgroups::{for_kubelet, group, limit_memory};
 pub use port_forward::PortForward;
 
 use anyhow::{Context, Result, bail};

@@ -3,11 +3,12 @@
 use crate::directory::{lock, remove_stale_pid_file};
 use crate::installation::{as_system_user, binaries, give_to_system_user};
 use anyhow::{Context, Result, anyhow, bail};
-use dob_support::{end_within, eventually};
+use dob_support::{Process, end_within, eventually};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -18,7 +19,7 @@ use tokio_postgres::{Client, Config, NoTls};
 
 /// The superuser of a private server.
 pub const SUPERUSER: &str = "postgres";
-/// How long a server may take to start or stop.
+/// How long a server may take to start or stop, and one of its programs to run.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A supervisor that ends the server when its standard input closes, so that the server ends with this process in any case.
@@ -221,10 +222,13 @@ fn children(process: Pid) -> impl Iterator<Item = Pid> {
     pids.into_iter()
 }
 
+/// Runs one of PostgreSQL's programs to its end; the error holds its reason.
 fn finish(command: &mut Command, name: &str) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("can't run {name}"))?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut program = Process::spawn(command, "install PostgreSQL")?;
+    if !end_within(PATIENCE, name, &mut program.0)?.success() {
+        let mut words = String::new();
+        program.0.stderr.take().context("piped")?.read_to_string(&mut words)?;
         bail!("{name} failed: {}", reason(&words));
     }
     Ok(())

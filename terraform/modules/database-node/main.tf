@@ -69,17 +69,19 @@ locals {
     mtu_probing = 1
   }
 
+  # Comments are removed, because EC2 takes at most 16 KB of user data.
+  comments = "/(?m)^ *#( .*)?\n/"
+
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path        = "/usr/local/sbin/${name}"
       permissions = "0755"
-      # Comments are removed, because EC2 takes at most 16 KB of user data.
-      content = replace(file("${path.module}/files/sbin/${name}"), "/(?m)^ *#( .*)?\n/", "")
+      content     = replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
     } if name != "dob-restore" || local.self.role == "restore"],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path        = "/etc/systemd/system/${name}"
       permissions = "0644"
-      content     = file("${path.module}/files/systemd/${name}")
+      content     = replace(file("${path.module}/files/systemd/${name}"), local.comments, "")
     }],
     [{
       path        = "/etc/dob/node.env"

@@ -16,12 +16,17 @@ locals {
   # 7 GB. work_mem would come on top if a query sorted, but the service's queries do not.
   max_connections = 560
 
+  # Of them, besides superusers' three: for prometheus, which opens sessions anew for each scrape, and for rewinder, with which a node comes back.
+  reserved_connections = 5
+
   postgresql_parameters = {
     archive_mode = "on"
     # pgBackRest makes no backup unless its name is in this command.
     archive_command = "/usr/local/sbin/dob-archive %p # pgbackrest"
     # The most that a restore from S3 alone can lose, in seconds.
     archive_timeout = 60
+
+    reserved_connections = local.reserved_connections
 
     password_encryption      = "scram-sha-256"
     ssl                      = "on"

@@ -51,6 +51,9 @@ module "node" {
 }
 
 locals {
+  # Without comments, because EC2 takes at most 16 KB of user data.
+  ec2 = replace(templatefile("${path.module}/ec2.sh", merge(var.agent, { region = local.region })), "/(?m)^ *#( .*)?\n/", "")
+
   # The second part of the user data has what only EC2 needs: Session Manager's agent, which Debian's image lacks.
   user_data = { for name, node in module.node : name => base64gzip(join("\n", [
     "Content-Type: multipart/mixed; boundary=\"==part==\"",
@@ -63,7 +66,7 @@ locals {
     "--==part==",
     "Content-Type: text/x-shellscript; charset=\"utf-8\"",
     "",
-    templatefile("${path.module}/ec2.sh", { region = local.region }),
+    local.ec2,
     "--==part==--",
     "",
   ])) }

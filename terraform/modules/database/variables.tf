@@ -91,3 +91,16 @@ variable "logs" {
   description = "KMS key of the logs, and the days for which they are kept."
   type        = object({ key_arn = string, retention_days = number })
 }
+
+variable "agent" {
+  description = "Session Manager's agent: its version, and the SHA-256 of debian_amd64/amazon-ssm-agent.deb."
+  type        = object({ version = string, sha256 = string })
+  validation {
+    condition     = can(regex("^[0-9a-f]{64}$", var.agent.sha256))
+    error_message = <<-EOT
+      There is no checksum of Session Manager's agent ${var.agent.version} yet: download
+      https://s3.eu-west-1.amazonaws.com/amazon-ssm-eu-west-1/${var.agent.version}/debian_amd64/amazon-ssm-agent.deb, check its signature as AWS
+      describes it, and write what sha256sum says into terraform/agent.auto.tfvars.json.
+    EOT
+  }
+}

@@ -110,6 +110,7 @@ module "database" {
   instance_types = { data = local.size.data_instance_type, witness = local.size.witness_instance_type }
   data_volume_gb = local.size.data_volume_gb
   ssh            = var.ssh
+  agent          = var.agent
   logs           = local.logs
 }
 

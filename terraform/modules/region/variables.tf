@@ -69,6 +69,11 @@ variable "alarm_topics" {
   default     = []
 }
 
+variable "agent" {
+  description = "Session Manager's agent on the database nodes: its version, and the SHA-256 of debian_amd64/amazon-ssm-agent.deb. It is in terraform/agent.auto.tfvars.json."
+  type        = object({ version = string, sha256 = string })
+}
+
 variable "shim" {
   description = "SpinKube's shim, which runs the pods: its version, and the SHA-256 of containerd-shim-spin-v2-linux-x86_64.tar.gz in its release. It is in terraform/shim.auto.tfvars.json."
   type        = object({ version = string, sha256 = string })

@@ -5,6 +5,7 @@ mock_provider "aws" {
 
 variables {
   domain = "example.com"
+  agent  = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
   shim   = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
 }
 

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 const FAULT: Duration = Duration::from_secs(15);
 /// How long it may take until a client has taken all connections.
 const TAKEN_WITHIN: Duration = Duration::from_secs(90);
+/// What a node may take once its memory is to end, in bytes.
+const MEMORY: u64 = 512 << 20;
 /// How long etcd is down or partitioned: three times Patroni's ttl.
 const WITHOUT_ETCD: Duration = Duration::from_secs(60);
 
@@ -110,6 +112,33 @@ pub async fn asymmetric_cut(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// The clock of the leader's PostgreSQL and Patroni jumps ahead by an hour, and back.
+pub async fn clock_jumps(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader: before, replica: leader, .. } = environment.ready().await?;
+    leader.give_clock().await?;
+    environment.west().until_leading().await?;
+    before.run(&["dob-switchover"]).await?;
+    let Roles { replica, .. } = environment.west().until_leading().await?;
+    let started = leader.started_at().await?;
+    let traffic = environment.traffic().await;
+    for (offset, jump) in [("3600", "ahead by an hour"), ("0", "back")] {
+        traffic.mark(&format!("clock of the leader's PostgreSQL and Patroni jumps {jump}"));
+        leader.set_clock(offset).await?;
+        traffic.run_for(WITHOUT_ETCD).await;
+        let off = leader.clock_is_off_by_s().await?;
+        ensure!(off.to_string() == offset, "the clock of PostgreSQL on {} is off by {off} s", leader.name);
+        still_leads(environment, leader, replica).await?;
+        environment.west().until_leading().await?;
+    }
+    ensure!(leader.started_at().await? == started, "PostgreSQL on {} has restarted", leader.name);
+    let outcome = judge_later(environment, traffic).await?;
+    leader.run(&["dob-switchover"]).await?;
+    environment.west().until_leading().await?;
+    leader.take_clock_back().await?;
+    environment.west().until_leading().await?;
+    Ok(outcome)
+}
+
 /// Checks that the leader accepts writes, and that the replica does not.
 async fn still_leads(environment: &LabEnvironment, leader: &Node, replica: &Node) -> Result<()> {
     let leads = environment.west().primary().await.map(|node| node.name.as_str());
@@ -180,6 +209,27 @@ pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     drop(sessions);
     traffic.mark("the client is gone");
     traffic.until_saved().await?;
+    let outcome = judge_later(environment, traffic).await?;
+    let now = environment.ready().await?.leader;
+    ensure!(now.name == leader.name, "{} leads", now.name);
+    Ok(outcome)
+}
+
+/// A session takes all memory of the leader's node: the kernel ends the session, and PostgreSQL starts again where it is.
+pub async fn memory_exhausted(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let before = leader.vital_processes().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("a session on the leader takes all of its memory");
+    leader.limit_memory(Some(MEMORY))?;
+    let said = leader.exhaust_memory().await?;
+    leader.limit_memory(None)?;
+    ensure!(said.contains("server closed the connection unexpectedly"), "{said}");
+    traffic.mark("the kernel has ended it");
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    let after = leader.vital_processes().await?;
+    ensure!(after == before, "postmaster, Patroni and etcd of {} were {before:?}, and are {after:?}", leader.name);
     let outcome = judge_later(environment, traffic).await?;
     let now = environment.ready().await?.leader;
     ensure!(now.name == leader.name, "{} leads", now.name);

@@ -162,12 +162,44 @@ pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> 
     Ok(outcome.with_note(format!("{lost:.1} s of dates lost; both regions' other nodes, which had them, rewound")))
 }
 
-/// Only the leader has the last dates. It loses its power, and everything that is not on its volume.
+/// Only the leader has the last dates. It loses its power, and everything that is not on its volumes.
 pub async fn power_cut_for_real(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
+    let member = leader.etcd_member().await?;
     let traffic = environment.traffic().await;
     traffic.mark("replica shut down in order");
     replica.shut_down().await?;
+    cut_and_return(leader, replica, &traffic).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica follows");
+    let now = leader.etcd_member().await?;
+    ensure!(now == member, "etcd on {} was member {member}, and came back as {now}", leader.name);
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}
+
+/// The same while PostgreSQL takes for written what its kernel has not written: dates must be lost, or a power cut here is none.
+pub async fn power_cut_without_fsync(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("replica shut down in order; fsync = off");
+    replica.shut_down().await?;
+    // Neither the recovery region nor the archive may have what the leader then loses.
+    leader.drop_packets_to(environment.central().nodes())?;
+    leader.refuse_aws()?;
+    leader.set_fsync("off").await?;
+    cut_and_return(leader, replica, &traffic).await?;
+    leader.set_fsync("on").await?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica follows; fsync = on");
+    traffic.run_for(AFTER).await;
+    let outcome = environment.judge(traffic).await?;
+    let seconds = outcome.figures()?.lost_seconds;
+    Ok(outcome.with_note(format!("fsync = off, {seconds:.1} s of dates lost: a control, which must lose some")))
+}
+
+/// Cuts a leader's power that is alone, and gives it back, then its replica's.
+async fn cut_and_return(leader: &Node, replica: &Node, traffic: &Traffic) -> Result<()> {
     traffic.run_for(AFTER).await;
     traffic.mark("leader's power cut; what its kernel had not written is lost");
     leader.cut_power().await?;
@@ -175,11 +207,7 @@ pub async fn power_cut_for_real(environment: &LabEnvironment) -> Result<Outcome>
     leader.power_on().await?;
     traffic.until_saved().await?;
     traffic.mark("replica's power on");
-    replica.power_on().await?;
-    environment.west().until_leading().await?;
-    traffic.mark("replica follows");
-    traffic.run_for(AFTER).await;
-    environment.judge(traffic).await
+    replica.power_on().await
 }
 
 /// The leader's zone is partitioned from all others, and reconnected.

@@ -29,7 +29,7 @@ macro_rules! scenarios {
 }
 
 /// The scenario of each drill of the database.
-const ON_LAB: [(&str, Scenario<LabEnvironment>); 42] = scenarios! {
+const ON_LAB: [(&str, Scenario<LabEnvironment>); 45] = scenarios! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-crash-replaying" => leader::crash_replaying,
@@ -39,6 +39,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 42] = scenarios! {
     "leader-power-off-synchronous" => leader::power_off_synchronous,
     "leader-power-off-lagging" => leader::power_off_lagging,
     "power-cut-for-real" => leader::power_cut_for_real,
+    "power-cut-without-fsync" => leader::power_cut_without_fsync,
     "zone-cut" => leader::zone_cut,
     "zone-cut-synchronous" => leader::zone_cut_synchronous,
     "leader-frozen" => leader::frozen,
@@ -49,10 +50,12 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 42] = scenarios! {
     "etcd-lost" => faults::etcd_lost,
     "etcd-all-stopped" => faults::etcd_all_stopped,
     "asymmetric-cut" => faults::asymmetric_cut,
+    "clock-jumps" => faults::clock_jumps,
     "disk-full" => faults::disk_full,
     "replica-lagging" => faults::replica_lagging,
     "packets-dropped" => faults::packets_dropped,
     "connection-storm" => faults::connection_storm,
+    "memory-exhausted" => faults::memory_exhausted,
     "password-rotated" => faults::password_rotated,
     "secrets-renewed" => faults::secrets_renewed,
     "node-replaced" => faults::node_replaced,

@@ -17,6 +17,7 @@ variables {
   side         = "primary"
   cluster_role = "primary"
   default_size = "standard"
+  agent        = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
   shim         = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
 }
 
