@@ -165,7 +165,7 @@ check-observability:
 # Runs the collector and Prometheus with the configuration, and sends them spans.
 check-collector: go-is-there target/otel-collector
 	@command -v prometheus >/dev/null || scripts/install-packages prometheus
-	pytest --quiet -p no:cacheprovider observability/tests/test_collector.py
+	pytest --quiet -p no:cacheprovider observability/tests
 
 target/otel-collector: scripts/build-collector $(wildcard host-tests/cluster/parts/otel-collector/*)
 	@mkdir -p $(@D)

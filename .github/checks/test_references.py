@@ -17,6 +17,7 @@ GUIDE = (ROOT / "docs/pipelines.md").read_text()
 WANTED = json.loads((ROOT / ".github/environments.json").read_text())
 ENVIRONMENTS = {environment["name"]: environment for environment in WANTED["environments"]}
 VARIABLES = {variable["name"] for variable in WANTED["variables"]}
+NEEDED = {variable["name"] for variable in WANTED["variables"] if not variable.get("optional")}
 ROLES = hcl("global/github.tf")["locals"][0]["roles"][0]
 
 
@@ -42,7 +43,7 @@ def test_every_script_and_folder_exists():
 
 def test_every_action_and_workflow_of_ours_exists():
     ours = set(re.findall(r"uses: \$/(\S+)", ALL))
-    assert len(ours) == 3
+    assert len(ours) == 4
     assert not {name for name in ours if not (ROOT / name).exists()}
 
 
@@ -59,7 +60,7 @@ def test_signatures_need_no_tag():
     """cosign 3 attaches a signature to the digest. Older versions write a tag, and move it for a second signature, which the registry refuses."""
     releases = [step["with"]["cosign-release"] for path in FILES for job in load(path.name)["jobs"].values()
                 for step in job.get("steps", []) if "cosign-installer" in step.get("uses", "")]
-    assert len(releases) == 3 and len(set(releases)) == 1 and int(releases[0].removeprefix("v").split(".")[0]) >= 3
+    assert len(releases) == 5 and len(set(releases)) == 1 and int(releases[0].removeprefix("v").split(".")[0]) >= 3
 
 
 def test_the_workflows_terraform_is_one_that_every_root_takes():
@@ -116,7 +117,8 @@ def test_the_guides_commands_make_every_environment_and_variable():
     asked = subprocess.run(["bash", "-euc", programs + block], stderr=subprocess.PIPE, text=True, check=True, cwd=ROOT,
                            env={"PATH": os.environ["PATH"], "account": "1", **{f"TF_VAR_{name}": "x" for name in ("domain", "github_repository", "state_buckets", "admin_arns")}}).stderr
     assert set(re.findall(r"--method PUT \S+/environments/(\S+) ", asked)) == set(ENVIRONMENTS)
-    assert set(re.findall(r"^variable set (\S+)", asked, re.M)) == VARIABLES
+    assert set(re.findall(r"^variable set (\S+)", asked, re.M)) == NEEDED
+    assert set(re.findall(r"gh variable set (\S+)", GUIDE.split("## Smoke run on AWS\n")[1].split("\n## ")[0])) == VARIABLES - NEEDED
     used = dict(re.findall(r"/environments/(\S+)/deployment-branch-policies --raw-field (type=\S+ --raw-field name=\S+)", asked))
     for name, environment in ENVIRONMENTS.items():
         kind, pattern = environment["from"].split()
@@ -144,8 +146,12 @@ def test_there_is_no_secret_to_set_up():
 
 
 def test_terraform_makes_every_role_and_no_other():
-    named = {role.replace("${{ inputs.root }}", root) for role in re.findall(r":role/dob-(.+)", ALL) for root in ("global", "primary", "recovery")}
-    assert named == set(ROLES)
+    assert {role for named in re.findall(r"role-to-assume: .+:role/dob-(.+)", ALL) for role in of_each_root(named)} == set(ROLES)
+
+
+def of_each_root(role):
+    """The roles that a name with a placeholder stands for."""
+    return {re.sub(r"\$\{\{ (inputs|matrix)\.root \}\}", root, role) for root in ("global", "primary", "recovery")}
 
 
 @pytest.mark.parametrize("workflow", [path.name for path in FILES])
@@ -193,8 +199,17 @@ def test_what_nobody_starts_leaves_aws_out_until_it_is_set_up():
     for path in FILES:
         triggers = load(path.name)[True]
         if {"schedule", "pull_request"} & set(triggers) and "vars.PRIMARY_REGION" in text(path.name):
-            jobs = [job for job in load(path.name)["jobs"].values() if "vars." in yaml.dump(job)]
-            assert jobs and all("vars.AWS_ACCOUNT_ID != ''" in job["if"] for job in jobs), path.name
+            jobs = load(path.name)["jobs"]
+            assert any("vars." in yaml.dump(job) for job in jobs.values())
+            assert not [name for name, job in jobs.items() if "vars." in yaml.dump(job) and not waits_for_its_account(jobs, name)], path.name
+
+
+def waits_for_its_account(jobs, name):
+    """Whether the job is left out while the variable with its account is not set: by its own condition, or with the jobs that it needs."""
+    needed = jobs[name].get("needs", [])
+    if re.search(r"vars\.(AWS|SMOKE)_ACCOUNT_ID != ''", jobs[name].get("if", "")):
+        return True
+    return "if" not in jobs[name] and any(waits_for_its_account(jobs, each) for each in ([needed] if isinstance(needed, str) else needed))
 
 
 def test_no_job_outlasts_its_credentials_and_no_role_refuses_them():
@@ -204,8 +219,7 @@ def test_no_job_outlasts_its_credentials_and_no_role_refuses_them():
                 seconds = given.get("role-duration-seconds", 3600)
                 assert job["timeout-minutes"] * 60 <= seconds, f"{path.name}: {name} outlasts its credentials"
                 role = given["role-to-assume"].split("role/dob-")[1]
-                roles = {role.replace("${{ inputs.root }}", root) for root in ("global", "primary", "recovery")}
-                assert seconds <= 3600 * min(ROLES[each]["hours"] for each in roles), f"AWS refuses {path.name}: {name}"
+                assert seconds <= 3600 * min(ROLES[each]["hours"] for each in of_each_root(role)), f"AWS refuses {path.name}: {name}"
 
 
 def test_a_state_that_an_apply_could_not_write_is_kept():
@@ -226,3 +240,37 @@ def test_a_restore_drill_takes_away_only_the_node_that_it_made():
 def test_an_emergency_waits_for_no_other_workflow():
     groups = {path.stem: load(path.name).get("concurrency", {}).get("group") for path in FILES}
     assert [name for name, group in groups.items() if group == groups["promote-recovery"]] == ["promote-recovery"]
+
+
+def test_what_the_smoke_run_creates_is_destroyed_in_any_case():
+    jobs = load("smoke.yml")["jobs"]
+    for name in ("destroy", "leftovers", "report"):
+        assert jobs[name]["if"] == "always() && vars.SMOKE_ACCOUNT_ID != ''"
+    # A job that was not waited for could still create something.
+    assert set(jobs["destroy"]["needs"]) == set(jobs) - {"destroy", "leftovers", "report"} and jobs["leftovers"]["needs"] == "destroy"
+    assert jobs["destroy"]["strategy"]["matrix"]["root"] == ["recovery", "primary"] and not jobs["destroy"]["strategy"]["fail-fast"]
+    # Another run, or a cancelled one, must not create what this one destroys.
+    assert load("smoke.yml")["concurrency"] == {"group": "smoke", "cancel-in-progress": False}
+
+
+def test_the_smoke_run_reaches_no_other_account():
+    for name in ("smoke.yml", "smoke-region.yml"):
+        assert "vars.AWS_ACCOUNT_ID" not in text(name)
+        for job in load(name)["jobs"].values():
+            assert "id-token" not in job["permissions"] or job.get("environment") == "smoke" or "uses" in job
+
+
+def test_the_restore_drill_plans_with_the_variables_of_the_last_apply():
+    """Otherwise its plan would have changes that are not the drill's, and it would refuse."""
+    given = load("smoke.yml")["jobs"]["peering"]["with"]["peering"]
+    applied = load("smoke-region.yml")["jobs"]["apply"]["env"]["TFVARS"].replace("${{ inputs.peering }}", given)
+    assert load("smoke.yml")["jobs"]["drill"]["env"]["TFVARS"] == applied
+
+
+def test_the_smoke_run_takes_nothing_of_another_account_from_the_repository():
+    """What the guide has people commit is for their own account. Variables that are given have precedence."""
+    committed = re.findall(r"(\w+) = [^\n]*>\S*\.auto\.tfvars", (ROOT / "terraform/README.md").read_text())
+    assert set(committed) == {"alarm_topics", "peering"}
+    for name, job in (("smoke-region.yml", "apply"), ("smoke.yml", "drill"), ("smoke.yml", "destroy")):
+        given = load(name)["jobs"][job]["env"]["TFVARS"]
+        assert not [each for each in committed if not re.search(rf"^{each} +=", given, re.M)], (name, job)

@@ -421,8 +421,10 @@ def test_the_nodes_of_kubernetes_are_made_anew_by_their_image(terraform, tmp_pat
     for root in ("primary", "recovery"):
         assert terraform("plan", root, REPLACE="recovery-kubernetes").code == 0
     [asked] = [line for line in (tmp_path / "asked").read_text().splitlines() if "-replace" in line]
-    assert "-chdir=terraform/recovery plan " in asked and " -replace=module.region.module.eks.terraform_data.image " in asked
-    assert 'resource "terraform_data" "image"' in (ROOT / "terraform/modules/eks/nodes.tf").read_text()
+    assert "-chdir=terraform/recovery plan " in asked
+    for file, name in (("nodes", "image"), ("main", "addons")):
+        assert f" -replace=module.region.module.eks.terraform_data.{name} " in asked
+        assert f'resource "terraform_data" "{name}"' in (ROOT / f"terraform/modules/eks/{file}.tf").read_text()
 
 
 @pytest.mark.parametrize("name", ["dob-eu-west-1-b", "primary-r", 'primary-b"]', "global-a", "global-kubernetes"])
@@ -443,7 +445,7 @@ def github(script, fake, tmp_path):
 
     reviewed = ("global", "primary", "recovery", "deploy-primary", "deploy-recovery", "operations", "rotate-password")
     environments = {name: environment(name, True, "main") for name in reviewed}
-    environments |= {name: environment(name, False, "main") for name in ("backup", "restore-drill")}
+    environments |= {name: environment(name, False, "main") for name in ("backup", "restore-drill", "smoke")}
     environments["release"] = environment("release", True, "v*", "tag")
     variables = ["AWS_ACCOUNT_ID", "DOMAIN", *(f"{name}_REGION" for name in ("PRIMARY", "RECOVERY")),
                  *(f"{kind}_{root}" for kind in ("STATE_BUCKET", "TFVARS") for root in ("GLOBAL", "PRIMARY", "RECOVERY"))]
@@ -466,7 +468,7 @@ def github(script, fake, tmp_path):
 
 def test_environments_that_are_as_the_guide_says_are_well(github):
     done = github.check()
-    assert (done.code, done.out) == (0, "10 environments and 10 variables are as .github/environments.json says\n"), done.err
+    assert (done.code, done.out) == (0, "11 environments and 10 variables are as .github/environments.json says\n"), done.err
 
 
 @pytest.mark.parametrize("change, words", [
@@ -679,6 +681,9 @@ def test_nothing_is_mirrored_but_what_was_agreed_on(node, mirror, aws, checksum,
     ("roll-pods", ["dob_api_a", "now"], "usage: roll-pods [OLD-ROLE]"),
     ("check-environments", ["primary"], "usage: check-environments"),
     ("check-account", ["eu-west-1"], "usage: check-account global|primary|recovery"),
+    ("tear-down", ["global", "123456789012"], "usage: tear-down primary|recovery ACCOUNT"),
+    ("tear-down", ["primary"], "usage: tear-down primary|recovery ACCOUNT"),
+    ("remove-data", ["eu-west-1"], "usage: remove-data ACCOUNT REGION..."),
 ])
 def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, words):
     refused = script(name, *arguments)
@@ -718,6 +723,13 @@ def test_every_quota_that_is_too_small_is_named_with_what_to_ask_for(account, aw
     assert "no room for 14 more processors" in done.err and "--quota-code L-0263D0A3 --desired-value 3" in done.err and "VPCs" not in done.err
 
 
+def test_what_is_in_use_leaves_less_room(account, aws):
+    assert account("primary", REGION, quota="14").code == 0
+    aws.node("west-a", HERE, "data")
+    done = account("primary", REGION, quota="14")
+    assert done.code == 1 and "no room for 14 more processors" in done.err and len(done.err.splitlines()) == 1, done.err
+
+
 def test_what_an_account_has_one_of_is_not_made_again(account, aws):
     planned = [("aws_iam_openid_connect_provider", {}), ("aws_ecr_replication_configuration", {})]
     assert account("global", planned).code == 0
@@ -726,3 +738,60 @@ def test_what_an_account_has_one_of_is_not_made_again(account, aws):
     done = account("global", planned)
     assert done.code == 1 and "identity_provider = false" in done.err and "replication = false" in done.err
     assert account("global", []).code == 0
+
+
+OTHER, OURS = "210987654321", "123456789012"
+
+
+@pytest.fixture
+def leftovers(aws):
+    """What a demonstration leaves: a locked backup with an older version, volumes, secrets. And what is somebody else's."""
+    s3, name = aws.client("s3"), f"dob-backups-{OURS}-{HERE}"
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": HERE}, ObjectLockEnabledForBucket=True)
+    s3.put_object_lock_configuration(Bucket=name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 30}}})
+    for key in ("backup", "backup", "wal"):
+        s3.put_object(Bucket=name, Key=key, Body=b"x")
+    s3.delete_object(Bucket=name, Key="wal")
+    s3.create_bucket(Bucket="others", CreateBucketConfiguration={"LocationConstraint": HERE})
+    tags = ([("Service", "dob")], [("ebs.csi.aws.com/cluster", "true")], [("Service", "other")])
+    for each in tags:
+        aws.client("ec2").create_volume(AvailabilityZone=f"{HERE}a", Size=1, TagSpecifications=[
+            {"ResourceType": "volume", "Tags": [{"Key": key, "Value": value} for key, value in each]}])
+    for secret in ("dob/api", "dob/certificate-authority", "dob/passwords", "other"):
+        aws.client("secretsmanager").create_secret(Name=secret, SecretString="x")
+        aws.client("secretsmanager").delete_secret(SecretId=secret, RecoveryWindowInDays=30)
+    return aws
+
+
+def test_nothing_of_a_demonstration_is_left_and_nothing_else_is_deleted(script, leftovers):
+    done = script("remove-data", OURS, HERE, THERE, aws=leftovers)
+    assert done.code == 0 and done.out.splitlines()[-1] == f"nothing is left in {HERE} {THERE}", done.err
+    assert [bucket["Name"] for bucket in leftovers.client("s3").list_buckets()["Buckets"]] == ["others"]
+    assert [volume["Tags"][0]["Value"] for volume in leftovers.client("ec2").describe_volumes()["Volumes"]] == ["other"]
+    assert [secret["Name"] for secret in leftovers.client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"]] == ["other"]
+    # What is gone already is no fault.
+    assert script("remove-data", OURS, HERE, THERE, aws=leftovers).code == 0
+
+
+def test_what_costs_money_and_is_left_is_named(script, leftovers):
+    [instance] = leftovers.client("ec2").run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=[
+        {"ResourceType": "instance", "Tags": [{"Key": "Service", "Value": "dob"}]}])["Instances"]
+    refused = script("remove-data", OURS, HERE, aws=leftovers)
+    assert refused.code == 1 and f"cost money: {instance['InstanceId']}. " in refused.err, refused.err
+
+
+@pytest.mark.parametrize("name, arguments", [("remove-data", (OTHER, HERE)), ("tear-down", ("primary", OTHER))])
+def test_another_account_is_left_alone(script, leftovers, fake, tmp_path, name, arguments):
+    refused = script(name, *arguments, aws=leftovers, AWS_REGION=HERE, PATH=fake("terraform", "true"))
+    assert refused.code == 1 and f"are for the account {OURS}, not for {OTHER}" in refused.err
+    assert not (tmp_path / "asked").exists() and len(leftovers.client("ec2").describe_volumes()["Volumes"]) == 3
+
+
+@pytest.mark.parametrize("state, asked", [("", []), ("x", ["state rm", "destroy"])])
+def test_a_side_that_is_not_there_is_not_destroyed(script, aws, fake, tmp_path, state, asked):
+    """A run that ended early may have created nothing."""
+    path = fake("terraform", f'[[ "$2 $3" != "state list" ]] || printf "{state}"')
+    done = script("tear-down", "primary", OURS, aws=aws, AWS_REGION=HERE, PATH=path)
+    assert done.code == 0, done.err
+    said = (tmp_path / "asked").read_text()
+    assert [words for words in ("state rm", "destroy") if f"-chdir=terraform/primary {words} " in said] == asked

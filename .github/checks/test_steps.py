@@ -1,5 +1,6 @@
 """Runs the workflows' steps that need nothing outside the machine, unchanged."""
 
+import json
 import shutil
 import subprocess
 import tomllib
@@ -47,7 +48,8 @@ def program(path, code):
 
 def test_each_such_step_is_tried_here():
     tried = {("release", "The tag is the version"), ("release", "Gather"), ("deploy-region", "The tag is a release's"),
-             ("infrastructure", "Write the comment"), ("infrastructure-root", "Are there changes?"), ("rotate-password", "Approved")}
+             ("infrastructure", "Write the comment"), ("infrastructure-root", "Are there changes?"), ("rotate-password", "Approved"),
+             ("smoke", "Note the time"), ("smoke", "Write the report")}
     assert {step for step, command in STEPS.items() if not reaches_out(command)} == tried | {(workflow, "Confirm") for workflow in CONFIRMATIONS}
 
 
@@ -77,6 +79,9 @@ def test_every_command_that_a_workflow_gives_a_node_exists(run):
     program(run.folder / "scripts/on-node", f'echo "$3" >>{asked}')
     for script in ("check-backups", "smoke"):
         program(run.folder / "scripts" / script, "true")
+    for folder in ("built", "figures"):
+        (run.folder / folder).mkdir()
+    program(run.folder / "built/dob-under-load", 'until [[ $1 == -- ]]; do shift; done; "${@:2}"')
     for (workflow, name), command in STEPS.items():
         if "scripts/on-node" in command:
             assert run(workflow, name).code == 0, (workflow, name)
@@ -140,6 +145,25 @@ def test_a_plan_of_outputs_alone_is_commented(run):
         (folder / "plan.txt").write_text('Changes to Outputs:\n  + zone = "example.com"\n')
     assert run("infrastructure", "Write the comment").code == 0
     assert "<summary>global: Changes to Outputs:" in (run.folder / "comment.md").read_text()
+
+
+def test_the_report_has_every_outcome_and_every_figure(run):
+    assert int(run("smoke", "Note the time").outputs["began"]) > 1_700_000_000
+    outcomes = json.dumps({"primary": {"result": "success", "outputs": {}}, "rollout": {"result": "failure"}})
+    for name, figures in {"1-primary/apply": "| apply of primary | 900 s |\n", "2-rollout/rollout": "| rollout | |\n|---|---|\n| of them lost | 0 |\n"}.items():
+        file = run.folder / f"figures/figures-{name}.md"
+        file.parent.mkdir(parents=True)
+        file.write_text(figures)
+    done = run("smoke", "Write the report", OUTCOMES=outcomes)
+    assert done.code == 0 and (run.folder / "report.md").read_text() == done.summary, done.said
+    # Each table has its head, and only one.
+    for words in ("| primary | success |\n| rollout | failure |\n", "\n\n| | |\n|---|---|\n| apply of primary | 900 s |\n", "\n\n| rollout | |\n|---|---|\n| of them lost | 0 |\n"):
+        assert words in done.summary, words
+
+
+def test_a_run_that_failed_at_once_has_a_report(run):
+    done = run("smoke", "Write the report", OUTCOMES=json.dumps({"recovery": {"result": "failure"}}))
+    assert done.code == 0 and "| recovery | failure |" in done.summary, done.said
 
 
 def test_the_comment_has_every_plan_and_fits(run):

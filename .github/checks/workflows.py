@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 
 # Programs that need the network or a service. make is one of them, because people and ci run its targets directly.
-OUTSIDE = {"aws", "cosign", "curl", "docker", "gh", "kubectl", "make", "npx", "spin", "sudo", "terraform"}
+OUTSIDE = {"aws", "cosign", "curl", "docker", "gh", "go", "kubectl", "make", "npx", "spin", "sudo", "terraform"}
 
 
 def text(workflow):

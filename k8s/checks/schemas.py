@@ -10,8 +10,8 @@ import yaml
 from rendering import ROOT
 
 # The Kubernetes version of the clusters.
-[RELEASE] = [v["release"] for v in hcl2.loads((ROOT / "terraform/modules/eks/variables.tf").read_text())["variable"] if "release" in v]
-KUBERNETES = RELEASE["default"][0]["kubernetes"]
+[VARIABLE] = [v["kubernetes"] for v in hcl2.loads((ROOT / "terraform/modules/eks/variables.tf").read_text())["variable"] if "kubernetes" in v]
+KUBERNETES = VARIABLE["default"][0]
 
 # Custom resources, with the API versions that serve them.
 CUSTOM = {

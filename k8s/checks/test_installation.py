@@ -5,6 +5,7 @@ import shlex
 import subprocess
 
 import pytest
+import yaml
 
 from rendering import OVERLAYS, ROOT, render
 from test_rollout import Run
@@ -17,12 +18,27 @@ terraform() { echo '{"network": {"vpc_id": "vpc-1"}}'; }
 """
 
 
-def asked() -> list[list[str]]:
-    """The calls to other programs by the README's commands that install the charts."""
+def in_the_guide() -> str:
     [commands] = [block for block in re.findall(r"```sh\n(.*?)```", (ROOT / "terraform/README.md").read_text(), re.S) if "helmfile --file" in block]
+    return commands
+
+
+def in_the_smoke_run() -> str:
+    steps = yaml.safe_load((ROOT / ".github/workflows/smoke.yml").read_text())["jobs"]["cluster"]["steps"]
+    [commands] = [step["run"] for step in steps if "helmfile --file" in step.get("run", "")]
+    return "AWS_REGION=eu-west-1\n" + commands
+
+
+def asked(commands: str | None = None) -> list[list[str]]:
+    """The calls to other programs by the commands that install the charts."""
+    commands = commands or in_the_guide()
     done = subprocess.run(["bash", "-euc", PROGRAMS + commands], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def test_the_smoke_run_installs_as_the_guide_does():
+    assert asked(in_the_smoke_run()) == [command for command in asked() if command[0] != "scripts/write-overlay"]
 
 
 def test_what_belongs_to_no_namespace_is_there_before_the_first_rollout(released):

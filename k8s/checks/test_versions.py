@@ -6,6 +6,7 @@ import re
 import subprocess
 import tomllib
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -33,9 +34,24 @@ def test_the_client_has_the_types_of_that_version():
     assert dependencies["k8s-openapi"]["features"] == [f"v{KUBERNETES.replace('.', '_')}"]
 
 
-@pytest.mark.parametrize("document", ["k8s/README.md", "terraform/modules/eks/README.md", "terraform/modules/eks/variables.tf"])
+def test_no_newer_version_is_supported_by_all_that_is_pinned():
+    """A pinned part that supports more than the others changes nothing. When the last one is raised, so must the version be."""
+    newest = {
+        "kubernetes-validate": minor(kubernetes_validate.latest_version()),
+        "the cluster's Kubernetes": minor(part("kubernetes", "k8s.io/kubernetes")),
+        # Its minor version is that of the Kubernetes that it is made for.
+        "the descheduler": minor([chart for chart in CHARTS if chart["name"] == "descheduler"][0]["version"]),
+    }
+    assert minor(KUBERNETES) >= min(newest.values()), f"all pinned parts support a newer Kubernetes than {KUBERNETES}: {newest}"
+
+
+def minor(version: str) -> int:
+    return int(version.split(".")[1])
+
+
+@pytest.mark.parametrize("document", ["k8s/README.md", "terraform/modules/eks/README.md"])
 def test_documents_name_that_version(document):
-    named = re.findall(r"\b(?:Kubernetes|kubectl|defaults for|--kubernetes-version) (1\.\d+)", (ROOT / document).read_text())
+    named = re.findall(r"\b(?:Kubernetes|kubectl) (1\.\d+)", (ROOT / document).read_text())
     assert named and set(named) == {KUBERNETES}
 
 

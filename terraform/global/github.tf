@@ -41,11 +41,14 @@ locals {
     operations      = { subjects = ["environment:operations", "environment:backup"], hours = 1, managed = null, policy = local.operations }
     restore-drill   = { subjects = ["environment:restore-drill"], hours = 2, managed = null, policy = local.restore_drill }
     rotate-password = { subjects = ["environment:rotate-password"], hours = 1, managed = null, policy = local.rotate_password }
+    # Of the account of the smoke run, which no other workflow uses.
+    smoke = { subjects = [], hours = 2, managed = null, policy = local.smoke }
   }
+  used = { for name, role in local.roles : name => merge(role, { subjects = var.smoke_run ? ["environment:smoke"] : role.subjects }) if var.smoke_run || name != "smoke" }
 }
 
 resource "aws_iam_role" "github" {
-  for_each = local.roles
+  for_each = local.used
 
   name                 = "${local.service}-${each.key}"
   max_session_duration = each.value.hours * 3600
@@ -64,7 +67,7 @@ resource "aws_iam_role" "github" {
 }
 
 resource "aws_iam_role_policy" "github" {
-  for_each = local.roles
+  for_each = local.used
 
   name   = each.key
   role   = aws_iam_role.github[each.key].id
@@ -72,7 +75,7 @@ resource "aws_iam_role_policy" "github" {
 }
 
 resource "aws_iam_role_policy_attachment" "github" {
-  for_each = { for name, role in local.roles : name => role.managed if role.managed != null }
+  for_each = { for name, role in local.used : name => role.managed if role.managed != null }
 
   role       = aws_iam_role.github[each.key].name
   policy_arn = "arn:aws:iam::aws:policy/${each.value}"

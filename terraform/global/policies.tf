@@ -63,7 +63,7 @@ locals {
 
   # The root of a region creates the roles of its machines and pods. The global root creates those of the workflows.
   region_roles   = { for side, place in local.sides : side => [for name in ["database-*", "eks-*", "flow-logs", "pod-*"] : "${name}-${place.region}"] }
-  workflow_roles = ["plan", "apply-global", "apply-primary", "apply-recovery", "release", "deploy", "operations", "restore-drill", "rotate-password"]
+  workflow_roles = concat(["plan", "apply-global", "apply-primary", "apply-recovery", "release", "deploy", "operations", "restore-drill", "rotate-password"], var.smoke_run ? ["smoke"] : [])
   role_names     = merge({ global = local.workflow_roles }, local.region_roles)
 
   # These rights come on top of PowerUserAccess, which has everything but IAM. The rights of the created roles are not limited here. They are reviewed
@@ -125,10 +125,13 @@ locals {
     },
   ]
 
-  # The Kubernetes API has no public address. It is reached by a tunnel through a node.
-  deploy = [
+  deploy = concat(local.tunnel, [
     local.registry_login,
     { Sid = "Pull", Effect = "Allow", Action = local.registry_pull, Resource = [for side in values(local.sides) : "arn:aws:ecr:${side.region}:${local.account}:repository/${module.registry.name}"] },
+  ])
+
+  # The Kubernetes API has no public address. It is reached by a tunnel through a node.
+  tunnel = [
     { Sid = "Clusters", Effect = "Allow", Action = "eks:DescribeCluster", Resource = [for side in values(local.sides) : "arn:aws:eks:${side.region}:${local.account}:cluster/${local.service}"] },
     { Sid = "FindNodes", Effect = "Allow", Action = "ec2:DescribeInstances", Resource = "*" },
     {
@@ -161,18 +164,57 @@ locals {
       Action   = ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"]
       Resource = "arn:aws:secretsmanager:${local.region_of_root.primary}:${local.account}:secret:${local.service}/api-??????"
     },
-    {
-      # Secrets Manager writes the copy with the rights of the writer.
-      Sid      = "KeysOfBothCopies"
-      Effect   = "Allow"
-      Action   = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
-      Resource = [for side in values(local.sides) : "arn:aws:kms:${side.region}:${local.account}:key/*"]
-      Condition = {
-        StringEquals               = { "kms:ViaService" = [for side in values(local.sides) : "secretsmanager.${side.region}.amazonaws.com"] }
-        "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/${local.service}-secrets" }
-      }
-    },
+    local.keys_of_secrets,
   ]
+  keys_of_secrets = {
+    # Secrets Manager writes the copy with the rights of the writer.
+    Sid      = "KeysOfBothCopies"
+    Effect   = "Allow"
+    Action   = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"]
+    Resource = [for side in values(local.sides) : "arn:aws:kms:${side.region}:${local.account}:key/*"]
+    Condition = {
+      StringEquals               = { "kms:ViaService" = [for side in values(local.sides) : "secretsmanager.${side.region}.amazonaws.com"] }
+      "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/${local.service}-secrets" }
+    }
+  }
+
+  # What an administrator does in an installation: fills the secrets, prepares the clusters, and deletes what Terraform leaves behind.
+  smoke = concat(local.tunnel, [
+    {
+      Sid      = "Secrets"
+      Effect   = "Allow"
+      Action   = [for verb in ["DeleteSecret", "DescribeSecret", "GetSecretValue", "PutSecretValue"] : "secretsmanager:${verb}"]
+      Resource = [for side in values(local.sides) : "arn:aws:secretsmanager:${side.region}:${local.account}:secret:${local.service}/*"]
+    },
+    local.keys_of_secrets,
+    {
+      Sid      = "DeleteBackups"
+      Effect   = "Allow"
+      Action   = ["s3:BypassGovernanceRetention", "s3:DeleteBucket", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"]
+      Resource = flatten([for side in values(local.sides) : [for end in ["", "/*"] : "arn:aws:s3:::${local.service}-backups-${local.account}-${side.region}${end}"]])
+    },
+    {
+      Sid      = "SeeWhatIsLeft"
+      Effect   = "Allow"
+      Action   = concat([for kind in ["Addresses", "Instances", "NatGateways", "Volumes"] : "ec2:Describe${kind}"], ["eks:ListClusters", "elasticloadbalancing:DescribeLoadBalancers"])
+      Resource = "*"
+    },
+    {
+      # The databases' volumes have the tag of the service, and those of pods have the driver's.
+      Sid       = "DeleteVolumes"
+      Effect    = "Allow"
+      Action    = "ec2:DeleteVolume"
+      Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:volume/*"]
+      Condition = { StringEquals = { "aws:ResourceTag/Service" = local.service } }
+    },
+    {
+      Sid       = "DeletePodsVolumes"
+      Effect    = "Allow"
+      Action    = "ec2:DeleteVolume"
+      Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:volume/*"]
+      Condition = { StringEquals = { "aws:ResourceTag/ebs.csi.aws.com/cluster" = "true" } }
+    },
+  ])
 
   # Runs the operations commands on the database nodes, through one SSM document that runs nothing else.
   operations = [

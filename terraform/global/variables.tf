@@ -61,3 +61,12 @@ variable "alarm_topics" {
     error_message = "alarm_topics must be ARNs of SNS topics in us-east-1, because Route 53's metrics are only there."
   }
 }
+
+variable "smoke_run" {
+  description = <<-EOT
+    Only in an account of its own: the workflow "smoke run", and no other, takes the roles of this account. The run creates both regions, and
+    deletes them with their backups.
+  EOT
+  type        = bool
+  default     = false
+}

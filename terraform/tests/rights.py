@@ -14,9 +14,10 @@ from moto.ec2.models import ec2_backends
 ACCOUNT = "123456789012"
 
 # The name of an action in a policy, if it differs from the name of the call: first of services, then of calls.
-SERVICES = {"monitoring": "cloudwatch"}
+SERVICES = {"elbv2": "elasticloadbalancing", "monitoring": "cloudwatch", "s3api": "s3"}
 ACTIONS = {
     "s3:HeadBucket": "s3:ListBucket", "s3:HeadObject": "s3:GetObject", "s3:ListObjects": "s3:ListBucket", "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:DeleteObjects": "s3:DeleteObject", "s3:ListObjectVersions": "s3:ListBucketVersions",
     **{f"s3:{verb}Bucket{thing}": f"s3:{verb}{name}Configuration" for verb in ("Get", "Put") for thing, name in {
         "AccelerateConfiguration": "Accelerate", "Encryption": "Encryption", "Lifecycle": "Lifecycle", "LifecycleConfiguration": "Lifecycle",
         "Replication": "Replication"}.items()},
@@ -84,6 +85,9 @@ def questions(response, resource):
         yield question(role, action, name and f"arn:aws:iam::{ACCOUNT}:{kind}/{name}", **known)
         if action == "iam:AddRoleToInstanceProfile":
             yield question(role, "iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/{parameters['RoleName']}")
+    elif action == "route53:ChangeResourceRecordSets":
+        for name in re.findall(r"<Name>([^<]+?)\.?</Name>", response.body if isinstance(response.body, str) else response.body.decode()):
+            yield question(role, action, None, **known, **{"route53:ChangeResourceRecordSetsNormalizedRecordNames": name.lower()})
     elif service == "ec2":
         yield from of_ec2(role, action, region, parameters, known)
     else:

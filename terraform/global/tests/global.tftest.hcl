@@ -134,8 +134,33 @@ run "who_takes_a_role" {
     error_message = "An approval for another operation lets a workflow read the API's secret."
   }
   assert {
-    condition     = toset(keys(aws_iam_role.github)) == toset(local.workflow_roles)
-    error_message = "The global role may not create the roles that exist."
+    condition     = toset(keys(aws_iam_role.github)) == toset(local.workflow_roles) && !contains(local.workflow_roles, "smoke")
+    error_message = "The global role may not create the roles that exist, or there is one that deletes backups."
+  }
+}
+
+run "the_account_of_the_smoke_run" {
+  command = plan
+  variables {
+    smoke_run = true
+  }
+  assert {
+    condition = toset(flatten([for role in aws_iam_role.github :
+      jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]
+    ])) == toset(["repo:example/dob-api:environment:smoke"]) && toset(keys(aws_iam_role.github)) == toset(local.workflow_roles)
+    error_message = "Another workflow than the smoke run gets into its account, or the global role may not create the roles that exist."
+  }
+  assert {
+    condition = alltrue([for statement in local.smoke : startswith(statement.Resource[0], "arn:aws:s3:::dob-backups-123456789012-")
+      if anytrue([for action in flatten([statement.Action]) : startswith(action, "s3:")])
+    ]) && alltrue([for statement in local.smoke : can(statement.Condition.StringEquals) if contains(flatten([statement.Action]), "ec2:DeleteVolume")])
+    error_message = "The smoke run can delete what is not the service's."
+  }
+  assert {
+    condition = alltrue([for statement in local.smoke :
+      alltrue([for action in flatten([statement.Action]) : can(regex("^[a-z0-9]+:(Get|List|Describe)", action))]) if statement.Resource == "*"
+    ])
+    error_message = "The smoke run may change all resources of a type."
   }
 }
 
@@ -210,7 +235,7 @@ run "least_privilege" {
     error_message = "A workflow may change all resources of a type."
   }
   assert {
-    condition = alltrue([for name, role in local.roles : contains(flatten([
+    condition = alltrue([for name, role in local.used : contains(flatten([
       for statement in jsondecode(aws_iam_role_policy.github[name].policy).Statement : statement.Action
       if toset(flatten([statement.Resource])) == toset([for name in ["$${aws:userid}", "GitHubActions"] : "arn:aws:ssm:*:*:session/${name}-*"])
     ]), "ssmmessages:OpenDataChannel") if strcontains(aws_iam_role_policy.github[name].policy, "ssm:StartSession")])

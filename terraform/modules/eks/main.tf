@@ -40,7 +40,7 @@ resource "aws_eks_cluster" "this" {
   # checkov:skip=CKV_AWS_339: checkov 3.3 does not know 1.36 yet; k8s/checks/test_versions.py holds the version.
   name     = var.name
   role_arn = aws_iam_role.cluster.arn
-  version  = var.release.kubernetes
+  version  = var.kubernetes
 
   # The add-ons below replace EKS's default ones, at pinned versions.
   bootstrap_self_managed_addons = false
@@ -73,13 +73,30 @@ resource "aws_eks_cluster" "this" {
   depends_on = [aws_iam_role_policy_attachment.cluster, aws_cloudwatch_log_group.cluster]
 }
 
+# EKS's own default for this Kubernetes version.
+data "aws_eks_addon_version" "default" {
+  for_each = toset(["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "metrics-server", "vpc-cni"])
+
+  addon_name         = each.key
+  kubernetes_version = var.kubernetes
+}
+
+# As the nodes keep their image: until a person asks for newer ones (terraform apply -replace=…eks.terraform_data.addons) or the Kubernetes version changes.
+resource "terraform_data" "addons" {
+  input            = { for name, addon in data.aws_eks_addon_version.default : name => addon.version }
+  triggers_replace = var.kubernetes
+  lifecycle {
+    ignore_changes = [input]
+  }
+}
+
 # A node becomes ready only with the DaemonSets, so they come first. Deployments need a node to become active.
 resource "aws_eks_addon" "before_nodes" {
   for_each = toset(["eks-pod-identity-agent", "kube-proxy", "vpc-cni"])
 
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
-  addon_version               = var.release.addons[each.key]
+  addon_version               = terraform_data.addons.output[each.key]
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
   # The CNI enforces network policies only if this is set.
@@ -101,7 +118,7 @@ resource "aws_eks_addon" "on_nodes" {
 
   cluster_name                = aws_eks_cluster.this.name
   addon_name                  = each.key
-  addon_version               = var.release.addons[each.key]
+  addon_version               = terraform_data.addons.output[each.key]
   resolve_conflicts_on_create = "OVERWRITE"
   resolve_conflicts_on_update = "OVERWRITE"
 

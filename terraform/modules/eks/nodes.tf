@@ -1,6 +1,6 @@
 # EKS's own image: nothing on it updates itself, the version of containerd is held, and it has the agent of Session Manager.
 data "aws_ssm_parameter" "image" {
-  name = "/aws/service/eks/optimized-ami/${var.release.kubernetes}/amazon-linux-2023/x86_64/standard/recommended/release_version"
+  name = "/aws/service/eks/optimized-ami/${var.kubernetes}/amazon-linux-2023/x86_64/standard/recommended/release_version"
 }
 
 locals {

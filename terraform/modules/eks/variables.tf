@@ -12,26 +12,14 @@ variable "subnet_ids" {
   }
 }
 
-variable "release" {
-  description = <<-EOT
-    The Kubernetes version and the versions of its add-ons. These are EKS's own defaults for 1.36 in September 2026. 1.36 is in
-    standard support until August 2027. To list the add-ons: aws eks describe-addon-versions --kubernetes-version 1.36.
-  EOT
-  type        = object({ kubernetes = string, addons = map(string) })
-  default = {
-    kubernetes = "1.36"
-    addons = {
-      aws-ebs-csi-driver     = "v1.66.0-eksbuild.1"
-      coredns                = "v1.14.3-eksbuild.23"
-      eks-pod-identity-agent = "v1.3.10-eksbuild.3"
-      kube-proxy             = "v1.36.0-eksbuild.25"
-      metrics-server         = "v0.9.0-eksbuild.11"
-      vpc-cni                = "v1.22.4-eksbuild.3"
-    }
-  }
+# The one place that says it. k8s/checks/test_versions.py says when the pinned parts support a newer one.
+variable "kubernetes" {
+  description = "Minor version of Kubernetes. 1.36 is in standard support until August 2027."
+  type        = string
+  default     = "1.36"
   validation {
-    condition     = startswith(var.release.addons["kube-proxy"], "v${var.release.kubernetes}.")
-    error_message = "kube-proxy must have the version of Kubernetes, such as v1.36.0-eksbuild.25."
+    condition     = can(regex("^1\\.[0-9]+$", var.kubernetes))
+    error_message = "kubernetes must be a minor version of Kubernetes, such as 1.36: EKS chooses the patch."
   }
 }
 

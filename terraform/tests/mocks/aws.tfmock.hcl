@@ -70,6 +70,10 @@ mock_data "aws_ssm_parameter" {
   defaults = { insecure_value = "1.36.3-20260901" }
 }
 
+mock_data "aws_eks_addon_version" {
+  defaults = { version = "v1.2.3-eksbuild.1" }
+}
+
 mock_resource "aws_eks_cluster" {
   defaults = {
     endpoint              = "https://0123456789ABCDEF.gr7.eu-west-1.eks.amazonaws.com"

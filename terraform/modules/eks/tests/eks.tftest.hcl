@@ -32,8 +32,12 @@ run "the_cluster" {
     error_message = "The creator of the cluster stays its administrator."
   }
   assert {
-    condition     = toset(concat(keys(aws_eks_addon.before_nodes), keys(aws_eks_addon.on_nodes))) == toset(keys(var.release.addons))
-    error_message = "An add-on with a pinned version is not installed."
+    condition     = toset(concat(keys(aws_eks_addon.before_nodes), keys(aws_eks_addon.on_nodes))) == toset(keys(data.aws_eks_addon_version.default))
+    error_message = "An add-on whose version was looked up is not installed."
+  }
+  assert {
+    condition     = alltrue([for addon in data.aws_eks_addon_version.default : addon.kubernetes_version == aws_eks_cluster.this.version && addon.most_recent != true])
+    error_message = "An add-on has another version than EKS's default for this Kubernetes version."
   }
   assert {
     condition     = jsondecode(aws_eks_addon.before_nodes["vpc-cni"].configuration_values).enableNetworkPolicy == "true"
@@ -104,6 +108,17 @@ run "a_newer_image" {
   assert {
     condition     = aws_eks_node_group.this.release_version == "1.36.3-20260901"
     error_message = "A new image replaces the nodes without a person's request."
+  }
+}
+
+run "a_newer_add_on" {
+  override_data {
+    target = data.aws_eks_addon_version.default
+    values = { version = "v1.2.4-eksbuild.1" }
+  }
+  assert {
+    condition     = alltrue([for addon in merge(aws_eks_addon.before_nodes, aws_eks_addon.on_nodes) : addon.addon_version == "v1.2.3-eksbuild.1"])
+    error_message = "A new version of an add-on is installed without a person's request."
   }
 }
 
@@ -264,10 +279,10 @@ run "two_zones" {
   expect_failures = [var.subnet_ids]
 }
 
-run "an_add_on_of_another_version" {
+run "a_patch_version_of_kubernetes" {
   command = plan
   variables {
-    release = { kubernetes = "1.36", addons = { aws-ebs-csi-driver = "v1.66.0-eksbuild.1", coredns = "v1.14.3-eksbuild.23", eks-pod-identity-agent = "v1.3.10-eksbuild.3", kube-proxy = "v1.35.3-eksbuild.29", metrics-server = "v0.9.0-eksbuild.11", vpc-cni = "v1.22.4-eksbuild.3" } }
+    kubernetes = "1.36.3"
   }
-  expect_failures = [var.release]
+  expect_failures = [var.kubernetes]
 }

@@ -40,6 +40,10 @@ run "primary" {
     error_message = "A database node has a public address."
   }
   assert {
+    condition     = length(module.registry) == 1
+    error_message = "AWS creates the registry of the copies, with mutable tags."
+  }
+  assert {
     # Without the values that differ between accounts.
     condition = merge(output.kubernetes.overlay, { target_group_arn = "", alarm_topics = "" }) == merge(
       yamldecode(file("../../../k8s/overlays/primary/region.yaml")).data, { target_group_arn = "", alarm_topics = "" },
@@ -132,6 +136,10 @@ run "recovery_has_the_same_shape" {
   variables {
     side         = "recovery"
     cluster_role = "standby"
+  }
+  assert {
+    condition     = length(module.registry) == 0
+    error_message = "The registry that is pushed to is created twice."
   }
   assert {
     condition     = [for address in values(output.database.addresses) : replace(address, "10.21.", "10.20.")] == values(run.primary.database.addresses)
