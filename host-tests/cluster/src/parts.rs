@@ -133,12 +133,13 @@ impl Part {
     }
 
     fn build(&self, bin: &Path) -> Result<()> {
-        let mut go = Command::new("go");
-        go.args(["build", "-v", "-trimpath", "-ldflags", &self.linker_flags()?, "-o"]).arg(bin).arg("tool");
         let mut go = self.command(bin)?;
-        let mut go = go.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let words = show_progress(go.stderr.take().context("piped")?);
-        ensure!(go.wait()?.success(), "{} can't be built: {words}", self.name);
+        let mut go = Process::spawn(go.stdin(Stdio::null()).stderr(Stdio::piped()), "install Go")?;
+        let output = go.0.stderr.take().context("piped")?;
+        let words = std::thread::spawn(move || show_progress(output));
+        let ended = end_within(BUILT_WITHIN, &format!("the build of {}", self.name), &mut go.0)?;
+        let words = words.join().unwrap_or_default();
+        ensure!(ended.success(), "{} can't be built: {words}", self.name);
         // The operator's main package is called `cmd`.
         if bin.join("cmd").exists() {
             fs::rename(bin.join("cmd"), bin.join(self.name))?;
