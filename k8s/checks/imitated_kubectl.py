@@ -38,7 +38,7 @@ def answer(words: str, arguments: list[str], trouble: dict, apps: dict, folder: 
         if resource["kind"] == "ConfigMap":
             inventory.write_text(resource["data"]["applied"])
             return
-        (folder / "put_back").write_text(json.dumps(resource))
+        (folder / "rolled_back").write_text(json.dumps(resource))
         apps[resource["metadata"]["name"]][SPEC] = resource[SPEC]
     elif "--selector=dob-api/step=" in words:
         text = Path(arguments[-1].partition("=")[2]).read_text()

@@ -37,8 +37,8 @@ class Run:
         kubectl.write_text(f'#!/bin/bash\nexec {sys.executable} -IS {imitation} {shutil.which("kubectl")} {root} "$@"\n')
         kubectl.chmod(0o755)
         (root / "trouble.json").write_text(json.dumps(trouble))
-        calls, put_back, applied = root / "calls", root / "put_back", root / "applied"
-        for left in (calls, put_back, applied):
+        calls, rolled_back, applied = root / "calls", root / "rolled_back", root / "applied"
+        for left in (calls, rolled_back, applied):
             left.unlink(missing_ok=True)
         release = manifests.directory / "release/kustomization.yaml"
         release.write_text(re.sub("a{64}", version * 64, release.read_text()))
@@ -46,7 +46,7 @@ class Run:
         done = subprocess.run([root / "scripts/rollout", "primary"], env=path, capture_output=True, text=True, start_new_session=True)
         release.write_text(re.sub(f"{version}{{64}}", "a" * 64, release.read_text()))
         self.status, self.words = done.returncode, done.stderr
-        self.put_back = json.loads(put_back.read_text()) if put_back.exists() else None
+        self.rolled_back = json.loads(rolled_back.read_text()) if rolled_back.exists() else None
         self.applied = list(yaml.safe_load_all(applied.read_text())) if applied.exists() else []
         self.calls = calls.read_text().splitlines() if calls.exists() else []
 
@@ -134,25 +134,25 @@ def test_a_rollout_ends_with_the_old_pods(released):
 def test_old_pods_that_do_not_end_take_no_good_version_back(released):
     run = Run(released, leaving="pod/old-1", stuck=True)
     assert run.status == 1 and "is rolled out, but old pods do not end" in run.words and "pod/old-1" in run.words
-    assert run.put_back is None and run.at("annotate", "spinapp/dob-api-schema")
+    assert run.rolled_back is None and run.at("annotate", "spinapp/dob-api-schema")
 
 
 def test_a_version_that_served_is_named_where_the_operator_takes_no_note_of_it(released):
     run = Run(released, operator_gone=True)
     assert run.status == 1 and "dob-api-schema is rolled out, but can't be annotated as such" in run.words
-    assert run.put_back is None
+    assert run.rolled_back is None
     assert Run(released).status == 0
 
 
-def test_a_version_that_does_not_get_ready_is_put_back(released):
+def test_a_version_that_does_not_become_ready_is_rolled_back(released):
     assert Run(released).status == 0
     run = Run(released, "b", broken={"dob-api": [digest("b")]})
-    assert run.status == 1 and "dob-api was put back" in run.words, run.words
-    assert run.put_back["spec"]["image"] == digest("a")
-    assert (run.put_back["kind"], run.put_back["metadata"]["name"]) == ("SpinApp", "dob-api")
-    assert run.put_back["metadata"]["labels"] == {"dob-api/step": "api"}
-    put_back = run.calls.index("apply --server-side --field-manager=dob-rollout --filename=-", run.at("step=api FILE"))
-    assert put_back < run.at(f"rendered}}={run.put_back['spec']['deploymentAnnotations']['rendered']}")
+    assert run.status == 1 and "dob-api was rolled back" in run.words, run.words
+    assert run.rolled_back["spec"]["image"] == digest("a")
+    assert (run.rolled_back["kind"], run.rolled_back["metadata"]["name"]) == ("SpinApp", "dob-api")
+    assert run.rolled_back["metadata"]["labels"] == {"dob-api/step": "api"}
+    rolled_back = run.calls.index("apply --server-side --field-manager=dob-rollout --filename=-", run.at("step=api FILE"))
+    assert rolled_back < run.at(f"rendered}}={run.rolled_back['spec']['deploymentAnnotations']['rendered']}")
     assert "rollout status deployment/dob-api" in run.calls[-1]
     assert not any("annotate" in call and "spinapp/dob-api " in call for call in run.calls), "what does not serve is no version to go back to"
 
@@ -162,12 +162,12 @@ def test_a_rollout_that_was_killed_is_taken_up(released):
     assert Run(released).status == 0
     for killed_at in ("dry-run", "wait externalsecret", "step=schema FILE", "status deployment/dob-api-schema", "step=api FILE", "status deployment/dob-api "):
         killed = Run(released, "b", broken={"dob-api": [digest("b")]}, killed_at=killed_at)
-        assert killed.status == -9 and killed.put_back is None
+        assert killed.status == -9 and killed.rolled_back is None
         run = Run(released, "b", broken={"dob-api": [digest("b")]})
-        assert run.status == 1 and run.put_back["spec"]["image"] == digest("a"), killed_at
+        assert run.status == 1 and run.rolled_back["spec"]["image"] == digest("a"), killed_at
 
 
-def test_a_version_is_put_back_neither_of_which_gets_ready(released):
+def test_neither_the_new_nor_the_old_version_becomes_ready(released):
     assert Run(released).status == 0
     run = Run(released, "b", broken={"dob-api": [digest("a"), digest("b")]})
     assert run.status == 1 and "neither does the version that served before" in run.words
@@ -176,8 +176,8 @@ def test_a_version_is_put_back_neither_of_which_gets_ready(released):
 def test_a_schema_that_does_not_get_ready_leaves_the_pods_that_serve_alone(released):
     assert Run(released).status == 0
     run = Run(released, "b", broken={"dob-api-schema": [digest("b")]})
-    assert run.status == 1 and "dob-api-schema was put back" in run.words
-    assert run.put_back["spec"]["image"] == digest("a")
+    assert run.status == 1 and "dob-api-schema was rolled back" in run.words
+    assert run.rolled_back["spec"]["image"] == digest("a")
     assert not any("step=api" in call for call in run.calls)
 
 
@@ -185,7 +185,7 @@ def test_a_first_version_that_does_not_get_ready_has_nothing_to_go_back_to(relea
     for _ in range(2):
         run = Run(released, broken={"dob-api": [digest("a")]})
         assert run.status == 1 and "there is no earlier version" in run.words
-        assert run.put_back is None
+        assert run.rolled_back is None
 
 
 def left(run: Run) -> list[str]:

@@ -10,16 +10,16 @@ use std::path::Path;
 use std::time::Duration;
 
 const NAMESPACE: &str = "observability";
-/// The manifests of EKS without what only AWS has.
+/// The manifests of EKS, without the parts that need AWS.
 const MANIFESTS: &str = "host-tests/cluster/manifests/monitoring";
-/// Debian's programs; `promtool` asks the other one.
+/// Debian's programs; `promtool` queries Prometheus.
 const PROMETHEUS: &str = "/usr/bin/prometheus";
 const PROMTOOL: &str = "/usr/bin/promtool";
 /// How long its pods may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(180);
 
 impl Cluster {
-    /// Starts it. The authority of the database is that of its scrapes, too.
+    /// Starts the monitoring. Its scrapes trust the database's certificate authority.
     pub fn start_monitoring(&self, parts: &Parts, access: &Access) -> Result<()> {
         self.registry.push_program(&parts.program("otel-collector")?, &[])?;
         self.registry.push_dynamic_programs(&[Path::new(PROMETHEUS), Path::new(PROMTOOL)])?;
@@ -36,7 +36,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What an expression is now: the value of each series, by one of its labels.
+    /// The current value of each series of an expression, by one of its labels.
     pub fn measured(&self, expression: &str, label: &str) -> Result<BTreeMap<String, f64>> {
         let query = [PROMTOOL, "query", "instant", "--format=json", "http://127.0.0.1:9090", expression];
         let text = self.kubectl(&[&["--namespace", NAMESPACE, "exec", "prometheus-0", "--"][..], &query].concat())?;

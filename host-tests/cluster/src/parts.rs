@@ -133,11 +133,11 @@ impl Part {
     }
 
     fn build(&self, bin: &Path) -> Result<()> {
-        let mut go = self.command(bin)?;
-        let mut go = Process::spawn(go.stdin(Stdio::null()).stderr(Stdio::piped()), "install Go")?;
-        let output = go.0.stderr.take().context("piped")?;
+        let mut build = self.command(bin)?;
+        let mut build = Process::spawn(build.stdin(Stdio::null()).stderr(Stdio::piped()), "install Go")?;
+        let output = build.0.stderr.take().context("piped")?;
         let words = std::thread::spawn(move || show_progress(output));
-        let ended = end_within(BUILT_WITHIN, &format!("the build of {}", self.name), &mut go.0)?;
+        let ended = end_within(BUILT_WITHIN, &format!("the build of {}", self.name), &mut build.0)?;
         let words = words.join().unwrap_or_default();
         ensure!(ended.success(), "{} can't be built: {words}", self.name);
         // The operator's main package is called `cmd`.

@@ -152,7 +152,7 @@ data:
     fn what_is_missing_or_strange_is_named() {
         let error = |terraform: &str, drain: &str| format!("{:#}", Settings::parse(terraform, drain).unwrap_err());
         assert!(error("", DRAIN).contains("no health check"));
-        assert!(error(&TERRAFORM.replace("= \"HTTP\"", "= \"TCP\""), DRAIN).ends_with("not by TCP"));
+        assert!(error(&TERRAFORM.replace("= \"HTTP\"", "= \"TCP\""), DRAIN).ends_with("not TCP"));
         assert!(error(&TERRAFORM.replace("204", "200-299"), DRAIN).ends_with("matcher is not usable: 200-299"));
         assert!(
             error(TERRAFORM, &DRAIN.replace("healthy_threshold", "other"))

@@ -26,6 +26,7 @@ pub struct Faults(Arc<Mutex<State>>);
 struct State {
     empty_query_hangs: bool,
     answers: VecDeque<(HostCall, Error)>,
+    drop_traps: bool,
     calls: Option<HostCalls>,
 }
 
@@ -41,6 +42,11 @@ impl Faults {
         self.state().answers.push_back((call, error));
     }
 
+    /// Makes the instance trap that gives a connection back next.
+    pub fn trap_next_drop(&self) {
+        self.state().drop_traps = true;
+    }
+
     /// Returns the calls since the last time this was called. The first time starts recording.
     pub fn take_calls(&self) -> HostCalls {
         self.state().calls.replace(HostCalls::new()).unwrap_or_default()
@@ -52,6 +58,10 @@ impl Faults {
             Some(index) => Err(state.answers.remove(index).expect("just found").1),
             None => Ok(()),
         }
+    }
+
+    pub(crate) fn takes_trap(&self) -> bool {
+        std::mem::take(&mut self.state().drop_traps)
     }
 
     pub(crate) fn saw(&self, call: HostCall, statement: &str, rows: Option<usize>) {

@@ -199,6 +199,9 @@ impl HostConnection for PostgresView<'_> {
 
     async fn drop(&mut self, connection: Resource<Connection>) -> wasmtime::Result<()> {
         drop(self.table.delete(connection)?);
+        if self.shared.faults.takes_trap() {
+            return Err(wasmtime::format_err!("an injected trap"));
+        }
         Ok(())
     }
 }

@@ -68,6 +68,27 @@ fn a_planted_error_reaches_the_component_once() {
 }
 
 #[test]
+fn a_trap_ends_the_requests_of_its_instance_and_no_others() {
+    let app = TestApp::new();
+    let mut other = TcpStream::connect(app.service.server.address).unwrap();
+    other.set_read_timeout(Some(HANGS_AFTER)).unwrap();
+    other.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n{").unwrap();
+    app.runtime.block_on(async {
+        app.service.faults.trap_next_drop();
+        // With WASI 0.2 it is this request's own instance that traps, before or after its answer.
+        app.service.get("/hello/john").await;
+    });
+    let mut status = [0; "HTTP/1.1 500".len()];
+    other.read_exact(&mut status).unwrap();
+    let expected = match Build::chosen().unwrap() {
+        Build::Wasi02 => "HTTP/1.1 408",
+        Build::Wasi03 => "HTTP/1.1 500",
+    };
+    assert_eq!(String::from_utf8_lossy(&status), expected);
+    app.runtime.block_on(app.service.until("GET", "/hello/john", 404));
+}
+
+#[test]
 fn an_answer_that_no_statement_can_have_is_a_500() {
     let app = TestApp::new();
     app.runtime.block_on(async {

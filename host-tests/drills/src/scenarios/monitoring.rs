@@ -1,4 +1,4 @@
-//! What the monitoring of `k8s/observability` says of requests, beside what the clients know.
+//! The monitoring of `k8s/observability`: its request counts against those of the clients.
 
 use crate::cluster::ClusterEnvironment;
 use crate::current::Outcome;
@@ -8,13 +8,13 @@ use dob_support::eventually;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Requests whose client says that they are not to be traced.
+/// The number of requests whose client asks not to trace them.
 const UNTRACED: usize = 100;
 const NOT_TO_BE_TRACED: (&str, &str) = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
-/// How long a request may take to be seen: a batch of spans leaves every 5 s, metrics every 15 s, and Prometheus scrapes every 15 s.
+/// How long a request may take to be counted: spans leave every 5 s, metrics every 15 s, and Prometheus scrapes every 15 s.
 const SEEN_WITHIN: Duration = Duration::from_secs(90);
 
-/// Prometheus counts the requests of a rollout as its clients do, to one, whether they are to be traced or not.
+/// Prometheus counts exactly the requests that clients send during a rollout, traced or not.
 pub async fn requests_counted(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     environment.start_monitoring().await?;

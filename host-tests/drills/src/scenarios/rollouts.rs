@@ -39,31 +39,31 @@ pub async fn without_pre_stop(environment: &ClusterEnvironment) -> Result<Outcom
 /// An image that the registry does not have.
 pub async fn digest_missing(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    put_back(environment, "a digest that no registry has", MISSING).await
+    roll_back(environment, "a digest that no registry has", MISSING).await
 }
 
 /// A version that can't reach the database.
 pub async fn never_ready(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let digest = environment.push(Some(Fault::NoDatabase)).await?;
-    put_back(environment, "a version that never gets ready", &digest).await
+    roll_back(environment, "a version that never becomes ready", &digest).await
 }
 
 /// Rolls out a version that must be rolled back.
-async fn put_back(environment: &ClusterEnvironment, what: &str, digest: &str) -> Result<Outcome> {
+async fn roll_back(environment: &ClusterEnvironment, what: &str, digest: &str) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     let started = Instant::now();
     traffic.mark(what);
     let said = environment.refused_rollout(digest).await?;
-    ensure!(said.contains("was put back"), "scripts/rollout says: {said}");
+    ensure!(said.contains("was rolled back"), "scripts/rollout says: {said}");
     environment.until_healthy().await?;
-    traffic.mark("put back");
+    traffic.mark("rolled back");
     let took = started.elapsed().as_secs();
     let outcome = environment.judge(traffic).await?;
-    Ok(outcome.with_note(format!("put back after {took} s")))
+    Ok(outcome.with_note(format!("rolled back after {took} s")))
 }
 
-/// A version that gets ready but can't save. An operator rolls out the previous one again.
+/// A version that becomes ready but can't save. An operator rolls out the previous one again.
 pub async fn cannot_save(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let digest = environment.push(Some(Fault::CannotSave)).await?;
@@ -89,7 +89,7 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     traffic.mark("a version whose schema step can't make its role");
     let digest = environment.push(None).await?;
     let said = environment.refused_rollout(&digest).await?;
-    ensure!(said.contains("dob-api-schema was put back"), "scripts/rollout says: {said}");
+    ensure!(said.contains("dob-api-schema was rolled back"), "scripts/rollout says: {said}");
     let after = environment.cluster.restarts().await?;
     ensure!(after == pods, "serving pods were restarted or replaced: {pods:?} before, {after:?} after");
     environment.change_secret("pg_admin_password", &password).await?;

@@ -1,4 +1,4 @@
-# What the nodes depend on, and what Terraform refuses.
+# The settings that the nodes depend on, and the inputs that Terraform refuses.
 
 variables {
   region = "eu-west-1"
@@ -23,7 +23,7 @@ run "a_data_node" {
 
   assert {
     condition     = length(output.user_data) * 3 / 4 < 16384
-    error_message = "The user data does not fit."
+    error_message = "The user data is larger than the 16 KB that EC2 takes."
   }
   assert {
     condition     = !can(regex("password\"?: *['\"]?[a-z0-9]", lower(output.cloud_config)))
@@ -31,7 +31,7 @@ run "a_data_node" {
   }
   assert {
     condition     = strcontains(output.cloud_config, "\"shared_buffers\": \"1024MB\"")
-    error_message = "PostgreSQL is not sized from memory."
+    error_message = "PostgreSQL's settings are not computed from the memory."
   }
   assert {
     condition     = strcontains(output.cloud_config, "\"tcp_user_timeout\": \"15s\"")
@@ -54,11 +54,11 @@ run "a_data_node" {
   assert {
     condition = alltrue([for file in yamldecode(output.cloud_config).write_files : strcontains(file.content, "OOMScoreAdjust=-900")
     if contains(["/etc/systemd/system/patroni.service", "/etc/systemd/system/etcd.service.d/dob.conf"], file.path)])
-    error_message = "Where memory ends, the kernel ends Patroni or etcd."
+    error_message = "If memory runs out, the kernel may kill Patroni or etcd."
   }
   assert {
     condition     = strcontains(output.cloud_config, "\"primary_start_timeout\": 10")
-    error_message = "A leader that replays its WAL for minutes is waited for."
+    error_message = "Patroni waits for minutes for a crashed leader that replays its WAL."
   }
   assert {
     condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/usr/local/sbin/dob-restore")
@@ -70,7 +70,7 @@ run "a_data_node" {
   }
   assert {
     condition     = one([for file in yamldecode(output.cloud_config).write_files : !strcontains(file.content, "\"standby_cluster\":") if file.path == "/etc/dob/patroni/node.yml"])
-    error_message = "A primary cluster follows nobody."
+    error_message = "A primary cluster follows another cluster."
   }
   assert {
     condition     = strcontains(output.cloud_config, "repo1-s3-bucket=backups-west") && strcontains(output.cloud_config, "repo2-s3-bucket=backups-central")

@@ -1,4 +1,4 @@
-# Plans only: what an apply made, prevent_destroy would keep the test from taking away.
+# Plans only. After an apply, prevent_destroy would keep the test from removing what it created.
 mock_provider "aws" {
   source          = "../../tests/mocks"
   override_during = plan
@@ -29,7 +29,7 @@ run "the_nodes" {
   command = plan
   assert {
     condition     = keys(aws_instance.node) == ["dob-eu-west-1-a", "dob-eu-west-1-b", "dob-eu-west-1-c"]
-    error_message = "Other nodes run than two data nodes and a witness."
+    error_message = "The nodes are not two data nodes and a witness."
   }
   assert {
     condition     = length(distinct(values(aws_network_interface.node)[*].subnet_id)) == 3
@@ -41,17 +41,17 @@ run "the_nodes" {
   }
   assert {
     condition     = alltrue([for node in aws_instance.node : one(node.metadata_options).http_tokens == "required" && one(node.metadata_options).http_put_response_hop_limit == 1])
-    error_message = "A node's metadata can be read without a token, or from further than the node."
+    error_message = "A node's metadata can be read without a token, or from outside the node."
   }
   assert {
     condition     = alltrue([for node in aws_instance.node : length(node.user_data_base64) * 3 / 4 <= 16384])
-    error_message = "The user data is larger than EC2 takes."
+    error_message = "The user data is larger than the 16 KB that EC2 takes."
   }
   assert {
     condition = alltrue([for file in yamldecode(module.node["dob-eu-west-1-a"].cloud_config).write_files :
       !contains(flatten(regexall("(?m)>(/\\S+)$", file("ec2.sh"))), file.path)
     ])
-    error_message = "ec2.sh writes over a file of the node's configuration."
+    error_message = "ec2.sh overwrites a file of the node's configuration."
   }
   assert {
     condition     = strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
@@ -63,7 +63,7 @@ run "the_nodes" {
   }
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.recover : alarm.alarm_actions == toset(["arn:aws:automate:eu-west-1:ec2:recover"])]) && length(aws_cloudwatch_metric_alarm.recover) == 3
-    error_message = "A node whose machine fails is not moved."
+    error_message = "EC2 does not move a node whose machine fails."
   }
 }
 
@@ -71,7 +71,7 @@ run "the_volumes" {
   command = plan
   assert {
     condition     = keys(aws_ebs_volume.data) == ["dob-eu-west-1-a", "dob-eu-west-1-b"]
-    error_message = "Not each data node has a volume."
+    error_message = "A data node has no volume."
   }
   assert {
     condition     = alltrue([for volume in aws_ebs_volume.data : volume.encrypted && volume.type == "gp3" && volume.kms_key_id == module.volumes_key.arn])
@@ -83,7 +83,7 @@ run "the_volumes" {
   }
   assert {
     condition     = alltrue([for attachment in aws_volume_attachment.data : attachment.stop_instance_before_detaching])
-    error_message = "A data volume is torn from a running PostgreSQL."
+    error_message = "A data volume is detached while PostgreSQL runs."
   }
   assert {
     condition     = strcontains(module.node["dob-eu-west-1-a"].cloud_config, "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data["dob-eu-west-1-a"].id, "-", "")}")
@@ -95,7 +95,7 @@ run "who_may_connect" {
   command = plan
   assert {
     condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.nodes : rule.cidr_ipv4 == null || rule.cidr_ipv4 == "10.21.68.0/22"])
-    error_message = "Others than the other region's data subnets come in by address."
+    error_message = "An ingress rule allows addresses besides the other region's data subnets."
   }
   assert {
     condition     = [for rule in aws_vpc_security_group_ingress_rule.nodes : rule.from_port if rule.referenced_security_group_id == "sg-pods"] == [2381, 9100, 8008, 9187, 5432]
@@ -127,7 +127,7 @@ run "least_privilege" {
   }
   assert {
     condition     = length(jsondecode(aws_iam_role_policy.node["data"].policy).Statement[0].Resource) == 2
-    error_message = "A data node reads other secrets than its two."
+    error_message = "A data node may read more than its two secrets."
   }
   assert {
     condition = alltrue(flatten([for policy in aws_iam_role_policy.node : [for statement in jsondecode(policy.policy).Statement :
@@ -139,13 +139,13 @@ run "least_privilege" {
     condition = alltrue(flatten([for policy in aws_iam_role_policy.node : [for statement in jsondecode(policy.policy).Statement :
       alltrue([for action in statement.Action : can(regex("^(ssmmessages|ec2messages):|^ssm:UpdateInstanceInformation$", action))]) if statement.Sid == "SessionManager"
     ]]))
-    error_message = "A node reads parameters or documents of others by Session Manager's rights."
+    error_message = "The rights for Session Manager let a node read parameters or documents of others."
   }
   assert {
     condition = toset(flatten([for statement in jsondecode(aws_iam_role_policy.node["data"].policy).Statement : statement.Resource if statement.Sid == "BackupObjects"])) == toset([
       "arn:aws:s3:::west-backups/dob/*", "arn:aws:s3:::central-backups/dob/*",
     ])
-    error_message = "A data node writes elsewhere than to its prefix of the two buckets."
+    error_message = "A data node may write outside its prefix of the two buckets."
   }
   assert {
     condition     = !strcontains(join("", values(aws_iam_role_policy.node)[*].policy), "DeleteObjectVersion")
@@ -159,18 +159,18 @@ run "no_shell_through_the_operations_document" {
     condition = alltrue([for text in ["; reboot", "$(reboot)", "a'b", "'$(reboot)'", "a|b", "a\nb", "../x /y"] :
       !can(regex(jsondecode(aws_ssm_document.operation.content).parameters.arguments.allowedPattern, text))
     ])
-    error_message = "The arguments of an operation can hold a shell's characters."
+    error_message = "The arguments of an operation may contain a shell's special characters."
   }
   assert {
     condition = alltrue([for text in ["", "'2026-05-20 12:00:00+00' 2", "'10.20.68.14'", "expire 1 20261124-020000F", "--hand-over", "dob_api_a"] :
       can(regex(jsondecode(aws_ssm_document.operation.content).parameters.arguments.allowedPattern, text))
     ])
-    error_message = "The arguments that operations take are refused."
+    error_message = "The document refuses arguments that the operations need."
   }
   assert {
     condition = (toset(jsondecode(aws_ssm_document.operation.content).parameters.command.allowedValues) ==
     toset(flatten(regexall("`(dob-[a-z-]+)[ `]", file("../../../docs/runbooks.md")))))
-    error_message = "The runbooks name other commands than the document allows."
+    error_message = "docs/runbooks.md must name exactly the dob- commands that the document allows: others can't run through it."
   }
   assert {
     condition     = alltrue([for command in jsondecode(aws_ssm_document.operation.content).parameters.command.allowedValues : fileexists("../database-node/files/sbin/${command}")])
@@ -200,7 +200,7 @@ run "ssh_for_a_demonstration" {
   }
   assert {
     condition     = aws_vpc_security_group_ingress_rule.nodes["ssh"].cidr_ipv4 == "192.0.2.7/32" && aws_vpc_security_group_ingress_rule.nodes["ssh"].from_port == 22
-    error_message = "SSH is not opened for the block alone."
+    error_message = "SSH is not open to exactly the given block."
   }
   assert {
     condition     = length(aws_eip.demonstration) == 3
