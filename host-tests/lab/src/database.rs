@@ -50,11 +50,14 @@ impl Node {
     /// Undoes every fault that a drill can have left on the node.
     pub async fn take_faults_back(&self) -> Result<()> {
         self.reconnect()?;
+        self.limit_memory(None)?;
         let back = format!(
             "nft delete table ip lab 2>/dev/null || true
              fsfreeze --unfreeze {VOLUME} 2>/dev/null || true
              pkill --signal CONT --uid postgres || true
              patronictl --config-file {PATRONI} resume dob 2>/dev/null || true
+             echo 0 >{CLOCK}
+             runuser --user postgres -- psql --command 'ALTER SYSTEM RESET fsync' --command 'SELECT pg_reload_conf()' || true
              rm -f {VOLUME}/filler*"
         );
         self.script(&back).await.map(drop)

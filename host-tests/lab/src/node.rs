@@ -377,6 +377,8 @@ impl Node {
     fn new_etcd_volume(&self) -> Result<()> {
         if self.etcd_data().exists() {
             read(&cmd!("umount", self.etcd_data()))?;
+            // A new file: other nodes' namespaces may still have the old one mounted.
+            fs::remove_file(self.etcd_volume())?;
         }
         fs::create_dir_all(self.etcd_data())?;
         fs::File::create(self.etcd_volume())?.set_len(ETCD_VOLUME_MB * 1024 * 1024)?;
