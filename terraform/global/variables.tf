@@ -64,8 +64,8 @@ variable "alarm_topics" {
 
 variable "smoke_run" {
   description = <<-EOT
-    Only in an account of its own: the workflow "smoke run", and no other, takes the roles of this account. The run creates both regions, and
-    deletes them with their backups.
+    Set true only in an account that serves nothing else. Then only the workflow "smoke run" can take the account's roles. It creates both regions,
+    and deletes them with their backups.
   EOT
   type        = bool
   default     = false

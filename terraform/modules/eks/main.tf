@@ -73,7 +73,7 @@ resource "aws_eks_cluster" "this" {
   depends_on = [aws_iam_role_policy_attachment.cluster, aws_cloudwatch_log_group.cluster]
 }
 
-# EKS's own default for this Kubernetes version.
+# EKS's default versions of the add-ons for this Kubernetes version.
 data "aws_eks_addon_version" "default" {
   for_each = toset(["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "metrics-server", "vpc-cni"])
 
@@ -81,7 +81,7 @@ data "aws_eks_addon_version" "default" {
   kubernetes_version = var.kubernetes
 }
 
-# As the nodes keep their image: until a person asks for newer ones (terraform apply -replace=…eks.terraform_data.addons) or the Kubernetes version changes.
+# Keeps the versions until a person asks for newer ones (terraform apply -replace=…eks.terraform_data.addons) or the Kubernetes version changes.
 resource "terraform_data" "addons" {
   input            = { for name, addon in data.aws_eks_addon_version.default : name => addon.version }
   triggers_replace = var.kubernetes

@@ -12,7 +12,7 @@ variable "subnet_ids" {
   }
 }
 
-# The one place that says it. k8s/checks/test_versions.py says when the pinned parts support a newer one.
+# Only this names the version. k8s/checks/test_versions.py fails when all pinned parts support a newer one.
 variable "kubernetes" {
   description = "Minor version of Kubernetes. 1.36 is in standard support until August 2027."
   type        = string
