@@ -16,7 +16,7 @@ locals {
   # 7 GB. work_mem would come on top if a query sorted, but the service's queries do not.
   max_connections = 560
 
-  # Of them, besides superusers' three: for prometheus, which opens sessions anew for each scrape, and for rewinder, with which a node comes back.
+  # Besides the three for superusers, these are kept for prometheus, which opens new sessions for each scrape, and for rewinder, which a node needs to rejoin.
   reserved_connections = 5
 
   postgresql_parameters = {

@@ -100,7 +100,7 @@ variable "agent" {
     error_message = <<-EOT
       There is no checksum of Session Manager's agent ${var.agent.version} yet: download
       https://s3.eu-west-1.amazonaws.com/amazon-ssm-eu-west-1/${var.agent.version}/debian_amd64/amazon-ssm-agent.deb, check its signature as AWS
-      describes it, and write what sha256sum says into terraform/agent.auto.tfvars.json.
+      describes it, and write its sha256sum into terraform/agent.auto.tfvars.json.
     EOT
   }
 }

@@ -39,7 +39,7 @@ run "a_data_node" {
   }
   assert {
     condition     = strcontains(output.cloud_config, "\"reserved_connections\": 5") && strcontains(output.cloud_config, "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor, pg_use_reserved_connections;")
-    error_message = "Where all connections are taken, nothing is measured, and the alert on it can't fire."
+    error_message = "If all connections are taken, the exporter can't log in, and the alert on them can't fire."
   }
   assert {
     condition = one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/sysctl.d/60-dob.conf"]) == join("\n", [

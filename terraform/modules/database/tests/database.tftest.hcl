@@ -55,7 +55,7 @@ run "the_nodes" {
   }
   assert {
     condition     = strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
-    error_message = "Nodes install another agent than the one whose checksum is known."
+    error_message = "Nodes do not install the agent whose version and checksum are given."
   }
   assert {
     condition     = length(aws_eip.demonstration) == 0 && length(aws_key_pair.demonstration) == 0
