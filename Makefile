@@ -104,7 +104,7 @@ target/sbom-%.cdx.json: Cargo.toml Cargo.lock
 	cargo sbom --cargo-package dob-api-$* --output-format cyclone_dx_json_1_6 >$@
 
 overlays: O := $(notdir $(wildcard k8s/overlays/*))
-overlays: $(PYTHON) kubectl-is-there ## Check that the Kubernetes overlays can work; one of them: O=primary
+overlays: $(PYTHON) kubectl-is-there ## Render and check the Kubernetes overlays; one of them: O=primary
 	.venv/bin/python k8s/checks/check.py $(O)
 
 supply-chain: ## Check the dependencies' lock files, licences and sources, and search the history for secrets
