@@ -28,7 +28,7 @@ WASMS := $(BUILDS:wasi-%=target/$(TARGET)/component/dob_api_wasi_%.wasm)
 # Compiles native crates with Clippy, so that one build both lints and runs. The component is compiled with rustc.
 CHECKED := RUSTC_WORKSPACE_WRAPPER=clippy-driver
 # What `make test` builds. The cluster's shim is left out, because nothing else uses its dependencies.
-TESTED := --lib --bin dob-host --test api
+TESTED := --lib --bin dob-host --bin dob-under-load --test api
 HOST := cargo run --quiet --bin dob-host --
 # The same without lab and cluster, so that the first build is faster.
 SERVE := cargo run --quiet --bin dob-run --
@@ -62,7 +62,7 @@ run: packages-run component ## Serve on 127.0.0.1:3000 with a private PostgreSQL
 test: packages-test $(PYTHON) check-format component check-workflows ## Check the API on a real PostgreSQL, and the GitHub workflows
 	$(COMPONENT) clippy --quiet $(COMPONENT_OPTIONS) $(addprefix --package ,$(foreach build,$(BUILDS:wasi-%=%),dob-api-wasi-$(build) constant-$(build) one-query-$(build)))
 	$(CHECKED) cargo test --quiet --no-run $(TESTED) --test faults
-	$(CHECKED) cargo test --lib --bin dob-host
+	$(CHECKED) cargo test --lib --bin dob-host --bin dob-under-load
 	$(foreach wasi,$(or $(WASI),0.2 0.3),WASI=$(wasi) $(CHECKED) cargo test --test api -- $(LEFT_OUT) &&) true
 	$(if $(SPIN),@echo "With a real Spin, these tests are skipped: $(IMITATED)")
 	$(if $(ROOT_ONLY),@echo "Without root, these tests are skipped: those that drop packets, fill a disk, or use another user's files.")
@@ -163,8 +163,7 @@ check-observability:
 	@echo "The collector was not tested: make checks ONLY=collector builds it, and counts requests with it."
 
 # Runs the collector and Prometheus with the configuration, and sends them spans.
-check-collector: go-is-there target/otel-collector
-	@command -v prometheus >/dev/null || scripts/install-packages prometheus
+check-collector: go-is-there packages-prometheus target/otel-collector
 	pytest --quiet -p no:cacheprovider observability/tests
 
 target/otel-collector: scripts/build-collector $(wildcard host-tests/cluster/parts/otel-collector/*)

@@ -753,7 +753,8 @@ def leftovers(aws):
         s3.put_object(Bucket=name, Key=key, Body=b"x")
     s3.delete_object(Bucket=name, Key="wal")
     s3.create_bucket(Bucket="others", CreateBucketConfiguration={"LocationConstraint": HERE})
-    tags = ([("Service", "dob")], [("ebs.csi.aws.com/cluster", "true")], [("Service", "other")])
+    prometheus = [("Service", "dob"), ("ebs.csi.aws.com/cluster", "true")]
+    tags = ([("Service", "dob")], prometheus, [("ebs.csi.aws.com/cluster", "true"), ("Service", "other")])
     for each in tags:
         aws.client("ec2").create_volume(AvailabilityZone=f"{HERE}a", Size=1, TagSpecifications=[
             {"ResourceType": "volume", "Tags": [{"Key": key, "Value": value} for key, value in each]}])
@@ -767,7 +768,7 @@ def test_nothing_of_a_demonstration_is_left_and_nothing_else_is_deleted(script, 
     done = script("remove-data", OURS, HERE, THERE, aws=leftovers)
     assert done.code == 0 and done.out.splitlines()[-1] == f"nothing is left in {HERE} {THERE}", done.err
     assert [bucket["Name"] for bucket in leftovers.client("s3").list_buckets()["Buckets"]] == ["others"]
-    assert [volume["Tags"][0]["Value"] for volume in leftovers.client("ec2").describe_volumes()["Volumes"]] == ["other"]
+    assert [{tag["Value"] for tag in volume["Tags"]} for volume in leftovers.client("ec2").describe_volumes()["Volumes"]] == [{"true", "other"}]
     assert [secret["Name"] for secret in leftovers.client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"]] == ["other"]
     # What is gone already is no fault.
     assert script("remove-data", OURS, HERE, THERE, aws=leftovers).code == 0
@@ -777,7 +778,21 @@ def test_what_costs_money_and_is_left_is_named(script, leftovers):
     [instance] = leftovers.client("ec2").run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=[
         {"ResourceType": "instance", "Tags": [{"Key": "Service", "Value": "dob"}]}])["Instances"]
     refused = script("remove-data", OURS, HERE, aws=leftovers)
-    assert refused.code == 1 and f"cost money: {instance['InstanceId']}. " in refused.err, refused.err
+    assert refused.code == 1 and f"instances are left: {instance['InstanceId']}. " in refused.err, refused.err
+    assert len(leftovers.client("ec2").describe_volumes(Filters=[{"Name": "tag:Service", "Values": ["dob"]}])["Volumes"]) >= 2, "nothing was deleted"
+    leftovers.client("ec2").terminate_instances(InstanceIds=[instance["InstanceId"]])
+    [address] = [leftovers.client("ec2").allocate_address(TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": [{"Key": "Service", "Value": "dob"}]}])["AllocationId"]]
+    refused = script("remove-data", OURS, HERE, aws=leftovers)
+    assert refused.code == 1 and f"cost money: {address}. " in refused.err, refused.err
+
+
+def test_a_question_that_is_refused_does_not_mean_that_nothing_is_left(script, leftovers, fake):
+    """Each of AWS's refusals ends the script: a bucket that can't be read is not a bucket that is gone."""
+    real = shutil.which("aws")
+    for question in ("head-bucket", "describe-addresses", "list-clusters"):
+        path = fake("aws", f'[[ " $* " != *" {question} "* ]] || {{ echo "AccessDenied" >&2; exit 254; }}; exec {real} "$@"')
+        refused = script("remove-data", OURS, HERE, THERE, aws=leftovers, PATH=path)
+        assert refused.code != 0 and "nothing is left" not in refused.out, question
 
 
 @pytest.mark.parametrize("name, arguments", [("remove-data", (OTHER, HERE)), ("tear-down", ("primary", OTHER))])
@@ -787,7 +802,10 @@ def test_another_account_is_left_alone(script, leftovers, fake, tmp_path, name, 
     assert not (tmp_path / "asked").exists() and len(leftovers.client("ec2").describe_volumes()["Volumes"]) == 3
 
 
-@pytest.mark.parametrize("state, asked", [("", []), ("x", ["state rm", "destroy"])])
+BUCKET = "module.region.module.backups.aws_s3_bucket.this"
+
+
+@pytest.mark.parametrize("state, asked", [("", []), ("x", ["destroy"]), (BUCKET, ["state rm", "destroy"])])
 def test_a_side_that_is_not_there_is_not_destroyed(script, aws, fake, tmp_path, state, asked):
     """A run that ended early may have created nothing."""
     path = fake("terraform", f'[[ "$2 $3" != "state list" ]] || printf "{state}"')
@@ -795,3 +813,12 @@ def test_a_side_that_is_not_there_is_not_destroyed(script, aws, fake, tmp_path, 
     assert done.code == 0, done.err
     said = (tmp_path / "asked").read_text()
     assert [words for words in ("state rm", "destroy") if f"-chdir=terraform/primary {words} " in said] == asked
+
+
+def test_a_state_that_cannot_be_read_is_not_an_empty_one(script, aws, fake, tmp_path):
+    empty, unread = "No state file was found!", "Error: Backend initialization required"
+    for said, code in ((empty, 0), (unread, 1)):
+        path = fake("terraform", f'[[ "$2 $3" != "state list" ]] || {{ echo "{said}" >&2; exit 1; }}')
+        done = script("tear-down", "primary", OURS, aws=aws, AWS_REGION=HERE, PATH=path)
+        assert done.code == code and "destroy " not in (tmp_path / "asked").read_text(), done.err
+    assert f"can't read the state of primary, nothing was destroyed: {unread}" in done.err

@@ -212,7 +212,7 @@ locals {
       Effect    = "Allow"
       Action    = "ec2:DeleteVolume"
       Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:volume/*"]
-      Condition = { StringEquals = { "aws:ResourceTag/ebs.csi.aws.com/cluster" = "true" } }
+      Condition = { StringEquals = { "aws:ResourceTag/Service" = "dob" } }
     },
   ])
 

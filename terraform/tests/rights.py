@@ -104,7 +104,7 @@ def of_ec2(role, action, region, parameters, known):
     else:
         for each in ids:
             tags = {tag["key"]: tag["value"] for tag in ec2_backends[ACCOUNT][region].describe_tags(filters={"resource-id": [each]})}
-            context = {f"aws:ResourceTag/{key}": tags.get(key) for key in ("Name", "ebs.csi.aws.com/cluster")}
+            context = {f"aws:ResourceTag/{key}": tags.get(key) for key in ("Name", "Service", "ebs.csi.aws.com/cluster")}
             if action == "ec2:CreateTags":
                 # Only a resource that is tagged at its creation has one.
                 context |= {"ec2:CreateAction": None, "aws:RequestTag/Name": given.get("Name")}

@@ -19,8 +19,8 @@ struct AlertTest {
     fires: Vec<String>,
 }
 
-/// The alerts that each drill must raise, from the tests of the alert rules. Alerts on requests are omitted: they need spans, which
-/// only a real Spin sends.
+/// The alerts that each drill must raise, from the tests of the alert rules. Alerts on requests are omitted: the lab has no
+/// collector for the spans that Spin sends.
 pub(crate) fn expected() -> Result<BTreeMap<String, BTreeSet<String>>> {
     let tests: Vec<AlertTest> = serde_yaml_ng::from_str(ALERT_TESTS).context("observability/tests/scenarios.yml")?;
     let mut expected = BTreeMap::<String, BTreeSet<String>>::new();

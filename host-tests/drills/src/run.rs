@@ -182,7 +182,7 @@ impl Environment for ClusterEnvironment {
         scenarios::on_cluster(&drill.name)?(self).await
     }
 
-    /// The cluster has no monitoring.
+    /// No drill of the cluster expects an alert.
     async fn until_alerted(&self, _: &Drill, _: Instant) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-// The time of day is the kernel's and the seconds that the file CLOCK holds. Sleeps and the monotonic clock stay the kernel's, which
+// Adds the seconds in the file CLOCK to the time of day. Sleeps and the monotonic clock are unchanged. Sleeps and the monotonic clock stay the kernel's, which
 // libfaketime shifts, too: Patroni's sleeps fail then.
 #define _GNU_SOURCE
 #include <errno.h>

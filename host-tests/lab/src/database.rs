@@ -203,9 +203,10 @@ impl Node {
         self.until("etcd tells its member", id).await
     }
 
-    /// Has its PostgreSQL believe that what it has handed to the kernel is on the volume, or no longer.
-    pub async fn set_fsync(&self, value: &str) -> Result<()> {
-        self.sql("postgres", &format!("ALTER SYSTEM SET fsync = {value}")).await?;
+    /// Turns PostgreSQL's `fsync` off, or resets it to `on`, and waits until that is in effect.
+    pub async fn set_fsync(&self, is_on: bool) -> Result<()> {
+        let (change, value) = if is_on { ("RESET fsync", "on") } else { ("SET fsync = off", "off") };
+        self.sql("postgres", &format!("ALTER SYSTEM {change}")).await?;
         self.sql("postgres", "SELECT pg_reload_conf()").await?;
         eventually(&format!("fsync is {value} on {}", self.name), PATIENCE, async || {
             let now = self.sql("postgres", "SHOW fsync").await?;
@@ -319,14 +320,14 @@ impl Node {
         dob_namespaces::limit_memory(&self.name, bytes)
     }
 
-    /// A session sorts more than a gigabyte in memory; gives what it is told when that ends it.
+    /// Runs a sort of more than a gigabyte. Returns the error with which its session ends.
     pub async fn exhaust_memory(&self) -> Result<String> {
         let sort = "SET work_mem = '4GB'; SELECT count(*) FROM (SELECT n FROM generate_series(1, 20000000) n ORDER BY -n) sorted";
         let session = ["runuser", "--user", "postgres", "--", "psql", "--no-psqlrc", "--command", sort];
         self.refusal(&session).await
     }
 
-    /// What must never end where memory does: the processes of postmaster, Patroni and etcd.
+    /// The process ids of postmaster, Patroni and etcd, which must survive when memory runs out.
     pub async fn vital_processes(&self) -> Result<String> {
         self.script(&format!("head --lines=1 {DATA}/postmaster.pid; systemctl show --property=MainPID patroni etcd"))
             .await

@@ -365,7 +365,7 @@ impl Node {
         self.directory.join("volume")
     }
 
-    /// Where etcd's data is, which EC2 has on the root volume: what a power cut leaves of this machine's own files can't be had.
+    /// The file behind etcd's own volume. EC2 has etcd on the root volume, but the lab can't imitate a power cut of its root file system.
     fn etcd_volume(&self) -> PathBuf {
         self.directory.join("etcd-volume")
     }

@@ -35,7 +35,7 @@ pub fn limit_memory(node: &str, bytes: Option<u64>) -> Result<()> {
     let older = hierarchies()?.into_iter().find(|hierarchy| hierarchy.at.join("memory.limit_in_bytes").exists());
     let Some(older) = older else {
         let path = group.parent().and_then(Path::file_name).context("a node's group is below its run's")?;
-        delegate(group.ancestors().nth(2).context("and that below the top")?, Path::new(path))?;
+        delegate(group.ancestors().nth(2).context("the run's group has no parent group")?, Path::new(path))?;
         return Ok(fs::write(group.join("memory.max"), bytes.map_or("max".to_owned(), |bytes| bytes.to_string()))?);
     };
     let limited = older.at.join(run()?).join(node);

@@ -42,7 +42,7 @@ resource "aws_eks_cluster" "this" {
   role_arn = aws_iam_role.cluster.arn
   version  = var.kubernetes
 
-  # The add-ons below replace EKS's default ones, at pinned versions.
+  # The add-ons below replace EKS's default ones. Each region keeps the versions with which it was created.
   bootstrap_self_managed_addons = false
   enabled_cluster_log_types     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 

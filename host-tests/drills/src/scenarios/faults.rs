@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const FAULT: Duration = Duration::from_secs(15);
 /// How long it may take until a client has taken all connections.
 const TAKEN_WITHIN: Duration = Duration::from_secs(90);
-/// What a node may take once its memory is to end, in bytes.
+/// The memory limit of the node, in bytes.
 const MEMORY: u64 = 512 << 20;
 /// How long etcd is down or partitioned: three times Patroni's ttl.
 const WITHOUT_ETCD: Duration = Duration::from_secs(60);

@@ -178,7 +178,7 @@ pub async fn power_cut_for_real(environment: &LabEnvironment) -> Result<Outcome>
     environment.judge(traffic).await
 }
 
-/// The same while PostgreSQL takes for written what its kernel has not written: dates must be lost, or a power cut here is none.
+/// The same with `fsync = off`. Dates must be lost; otherwise this power cut does not lose unwritten data.
 pub async fn power_cut_without_fsync(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
@@ -187,9 +187,9 @@ pub async fn power_cut_without_fsync(environment: &LabEnvironment) -> Result<Out
     // Neither the recovery region nor the archive may have what the leader then loses.
     leader.drop_packets_to(environment.central().nodes())?;
     leader.refuse_aws()?;
-    leader.set_fsync("off").await?;
+    leader.set_fsync(false).await?;
     cut_and_return(leader, replica, &traffic).await?;
-    leader.set_fsync("on").await?;
+    leader.set_fsync(true).await?;
     environment.west().until_leading().await?;
     traffic.mark("replica follows; fsync = on");
     traffic.run_for(AFTER).await;
@@ -198,7 +198,7 @@ pub async fn power_cut_without_fsync(environment: &LabEnvironment) -> Result<Out
     Ok(outcome.with_note(format!("fsync = off, {seconds:.1} s of dates lost: a control, which must lose some")))
 }
 
-/// Cuts a leader's power that is alone, and gives it back, then its replica's.
+/// Cuts the power of a leader whose replica is off, and then powers on both.
 async fn cut_and_return(leader: &Node, replica: &Node, traffic: &Traffic) -> Result<()> {
     traffic.run_for(AFTER).await;
     traffic.mark("leader's power cut; what its kernel had not written is lost");

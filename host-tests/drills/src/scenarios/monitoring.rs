@@ -18,6 +18,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(90);
 pub async fn requests_counted(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     environment.start_monitoring().await?;
+    let before = counted(environment)?;
     let traffic = environment.traffic().await;
     traffic.mark("a version rolled out");
     environment.roll_out_next().await?;
@@ -29,16 +30,24 @@ pub async fn requests_counted(environment: &ClusterEnvironment) -> Result<Outcom
     let (greetings, saves) =
         (figures.greetings + figures.failed_greetings, figures.acknowledged + figures.failed_saves);
     let sent = [("greeting", greetings + UNTRACED), ("saving", saves)];
-    let sent: BTreeMap<String, f64> = sent.map(|(operation, count)| (operation.to_owned(), count as f64)).into();
+    let expected = sent.map(|(operation, count)| {
+        (operation.to_owned(), before.get(operation).copied().unwrap_or_default() + count as f64)
+    });
+    let expected = BTreeMap::from(expected);
     eventually("Prometheus counts as many requests as were sent", SEEN_WITHIN, async || {
-        let query = r#"sum by (operation) (traces_span_metrics_calls_total{operation!="other"})"#;
-        let counted = environment.cluster.measured(query, "operation")?;
-        ensure!(counted == sent, "{sent:?} were sent, {counted:?} are counted");
+        let counted = counted(environment)?;
+        ensure!(counted == expected, "{expected:?} are expected, {counted:?} are counted");
         Ok(())
     })
     .await?;
     let note = format!("Prometheus counts {} greetings and {saves} saves, as many as were sent", greetings + UNTRACED);
     Ok(outcome.with_note(note))
+}
+
+/// The greetings and saves that Prometheus has counted so far.
+fn counted(environment: &ClusterEnvironment) -> Result<BTreeMap<String, f64>> {
+    let query = r#"sum by (operation) (traces_span_metrics_calls_total{operation!="other"})"#;
+    environment.cluster.measured(query, "operation")
 }
 
 async fn greet_untraced() -> Result<()> {
