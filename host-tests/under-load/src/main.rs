@@ -9,8 +9,9 @@ use chrono::{NaiveDate, Utc};
 use clap::Parser;
 use dob_clients::history::{Action, Findings, Operation, version};
 use dob_clients::load::{LoadGenerator, LoadProfile, Workload};
+use dob_support::eventually;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::process::{ExitCode, ExitStatus, Stdio};
@@ -24,7 +25,9 @@ const CLIENTS: usize = 8;
 const KEEPS_CONNECTION: Duration = Duration::from_secs(20);
 /// How long the first save may take, and the first one after the command.
 const SAVED_WITHIN: Duration = Duration::from_secs(90);
-/// The load goes on for so long after the command.
+/// How long a user may take to be looked up at the end.
+const LOOKED_UP_WITHIN: Duration = Duration::from_secs(30);
+/// The load continues for so long after the command.
 const AFTERWARDS: Duration = Duration::from_secs(20);
 
 /// Saves and greets on a deployed service while a command runs.
@@ -56,14 +59,14 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: &Arguments) -> Result<()> {
     let today = Utc::now().date_naive();
-    let (route, _) = watch::channel(entrance(&arguments.url).await?);
+    let (route, _) = watch::channel(address(&arguments.url).await?);
     let load = LoadGenerator::start(&profile(arguments.run, today), &route);
     load.until_saved(SAVED_WITHIN).await.with_context(|| format!("nothing can be saved at {}", arguments.url))?;
     let began = Instant::now();
     let status = execute(&arguments.command).await?;
     let took = began.elapsed();
     load.run_for(AFTERWARDS).await;
-    load.until_saved(SAVED_WITHIN).await?;
+    let saves_again = load.until_saved(SAVED_WITHIN).await;
     let history = load.stop().await;
     let stored = stored(&arguments.url, &history, today).await?;
     ensure!(
@@ -72,6 +75,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     );
     let findings = Findings::of(&history, &stored);
     println!("{}", report::markdown(&arguments.title, took, history.len(), &findings));
+    saves_again?;
     judge(&arguments.command, status, &findings)
 }
 
@@ -89,18 +93,18 @@ fn profile(run: usize, today: NaiveDate) -> LoadProfile {
     }
 }
 
-/// Where clients connect: to the service, or to what speaks TLS with it for them.
-async fn entrance(url: &Url) -> Result<SocketAddr> {
+/// Where clients connect: the service, or the proxy that speaks TLS with it for them.
+async fn address(url: &Url) -> Result<SocketAddr> {
     let host = url.host_str().context("the URL names no host")?;
     let port = url.port_or_known_default().context("the URL has no port")?;
     match url.scheme() {
-        "https" => tls::entrance(host, port).await,
+        "https" => tls::proxy(host, port).await,
         "http" => {
             let found =
                 tokio::net::lookup_host((host, port)).await.with_context(|| format!("{host} has no address"))?;
             found.into_iter().next().with_context(|| format!("{host} has no address"))
         }
-        other => bail!("'{other}' is not a way to the service: write http or https"),
+        other => bail!("'{other}' is not supported: write http or https"),
     }
 }
 
@@ -127,20 +131,29 @@ async fn stored(url: &Url, history: &[Operation], today: NaiveDate) -> Result<BT
     let greetings = stream::iter(saved).map(|user| {
         let request = url.join(&format!("/hello/{user}")).map(|url| client.get(url));
         async move {
-            let answer = request?.send().await?;
-            match answer.status() {
-                StatusCode::OK => {
-                    let greeting = answer.text().await?;
-                    let found = version(&greeting, today).with_context(|| format!("{greeting} greets nobody"))?;
-                    Ok(Some((user.clone(), found)))
-                }
-                StatusCode::NOT_FOUND => Ok(None),
-                other => bail!("{user} can't be looked up: {other}"),
-            }
+            let request = request?;
+            // A pod that has just left may still refuse one: that is for the clients to count.
+            eventually(&format!("{user} is looked up"), LOOKED_UP_WITHIN, async || {
+                let answer = request.try_clone().context("a request without a body")?.send().await?;
+                look_up(user, answer, today).await
+            })
+            .await
         }
     });
     let found: Vec<_> = greetings.buffer_unordered(CLIENTS).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
+}
+
+async fn look_up(user: &str, answer: Response, today: NaiveDate) -> Result<Option<(String, u16)>> {
+    match answer.status() {
+        StatusCode::OK => {
+            let greeting = answer.text().await?;
+            let found = version(&greeting, today).with_context(|| format!("{greeting} greets nobody"))?;
+            Ok(Some((user.to_owned(), found)))
+        }
+        StatusCode::NOT_FOUND => Ok(None),
+        other => bail!("{user} can't be looked up: {other}"),
+    }
 }
 
 fn judge(command: &[String], status: ExitStatus, findings: &Findings) -> Result<()> {

@@ -92,14 +92,14 @@ async fn a_service_without_a_trusted_certificate_gets_no_call() {
     let identity = Identity::from_pkcs8(certificate.certificate.as_bytes(), certificate.key.as_bytes()).unwrap();
     let acceptor = TlsAcceptor::from(native_tls::TlsAcceptor::new(identity).unwrap());
     let listener = TcpListener::bind("localhost:0").await.unwrap();
-    let entrance = tls::entrance("localhost", listener.local_addr().unwrap().port()).await.unwrap();
+    let proxy = tls::proxy("localhost", listener.local_addr().unwrap().port()).await.unwrap();
     let calls = tokio::spawn(async move {
         let (connection, _) = listener.accept().await.unwrap();
         let mut connection = acceptor.accept(connection).await?;
         connection.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
         anyhow::Ok(())
     });
-    let refused = Client::builder().no_proxy().build().unwrap().get(format!("http://{entrance}/readyz")).send().await;
+    let refused = Client::builder().no_proxy().build().unwrap().get(format!("http://{proxy}/readyz")).send().await;
     assert!(refused.is_err(), "a service that nobody vouches for was believed");
     assert!(calls.await.unwrap().is_err(), "the service got a connection");
 }
