@@ -196,23 +196,16 @@ locals {
     {
       Sid      = "SeeWhatIsLeft"
       Effect   = "Allow"
-      Action   = concat([for kind in ["Addresses", "Instances", "NatGateways", "Volumes"] : "ec2:Describe${kind}"], ["eks:ListClusters", "elasticloadbalancing:DescribeLoadBalancers"])
+      Action   = concat([for kind in ["Addresses", "Instances", "NatGateways", "Volumes", "VpcEndpoints"] : "ec2:Describe${kind}"], ["eks:ListClusters", "elasticloadbalancing:DescribeLoadBalancers"])
       Resource = "*"
     },
     {
-      # The databases' volumes have the tag of the service, and those of pods have the driver's.
+      # The databases' volumes and those of pods have the tag of the service.
       Sid       = "DeleteVolumes"
       Effect    = "Allow"
       Action    = "ec2:DeleteVolume"
       Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:volume/*"]
       Condition = { StringEquals = { "aws:ResourceTag/Service" = local.service } }
-    },
-    {
-      Sid       = "DeletePodsVolumes"
-      Effect    = "Allow"
-      Action    = "ec2:DeleteVolume"
-      Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:volume/*"]
-      Condition = { StringEquals = { "aws:ResourceTag/Service" = "dob" } }
     },
   ])
 
