@@ -64,8 +64,9 @@ test: packages-test $(PYTHON) check-format component check-workflows ## Check th
 	$(CHECKED) cargo test --quiet --no-run $(TESTED) --test faults
 	$(CHECKED) cargo test --lib --bin dob-host --bin dob-under-load
 	$(foreach wasi,$(or $(WASI),0.2 0.3),WASI=$(wasi) $(CHECKED) cargo test --test api -- $(LEFT_OUT) &&) true
-	$(if $(SPIN),@echo "With a real Spin, these tests are skipped: $(IMITATED)")
-	$(if $(ROOT_ONLY),@echo "Without root, these tests are skipped: those that drop packets, fill a disk, or use another user's files.")
+	@# A comma in these sentences would end them.
+	$(if $(SPIN),@echo "On a real Spin these tests are skipped: $(IMITATED)")
+	$(if $(ROOT_ONLY),@echo "Without root these tests are skipped: those that drop packets or fill a disk or use another user's files.")
 	$(foreach wasi,$(or $(WASI),0.2 0.3),WASI=$(wasi) $(CHECKED) cargo test --test faults -- --test-threads=1 $(LEFT_OUT) &&) true
 
 checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PROVIDERS)) ## Check infrastructure, manifests, alerts, operations, documents; one of them: ONLY=k8s
