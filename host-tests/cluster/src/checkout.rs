@@ -126,6 +126,13 @@ impl Checkout {
         self.become_deployer()
     }
 
+    /// Runs `scripts/roll-pods` as an administrator, who waits until no pod uses this role. An error contains its output.
+    pub async fn roll_pods(&self, cluster: &Cluster, old_role: &str) -> Result<()> {
+        let output = self.script("roll-pods", old_role, &cluster.kubeconfig()).await?;
+        ensure!(output.status.success(), "scripts/roll-pods failed: {}{}", text(&output.stdout), text(&output.stderr));
+        Ok(())
+    }
+
     /// From now on, rolls out with the deployer's rights only.
     fn become_deployer(&mut self) -> Result<()> {
         let own = self.directory.join("deployer.conf");
@@ -147,10 +154,14 @@ impl Checkout {
     }
 
     async fn rollout(&self) -> Result<Output> {
-        let mut rollout = tokio::process::Command::new(self.directory.join("scripts/rollout"));
-        rollout.arg(OVERLAY).env("KUBECONFIG", &self.kubeconfig).env("PATH", &self.path);
-        let ended = tokio::time::timeout(ROLLOUT_DEADLINE, rollout.kill_on_drop(true).output()).await;
-        Ok(ended.with_context(|| format!("scripts/rollout did not end within {ROLLOUT_DEADLINE:?}"))??)
+        self.script("rollout", OVERLAY, &self.kubeconfig).await
+    }
+
+    async fn script(&self, name: &str, argument: &str, kubeconfig: &Path) -> Result<Output> {
+        let mut script = tokio::process::Command::new(self.directory.join("scripts").join(name));
+        script.arg(argument).env("KUBECONFIG", kubeconfig).env("PATH", &self.path);
+        let ended = tokio::time::timeout(ROLLOUT_DEADLINE, script.kill_on_drop(true).output()).await;
+        Ok(ended.with_context(|| format!("scripts/{name} did not end within {ROLLOUT_DEADLINE:?}"))??)
     }
 }
 

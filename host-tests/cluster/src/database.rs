@@ -17,6 +17,9 @@ const PORT: u16 = 5432;
 /// As many as the regions' databases accept: old and new pods each have a pool during a rollout.
 const CONNECTIONS: &str = "max_connections=560";
 
+/// The variables that are secret: those of the role that serves, and the administrator's.
+const SECRET_VARIABLES: [[&str; 2]; 2] = [["pg_user", "pg_password"], ["pg_admin_user", "pg_admin_password"]];
+
 /// The database of a cluster.
 pub struct Database {
     /// The server.
@@ -74,19 +77,31 @@ impl Database {
 }
 
 impl Access {
-    /// Creates the Kubernetes secrets, which on AWS External Secrets copies from Secrets Manager.
+    /// Puts the pods' secrets where the cluster expects them: into Secrets Manager if it has one, otherwise as the copies that External
+    /// Secrets would make.
     pub fn put_secrets(&self, cluster: &Cluster) -> Result<()> {
+        if let Some(manager) = &cluster.secrets_manager {
+            return manager.put(&self.secret());
+        }
         let of = |names: [&str; 2]| {
             json!(names.map(|name| (name, &self.variables[name])).into_iter().collect::<BTreeMap<_, _>>())
         };
         let secrets = [
-            ("dob-api", of(["pg_user", "pg_password"])),
-            ("dob-api-admin", of(["pg_admin_user", "pg_admin_password"])),
+            ("dob-api", of(SECRET_VARIABLES[0])),
+            ("dob-api-admin", of(SECRET_VARIABLES[1])),
         ];
         let secrets = secrets.map(|(name, data)| secret(NAMESPACE, name, data));
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": secrets });
         cluster.apply(&list.to_string()).context("the pods' secrets")?;
         self.put_authority(cluster, NAMESPACE, "ca-certificates.crt")
+    }
+
+    /// The secret that `terraform/modules/secrets` describes.
+    fn secret(&self) -> Value {
+        let of = |name: &str| (name.to_owned(), self.variables[name].clone());
+        let mut secret: BTreeMap<_, _> = SECRET_VARIABLES.iter().flatten().copied().map(of).collect();
+        secret.insert("ca_certificate".to_owned(), self.authority.clone());
+        json!(secret)
     }
 
     /// Puts the certificate of the authority into a namespace, under the name that its pods know it by.

@@ -15,6 +15,7 @@
 //! processes            the processes of its pods
 //! operator             the real spin-operator
 //! addons               metrics, network policies, DNS, the descheduler
+//! secrets              Secrets Manager, and External Secrets, which copies from it
 //! database             a PostgreSQL with TLS and its own certificate authority
 //! monitoring           the collectors and Prometheus
 //! checkout             the manifests and scripts that are rolled out
@@ -33,6 +34,7 @@ mod operator;
 mod parts;
 mod processes;
 mod registry;
+mod secrets;
 mod shim;
 
 pub use addresses::{API_SERVER, LOAD_BALANCER, make_network};
@@ -54,6 +56,7 @@ use dob_support::{cmd, eventually, read};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 use operator::Operator;
+use secrets::SecretsManager;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -78,6 +81,8 @@ pub struct Cluster {
     pub load_balancer: LoadBalancer,
     operator: Operator,
     _addons: Vec<Daemon>,
+    /// Only with the add-ons.
+    secrets_manager: Option<SecretsManager>,
     control_plane: ControlPlane,
 }
 
@@ -108,6 +113,12 @@ impl Cluster {
         let operator = Operator::install(&control_plane, parts).await?;
         let addons =
             if plan.has_addons { addons::start(&control_plane, &registry, parts, plan.faster_by)? } else { Vec::new() };
+        let secrets_manager = if plan.has_addons {
+            Some(SecretsManager::start(&control_plane, parts).await?)
+        } else {
+            secrets::define_resources(&control_plane)?;
+            None
+        };
         let client = control_plane.client().await?;
         for manifests in [TARGET_GROUP_BINDINGS, READINESS_GATES] {
             control_plane.apply(manifests)?;
@@ -115,8 +126,17 @@ impl Cluster {
         let target_group = Settings::of_project()?.scaled(plan.faster_by.into());
         let load_balancer =
             LoadBalancer::start(client.clone(), &directory, addresses::LOAD_BALANCER, target_group.clone()).await?;
-        let cluster =
-            Self { client, nodes, registry, target_group, load_balancer, operator, _addons: addons, control_plane };
+        let cluster = Self {
+            client,
+            nodes,
+            registry,
+            target_group,
+            load_balancer,
+            operator,
+            _addons: addons,
+            secrets_manager,
+            control_plane,
+        };
         for node in cluster.nodes.values() {
             node.until_ready(&cluster.client).await?;
         }

@@ -38,12 +38,13 @@ const NEEDED: [Part; 4] = [
     KUBERNETES,
 ];
 const COLLECTOR: Part = Part { name: "otel-collector", module: "go.opentelemetry.io/collector/otelcol", minutes: 3 };
-const ADDONS: [Part; 5] = [
+const ADDONS: [Part; 6] = [
     COLLECTOR,
     Part { name: "descheduler", module: "sigs.k8s.io/descheduler", minutes: 3 },
     Part { name: "kube-router", module: "github.com/cloudnativelabs/kube-router/v2", minutes: 2 },
     Part { name: "coredns", module: "github.com/coredns/coredns", minutes: 3 },
     Part { name: "metrics-server", module: "sigs.k8s.io/metrics-server", minutes: 4 },
+    Part { name: "external-secrets", module: "github.com/external-secrets/external-secrets", minutes: 10 },
 ];
 
 /// The built programs.

@@ -177,11 +177,20 @@ impl ClusterEnvironment {
         before.with_context(|| format!("no secret has {name}"))
     }
 
+    /// Copies the secrets into the cluster, and returns when no pod uses this role any more.
+    pub async fn roll_pods(&self, old_role: &str) -> Result<()> {
+        self.checkout.lock().await.roll_pods(&self.cluster, old_role).await?;
+        self.until_healthy().await
+    }
+
     /// Undoes every `change_secret`.
     async fn restore_secrets(&self) -> Result<()> {
         let mut access = self.access.lock().await;
         access.variables.clone_from(&self.variables);
-        access.put_secrets(&self.cluster)
+        access.put_secrets(&self.cluster)?;
+        // External Secrets copies when an annotation changes.
+        let annotation = format!("dob-api/restored-after={}", self.version.lock().await);
+        self.kubectl(&["annotate", "externalsecret", "--all", "--overwrite", &annotation]).map(drop)
     }
 
     /// Restarts a Deployment with `kubectl rollout restart`, and waits until it is rolled out.

@@ -1,14 +1,12 @@
 //! The database behind the pods fails or changes, while clients come through the load balancer.
 
-use crate::cluster::{API, ClusterEnvironment};
+use crate::cluster::ClusterEnvironment;
 use crate::current::Outcome;
 use anyhow::{Result, ensure};
 use dob_lab::{Roles, WEST};
 use dob_postgresql::Shutdown;
 use std::time::Duration;
 
-/// The Deployment that creates roles and tables.
-const SCHEMA: &str = "dob-api-schema";
 /// How long the database is down, in each outage.
 const AWAY_FOR: [Duration; 3] = [Duration::from_secs(20), Duration::from_secs(60), Duration::from_secs(300)];
 /// The SQL that retires a role: it can't log in any more, and its sessions end.
@@ -49,24 +47,23 @@ pub async fn database_away(environment: &ClusterEnvironment) -> Result<Outcome> 
     environment.judge(traffic).await
 }
 
-/// The pods get another role and password, and the old role is retired.
+/// The role that the pods get.
+const NEXT_ROLE: &str = "dob_api_next";
+
+/// The pods get another role and password by way of Secrets Manager and `scripts/roll-pods`, and the old role is retired.
 pub async fn password_rotated(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    let old = environment.change_secret("pg_user", "dob_api_next").await?;
+    let old = environment.change_secret("pg_user", NEXT_ROLE).await?;
     let password = environment.change_secret("pg_password", "another-password").await?;
-    traffic.mark("another role and password in the secrets");
-    for deployment in [SCHEMA, API] {
-        environment.restart_pods(deployment)?;
-    }
-    environment.until_healthy().await?;
+    traffic.mark("another role and password in Secrets Manager");
+    environment.roll_pods(&old).await?;
     traffic.mark("all pods have them");
     environment.database().await?.server.client("postgres").await?.batch_execute(&END.replace("{role}", &old)).await?;
     traffic.mark("the old role ended");
     let outcome = environment.judge(traffic).await?;
     environment.change_secret("pg_user", &old).await?;
     environment.change_secret("pg_password", &password).await?;
-    environment.restart_pods(SCHEMA)?;
-    environment.roll_out_next().await?;
+    environment.roll_pods(NEXT_ROLE).await?;
     Ok(outcome)
 }
