@@ -7,7 +7,8 @@
 //! promises, catalogue      drills.toml
 //! traffic                  clients, and the timeline of what they and the nodes did
 //! legend, timeline         the timeline as a picture
-//! current                  the drill that is running, and its outcome
+//! current_drill            the drill that is running, which gets the timeline
+//! outcome                  what a scenario returns: the findings, and a note
 //! lab                      the database nodes of two regions, and the component before them
 //! cluster                  SpinKube with the component, and a database behind it
 //! alerts                   the alerts that a drill must raise
@@ -19,10 +20,11 @@
 mod alerts;
 mod catalogue;
 mod cluster;
-mod current;
+mod current_drill;
 mod dashboard;
 mod lab;
 mod legend;
+mod outcome;
 mod promises;
 mod results;
 mod run;

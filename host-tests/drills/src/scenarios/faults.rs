@@ -1,8 +1,8 @@
 //! Faults that the service must tolerate, or must answer in time.
 
 use super::steps::{AFTER, judge_later, refuses};
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};

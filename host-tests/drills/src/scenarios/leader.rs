@@ -1,8 +1,8 @@
 //! The leader crashes, shuts down, hangs, is partitioned, or hands over.
 
 use super::steps::AFTER;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, bail, ensure};
 use dob_lab::{Node, Roles};

@@ -1,7 +1,7 @@
 //! A node of the cluster or its container runtime fails, while clients come through the load balancer.
 
 use crate::cluster::{ClusterEnvironment, ROLLED_OUT_WITHIN};
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_cluster::Node;
 use std::time::{Duration, Instant};

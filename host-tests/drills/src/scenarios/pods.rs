@@ -1,7 +1,7 @@
 //! The confinement of pods, and faults in pods.
 
 use crate::cluster::{API, ClusterEnvironment, PODS};
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use std::net::IpAddr;

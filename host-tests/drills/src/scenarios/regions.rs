@@ -2,8 +2,8 @@
 
 use super::steps::AFTER;
 use crate::alerts;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{CENTRAL, Node, Roles, WEST};

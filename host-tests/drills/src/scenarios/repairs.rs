@@ -2,8 +2,8 @@
 
 use super::steps::{judge_later, refuses};
 use crate::alerts;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, Roles};
 use dob_support::eventually;

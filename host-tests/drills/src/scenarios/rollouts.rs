@@ -1,7 +1,7 @@
 //! Rollouts, while clients come through the load balancer.
 
 use crate::cluster::{API, ClusterEnvironment};
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use dob_cluster::Fault;
 use std::time::Instant;

@@ -1,7 +1,7 @@
 //! The database behind the pods fails or changes, while clients come through the load balancer.
 
 use crate::cluster::{API, ClusterEnvironment};
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use dob_lab::{Roles, WEST};
 use dob_postgresql::Shutdown;

@@ -1,7 +1,7 @@
 //! A deployer tries to escalate its rights.
 
 use crate::cluster::ClusterEnvironment;
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_cluster::AS_DEPLOYER;
 use std::time::{Duration, Instant};
