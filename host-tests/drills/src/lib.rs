@@ -1,4 +1,4 @@
-//! The drills: failovers, restores, recoveries and rollouts under load, judged by what they promise.
+//! The drills: failovers, restores, recoveries and rollouts under load, compared with their promises.
 //!
 //! `drills.toml` lists every drill with its promises and its deadline. `scenarios` says what happens in each. Each module knows only
 //! those above it:
@@ -9,7 +9,7 @@
 //! legend, timeline         the timeline as a picture
 //! current_drill            the drill that is running, which gets the timeline
 //! outcome                  what a scenario returns: the findings, and a note
-//! lab                      the database nodes of two regions, and the component before them
+//! lab                      the database nodes of two regions, with the component in front
 //! cluster                  SpinKube with the component, and a database behind it
 //! alerts                   the alerts that a drill must raise
 //! scenarios                what happens in each drill

@@ -71,7 +71,7 @@ impl Pools {
 
 fn pool(address: &str) -> anyhow::Result<Pool> {
     let config: Config = address.parse().context("parsing Postgres connection string")?;
-    // "Clean" is the recycle statement that spin-host.md quotes: everything is reset but an open transaction.
+    // As in Spin: a connection that returns to the pool is reset, but an open transaction in it is not rolled back.
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Clean };
     let manager = match config.get_ssl_mode() {
         SslMode::Disable => Manager::from_config(config, NoTls, recycling),
