@@ -45,7 +45,7 @@ PROVIDERS := .terraform-providers/filled
 # Tests that need root, for network namespaces, small disks and files of other users. They are skipped for other users.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk --skip another_user)
 # Tests that need the imitation: they inject a fault into the host, set the component's clock, or read its log before the answer.
-IMITATED := host:: calendar:: a_saved_date_comes_back a_date_of_today a_saved_date_is_greeted a_username_is_one_identity healthz \
+IMITATED := imitation:: calendar:: a_saved_date_comes_back a_date_of_today a_saved_date_is_greeted a_username_is_one_identity healthz \
 	the_service_does_what_the_description_says a_one_letter_password fault_of_spin_4_0_2 a_request_opens_one_connection three_restarts
 LEFT_OUT := $(ROOT_ONLY) $(if $(SPIN),$(IMITATED:%=--skip %))
 # Only CI checks advisories, because their database is on GitHub, which a machine without the Internet can't reach.

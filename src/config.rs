@@ -1,4 +1,4 @@
-//! The configuration: reads Spin variables, and makes PostgreSQL connection strings of them.
+//! The configuration: reads Spin variables, and builds PostgreSQL connection strings from them.
 //!
 //! The host sets no time limits, so the connection string carries all of them. On a host that can end a wait, such as WASI 0.3, the store
 //! has limits of its own besides.
@@ -103,16 +103,16 @@ pub struct Role {
 /// A guess at which host of the primary list is a replica, from the driver's error message. A wrong guess only costs time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LikelyReplica {
-    /// The first: the last one did not answer as a replica.
+    /// The first one, because the last one did not answer as a replica.
     FirstHost,
-    /// The last: it answered as a replica.
+    /// The last one, because it answered as a replica.
     LastHost,
 }
 
 /// A variable that is missing or has an invalid value, for the operator's log.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Its name. Several names if it can't be told which of them it is.
+    /// Its name. Several names if each of these variables may be the wrong one.
     variables: Vec<&'static str>,
     expected: &'static str,
 }
@@ -292,8 +292,8 @@ impl<const N: usize> Variable<N> {
     }
 }
 
-/// The variables that may hold the extra line breaks: those whose value, without its line breaks, makes all values valid. If there is none,
-/// all.
+/// The variables that may hold the extra line breaks. A variable may hold them if all values are valid once its own line breaks are removed.
+/// If no variable passes this test, returns all of them.
 fn broken(carries: &[Carried], lines: &[&str]) -> Vec<&'static str> {
     let Some(more) = lines.len().checked_sub(carries.len()) else { return names(carries) };
     let value = |index: usize, broken: usize| match index.cmp(&broken) {
@@ -312,7 +312,7 @@ fn names(carries: &[Carried]) -> Vec<&'static str> {
 }
 
 fn redacted(text: &str, mut passwords: [String; 2]) -> String {
-    // The longer one first, because it may contain the other.
+    // The longer password is replaced first, because it may contain the other.
     if passwords[0].len() < passwords[1].len() {
         passwords.swap(0, 1);
     }

@@ -205,7 +205,7 @@ def test_what_nobody_starts_leaves_aws_out_until_it_is_set_up():
 
 
 def waits_for_its_account(jobs, name):
-    """Whether the job is left out while the variable with its account is not set: by its own condition, or with the jobs that it needs."""
+    """Whether the job is skipped while the variable with its account is not set: by its own condition, or because a job that it needs is."""
     needed = jobs[name].get("needs", [])
     if re.search(r"vars\.(AWS|SMOKE)_ACCOUNT_ID != ''", jobs[name].get("if", "")):
         return True
@@ -261,14 +261,14 @@ def test_the_smoke_run_reaches_no_other_account():
 
 
 def test_the_restore_drill_plans_with_the_variables_of_the_last_apply():
-    """Otherwise its plan would have changes that are not the drill's, and it would refuse."""
+    """With other variables, its plan would have changes besides the restore node, and scripts/restore-drill would refuse it."""
     given = load("smoke.yml")["jobs"]["peering"]["with"]["peering"]
     applied = load("smoke-region.yml")["jobs"]["apply"]["env"]["TFVARS"].replace("${{ inputs.peering }}", given)
     assert load("smoke.yml")["jobs"]["drill"]["env"]["TFVARS"] == applied
 
 
 def test_the_smoke_run_takes_nothing_of_another_account_from_the_repository():
-    """What the guide has people commit is for their own account. Variables that are given have precedence."""
+    """The guide has people commit values for their own account. The smoke run overrides each of them with TFVARS."""
     committed = re.findall(r"(\w+) = [^\n]*>\S*\.auto\.tfvars", (ROOT / "terraform/README.md").read_text())
     assert set(committed) == {"alarm_topics", "peering"}
     for name, job in (("smoke-region.yml", "apply"), ("smoke.yml", "drill"), ("smoke.yml", "destroy")):

@@ -80,7 +80,7 @@ def test_monitoring_that_can_not_work(manifests, file, old, new, sentence):
 
 
 SERVING, DRAIN, DEPLOYMENTS, PODS, CONFINED, BINDINGS = (
-    "base/serving-pods.yaml", "base/admission.yaml", "base/deployments.yaml", "foundation/pods.yaml", "foundation/confined.yaml", "foundation/bindings.yaml"
+    "base/serving-pods.yaml", "base/drain-check.yaml", "base/deployments.yaml", "foundation/pods.yaml", "foundation/confined.yaml", "foundation/bindings.yaml"
 )
 
 
@@ -138,7 +138,7 @@ def test_policies_that_can_not_work(manifests, file, old, new, sentence):
 
 
 def test_a_policy_without_a_binding(manifests):
-    manifests.replace("base/kustomization.yaml", "  - admission.yaml\n", "  - admission.yaml\n  - more.yaml\n")
+    manifests.replace("base/kustomization.yaml", "  - drain-check.yaml\n", "  - drain-check.yaml\n  - more.yaml\n")
     policy = yaml.safe_load((manifests.directory / "foundation/confined.yaml").read_text()) | {"metadata": {"name": "more"}}
     (manifests.directory / "base/more.yaml").write_text(yaml.safe_dump(policy))
     refused(manifests, "There must be one ValidatingAdmissionPolicyBinding more, and there are 0.")

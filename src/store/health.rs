@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long only the primary is asked: about twenty times what a greeting takes on a busy machine.
+/// How long to wait for the primary before a replica is asked as well: about twenty times what a greeting takes on a busy machine.
 const ALONE: Duration = Duration::from_millis(50);
 /// How long the primary may be silent before a replica's answer counts. Source: the HTTP contract.
 const SILENT: Duration = Duration::from_millis(200);
@@ -12,7 +12,7 @@ const PROBE: Duration = Duration::from_millis(50);
 /// How often a primary that is down is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// Which servers answered. A new instance assumes that all do. One that serves only one request never learns otherwise.
+/// Which servers have answered. A new instance assumes that all do. An instance that serves only one request never learns otherwise.
 #[derive(Default)]
 pub struct Health {
     /// When a primary that is down is probed next.
@@ -21,12 +21,12 @@ pub struct Health {
     replica: Cell<usize>,
 }
 
-/// How long the primary is waited for.
+/// How long a greeting waits for the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// Before a replica is asked as well.
     pub alone: Duration,
-    /// From then on, until the replica's answer counts.
+    /// After that, until the replica's answer counts.
     pub beside_replica: Duration,
 }
 

@@ -41,7 +41,7 @@ locals {
     operations      = { subjects = ["environment:operations", "environment:backup"], hours = 1, managed = null, policy = local.operations }
     restore-drill   = { subjects = ["environment:restore-drill"], hours = 2, managed = null, policy = local.restore_drill }
     rotate-password = { subjects = ["environment:rotate-password"], hours = 1, managed = null, policy = local.rotate_password }
-    # Of the account of the smoke run, which no other workflow uses.
+    # Exists only in the account of the smoke run, which no other workflow uses.
     smoke = { subjects = [], hours = 2, managed = null, policy = local.smoke }
   }
   used = { for name, role in local.roles : name => merge(role, { subjects = var.smoke_run ? ["environment:smoke"] : role.subjects }) if var.smoke_run || name != "smoke" }

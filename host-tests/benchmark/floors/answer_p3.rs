@@ -1,12 +1,12 @@
-//! The answer of a floor on WASI 0.3. As in the component, its body is being written when the host gets it: head and body can leave in
-//! one segment.
+//! The answer of a floor on WASI 0.3. As in the component, the first write of the body has begun when the host gets the answer, so head and
+//! body can leave in one TCP segment.
 
 use spin_sdk::wasip3::http::types::{Fields, Response};
 use spin_sdk::wasip3::{wit_future, wit_stream};
 use std::future::{Future, poll_fn};
 use std::task::Poll;
 
-/// An answer; without a body where the text is empty.
+/// An answer. If the text is empty, it has no body.
 pub async fn answer(status: u16, text: &'static str) -> Response {
     let (_, trailers) = wit_future::new(|| Ok(None));
     let (mut body, reader) = wit_stream::new();

@@ -63,7 +63,7 @@ clusterDNS: [{DNS}]
 clusterDomain: cluster.local
 resolvConf: /dev/null
 failSwapOn: false
-# The root device is nobody's business here.
+# A node here has no root device of its own to measure.
 localStorageCapacityIsolation: false
 evictionHard: {{ memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1% }}
 ",
@@ -74,7 +74,7 @@ evictionHard: {{ memory.available: 100Mi, nodefs.available: 1%, imagefs.availabl
 
 /// kube-proxy's configuration.
 pub(crate) fn kube_proxy(kubeconfig: &Path) -> String {
-    // The limits of connections are the machine's, not a network namespace's.
+    // 0 leaves the limits of tracked connections alone: they belong to the machine, and a network namespace can't set them.
     format!(
         "apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration

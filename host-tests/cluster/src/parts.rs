@@ -15,7 +15,7 @@ const SOURCES: &str = "host-tests/cluster/parts";
 const RECIPE: u32 = 1;
 /// How long Go may take to answer a question about a module.
 const QUESTION_DEADLINE: Duration = Duration::from_secs(300);
-/// How long a build may take: several times as long as here.
+/// How long a build may take: several times what it took on two processors.
 const BUILT_WITHIN: Duration = Duration::from_secs(3600);
 /// How often a running build reports its progress.
 const PROGRESS: Duration = Duration::from_secs(20);

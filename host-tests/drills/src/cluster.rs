@@ -1,6 +1,7 @@
 //! The environment of the cluster's drills: SpinKube with the component rolled out, and clients that come through the load balancer.
 
-use crate::current::{CurrentDrill, Outcome};
+use crate::current_drill::CurrentDrill;
+use crate::outcome::Outcome;
 use crate::traffic::{Probe, Traffic, today};
 use anyhow::{Context, Result, bail, ensure};
 use dob_clients::history::{Findings, stored, stored_query};

@@ -1,6 +1,7 @@
 //! The environment of the database's drills: the lab, and the component that serves in a region.
 
-use crate::current::{CurrentDrill, Outcome};
+use crate::current_drill::CurrentDrill;
+use crate::outcome::Outcome;
 use crate::traffic::{Probe, Traffic, today};
 use anyhow::{Context, Result, ensure};
 use chrono::NaiveDate;

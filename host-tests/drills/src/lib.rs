@@ -1,4 +1,4 @@
-//! The drills: failovers, restores, recoveries and rollouts under load, judged by what they promise.
+//! The drills: failovers, restores, recoveries and rollouts under load, compared with their promises.
 //!
 //! `drills.toml` lists every drill with its promises and its deadline. `scenarios` says what happens in each. Each module knows only
 //! those above it:
@@ -7,8 +7,9 @@
 //! promises, catalogue      drills.toml
 //! traffic                  clients, and the timeline of what they and the nodes did
 //! legend, timeline         the timeline as a picture
-//! current                  the drill that is running, and its outcome
-//! lab                      the database nodes of two regions, and the component before them
+//! current_drill            the drill that is running, which gets the timeline
+//! outcome                  what a scenario returns: the findings, and a note
+//! lab                      the database nodes of two regions, with the component in front
 //! cluster                  SpinKube with the component, and a database behind it
 //! alerts                   the alerts that a drill must raise
 //! scenarios                what happens in each drill
@@ -19,10 +20,11 @@
 mod alerts;
 mod catalogue;
 mod cluster;
-mod current;
+mod current_drill;
 mod dashboard;
 mod lab;
 mod legend;
+mod outcome;
 mod promises;
 mod results;
 mod run;

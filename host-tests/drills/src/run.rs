@@ -2,8 +2,8 @@
 
 use crate::catalogue::{Drill, Selection, Testbed};
 use crate::cluster::{ClusterEnvironment, Pace};
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::results::{self, Row, Rows};
 use crate::{alerts, dashboard, scenarios};
 use anyhow::{Context, Result, bail};

@@ -1,5 +1,5 @@
-// Adds the seconds in the file CLOCK to the time of day. Sleeps and the monotonic clock are unchanged. Sleeps and the monotonic clock stay the kernel's, which
-// libfaketime shifts, too: Patroni's sleeps fail then.
+// Adds the seconds in the file CLOCK to the time of day. The monotonic clock and sleeps stay the kernel's. libfaketime would shift these,
+// too, and then Patroni's sleeps fail.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>

@@ -18,7 +18,7 @@ const NEXT: &str = "next";
 const BURST: usize = 8;
 /// How long Patroni may take to start a server that has crashed, in seconds.
 const RESTARTS_WITHIN_S: &str = "30";
-/// What gives processes a clock of their own, as its source and on a node; and what that clock is off by, in seconds.
+/// The library that shifts a process's clock: its source, its path on a node, and the file with the seconds by which it shifts.
 const CLOCK_SOURCE: &str = "host-tests/lab/src/clock.c";
 const CLOCK_LIBRARY: &str = "/usr/local/lib/clock.so";
 const CLOCK: &str = "/run/clock";
@@ -41,7 +41,7 @@ impl Node {
         }
     }
 
-    /// Whether a PostgreSQL runs.
+    /// Whether any process of PostgreSQL runs.
     pub async fn runs_postgresql(&self) -> Result<bool> {
         // pgrep exits with 1 if it finds nothing, and with more if it fails.
         Ok(self.script("pgrep --count --exact postgres || test $? = 1").await? != "0")
@@ -63,8 +63,8 @@ impl Node {
         self.script(&back).await.map(drop)
     }
 
-    /// Restarts Patroni and PostgreSQL with a clock of their own, until the node restarts. It is right until `set_clock`; what they measure
-    /// by time that passes is the kernel's.
+    /// Restarts Patroni and PostgreSQL with a time of day that `set_clock` can shift. Their monotonic clock stays the kernel's. A reboot of
+    /// the node undoes this.
     pub async fn give_clock(&self) -> Result<()> {
         let (library, file) = (self.root().join(&CLOCK_LIBRARY[1..]), format!("-DCLOCK=\"{CLOCK}\""));
         read(&cmd!("cc", "-O2", "-shared", "-fPIC", file, "-o", library, project_file(CLOCK_SOURCE)))?;
@@ -78,14 +78,14 @@ impl Node {
         self.script(&give).await.map(drop)
     }
 
-    /// Sets the clock that `give_clock` gave: what it is off by, in seconds.
+    /// Shifts the time of day of Patroni and PostgreSQL by this many seconds, after `give_clock`.
     pub async fn set_clock(&self, offset: &str) -> Result<()> {
         self.script(&format!("echo '{offset}' >{CLOCK}.new; chmod 644 {CLOCK}.new; mv {CLOCK}.new {CLOCK}"))
             .await
             .map(drop)
     }
 
-    /// By how many seconds PostgreSQL's clock is ahead of the node's; to ten seconds, which asking takes at most.
+    /// How many seconds PostgreSQL's clock is ahead of the node's, in whole tens, because the two queries take up to ten seconds.
     pub async fn clock_is_off_by_s(&self) -> Result<i64> {
         let node: i64 = self.run(&["date", "+%s"]).await?.parse()?;
         let postgresql: i64 =
@@ -93,7 +93,7 @@ impl Node {
         Ok((postgresql - node) / 10 * 10)
     }
 
-    /// Ends `give_clock`, with another restart.
+    /// Undoes `give_clock`. Patroni and PostgreSQL restart.
     pub async fn take_clock_back(&self) -> Result<()> {
         let back = "rm -r /run/systemd/system/patroni.service.d; systemctl daemon-reload; systemctl restart patroni";
         self.script(back).await.map(drop)
@@ -185,7 +185,7 @@ impl Node {
              own=$(jq \".[] | select(.Endpoint | contains(\\\"//$DOB_ADDRESS:\\\")).Status.header.member_id\" <<<\"$members\")
              leads=$(jq --raw-output '.[] | select(.Status.header.member_id == .Status.leader).Endpoint' <<<\"$members\")
              [[ $leads == *//$DOB_ADDRESS:* ]] || ETCDCTL_ENDPOINTS=$leads etcdctl move-leader $(printf %x $own)";
-        self.until("it is to be etcd's leader", lead).await.map(drop)
+        self.until("its member leads etcd", lead).await.map(drop)
     }
 
     /// Whether its Patroni is in failsafe mode: it keeps leading without etcd while all members answer it.
@@ -196,7 +196,7 @@ impl Node {
         Ok(lines.next().context("Patroni does not report its failsafe mode")?.ends_with(" 1"))
     }
 
-    /// Its member of etcd, by the ID that one keeps with its data.
+    /// The ID of its etcd member. A member keeps its ID as long as it keeps its data.
     pub async fn etcd_member(&self) -> Result<String> {
         let id = "source /usr/local/sbin/dob-lib
              ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl endpoint status --write-out=json | jq '.[].Status.header.member_id'";
@@ -236,8 +236,8 @@ impl Node {
         self.run(&["stat", "--format=%W", &format!("{DATA}/PG_VERSION")]).await
     }
 
-    /// Writes WAL until a replica's slot is in this state, an expression over `pg_replication_slots`. It writes no faster than the archiver
-    /// works; else pgBackRest would drop segments.
+    /// Writes WAL until a replica's slot is in this state, an expression over `pg_replication_slots`. It waits for the archiver, because
+    /// pgBackRest drops segments if too many wait.
     pub async fn write_wal_until_slot(&self, replica: &Node, state: &str) -> Result<()> {
         let slot = replica.name.replace('-', "_");
         let reached = format!("SELECT {state} FROM pg_replication_slots WHERE slot_name = '{slot}'");
@@ -315,7 +315,7 @@ impl Node {
         session
     }
 
-    /// Limits the memory of all its processes together; `None` ends that.
+    /// Limits the memory of all its processes together. `None` removes the limit.
     pub fn limit_memory(&self, bytes: Option<u64>) -> Result<()> {
         dob_namespaces::limit_memory(&self.name, bytes)
     }

@@ -45,7 +45,7 @@ impl Haproxy {
         }
         let mut without_slot = 0;
         for (address, traffic) in wanted {
-            let holds = |held: &Option<(SocketAddr, Traffic)>| held.is_some_and(|(other, _)| other == *address);
+            let holds = |target: &Option<(SocketAddr, Traffic)>| target.is_some_and(|(other, _)| other == *address);
             match self.slots.iter().position(holds).or_else(|| self.slots.iter().position(Option::is_none)) {
                 Some(slot) => self.fill(slot, *address, *traffic).await?,
                 None => without_slot += 1,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 /// How long it takes until a pod with ready containers is a target: the controller must notice and call AWS.
 const REGISTRATION_DELAY: Duration = Duration::from_secs(10);
-/// How long a terminated pod gets new connections: users of the controller report 180 to 300 s, from which the time is subtracted
-/// that connections are kept (aws-load-balancer-controller#2366).
+/// How long a terminated pod still gets new connections. Users of the controller report 180 to 300 s (aws-load-balancer-controller#2366).
+/// This value leaves out the time for which existing connections are kept after that.
 const DEREGISTRATION_LAG: Duration = Duration::from_secs(240);
 /// The minimum timeout of a check: the API does not get faster when the other times shrink.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(2);

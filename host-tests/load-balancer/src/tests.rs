@@ -165,11 +165,11 @@ async fn a_target_that_fails_keeps_its_connections_and_where_all_fail_all_get_ne
     let (one, two) = (Pod::start("one").await, Pod::start("two").await);
     let fixture = Fixture::with(&[&one, &two]).await;
     assert_eq!(fixture.new_connections(8).await.unwrap().len(), 2);
-    let mut held = fixture.connection_to("one").await;
+    let mut connection = fixture.connection_to("one").await;
     one.is_well(false);
     fixture.becomes(&one, State::Unhealthy).await;
     fixture.new_connections_reach(&["two"]).await;
-    assert_eq!(held.ask().await.unwrap(), "one");
+    assert_eq!(connection.ask().await.unwrap(), "one");
     two.is_well(false);
     fixture.becomes(&two, State::Unhealthy).await;
     fixture.new_connections_reach(&["one", "two"]).await;
@@ -181,16 +181,16 @@ async fn a_target_that_fails_keeps_its_connections_and_where_all_fail_all_get_ne
 async fn a_deregistered_target_gets_new_connections_then_keeps_its_own_then_loses_them() {
     let (old, new) = (Pod::start("old").await, Pod::start("new").await);
     let fixture = Fixture::with(&[&old, &new]).await;
-    let mut held = fixture.connection_to("old").await;
+    let mut connection = fixture.connection_to("old").await;
     let deregistered = Instant::now();
     fixture.registers(&[&new]);
     fixture.becomes(&old, State::Draining).await;
     assert_eq!(fixture.new_connections(8).await.unwrap().len(), 2);
     fixture.new_connections_reach(&["new"]).await;
     assert!(deregistered.elapsed() >= LAG, "{:?}", deregistered.elapsed());
-    assert_eq!(held.ask().await.unwrap(), "old");
+    assert_eq!(connection.ask().await.unwrap(), "old");
     let cut = eventually("the connection is cut", PATIENCE, async || {
-        ensure!(held.ask().await.is_err(), "it serves");
+        ensure!(connection.ask().await.is_err(), "it serves");
         Ok(())
     });
     cut.await.unwrap();

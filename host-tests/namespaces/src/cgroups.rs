@@ -29,7 +29,7 @@ pub fn group(node: &str) -> Result<PathBuf> {
     Ok(group)
 }
 
-/// Limits the memory that all processes of a node's `group` may take from now on, and what they start; `None` ends that.
+/// Limits the memory that all processes of a node's `group`, and those that they start, may take from now on. `None` removes the limit.
 pub fn limit_memory(node: &str, bytes: Option<u64>) -> Result<()> {
     let group = group(node)?;
     let older = hierarchies()?.into_iter().find(|hierarchy| hierarchy.at.join("memory.limit_in_bytes").exists());

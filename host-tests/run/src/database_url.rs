@@ -1,4 +1,4 @@
-//! A PostgreSQL of the user's, which `DATABASE_URL` names.
+//! The user's own PostgreSQL, which `DATABASE_URL` names.
 
 use anyhow::{Context, Result, bail, ensure};
 use dob_spin::TlsError;

@@ -71,7 +71,7 @@ impl Pools {
 
 fn pool(address: &str) -> anyhow::Result<Pool> {
     let config: Config = address.parse().context("parsing Postgres connection string")?;
-    // "Clean" is the recycle statement that spin-host.md quotes: everything is reset but an open transaction.
+    // As in Spin: a connection that returns to the pool is reset, but an open transaction in it is not rolled back.
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Clean };
     let manager = match config.get_ssl_mode() {
         SslMode::Disable => Manager::from_config(config, NoTls, recycling),
@@ -222,7 +222,7 @@ impl<T: Send + 'static> HostConnectionWithStore<T> for HasPostgres {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<Rows, Error> {
-        let (shared, connection) = held(accessor, &connection)?;
+        let (shared, connection) = connection_of(accessor, &connection)?;
         let (rows, ended) = shared.query(&connection, &statement, &parameters).await?;
         let RowSet { columns, rows } = values::row_set(&rows).map_err(unreadable)?;
         let readers = accessor.with(|mut access| {
@@ -239,12 +239,13 @@ impl<T: Send + 'static> HostConnectionWithStore<T> for HasPostgres {
         statement: String,
         parameters: Vec<ParameterValue>,
     ) -> Result<u64, Error> {
-        let (shared, connection) = held(accessor, &connection)?;
+        let (shared, connection) = connection_of(accessor, &connection)?;
         shared.execute(&connection, &statement, &parameters).await
     }
 }
 
-fn held<T>(
+/// The host's PostgreSQL, and this connection of an instance.
+fn connection_of<T>(
     accessor: &Accessor<T, HasPostgres>,
     connection: &Resource<Connection>,
 ) -> Result<(Arc<Postgres>, Connection), Error> {

@@ -1,4 +1,5 @@
-//! The span of each request, exported as Spin exports it. Spin has more spans, of the component and of its statements: nobody counts those.
+//! The span of each request, exported as Spin exports it. Spin also exports spans of the component and of its statements, which no metric
+//! is made from.
 
 use anyhow::Result;
 use http::{HeaderMap, Request, Response};
@@ -15,18 +16,18 @@ use std::time::Duration;
 
 /// The variables that name the collector. The exporter reads them, too.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"];
-/// How long the collector may take for a batch of spans.
+/// How long the collector may take to accept a batch of spans.
 const EXPORT_DEADLINE: Duration = Duration::from_secs(10);
-/// What Spin calls a request that has no route yet, or never gets one.
+/// Spin's name for the span of a request until it has a route.
 const NO_ROUTE: &str = "spin_trigger_http.handle_http_request";
 const ROUTE: &str = "/...";
 
-/// Starts spans where the environment names a collector. Spans that the collector does not take are lost in silence, as are those
-/// that wait for the next batch when the process ends.
+/// Starts spans if the environment names a collector. Spans that the collector does not accept are dropped silently. So are those that wait
+/// for the next batch when the process ends.
 #[derive(Clone, Default)]
 pub(crate) struct Telemetry(Option<SdkTracer>);
 
-/// A request that is being answered. It is exported when it is dropped: one that is cancelled has no status.
+/// The span of a request that is being answered. Dropping it exports it. The span of a cancelled request has no status.
 pub(crate) struct RequestSpan(Option<SdkSpan>);
 
 impl Telemetry {
@@ -44,7 +45,7 @@ impl Telemetry {
         Ok(Self(Some(provider.tracer("spin"))))
     }
 
-    /// Starts a request's span. The client's `traceparent` is its parent, and may say that it is not to be recorded.
+    /// Starts a request's span. The client's `traceparent` is its parent, and may ask that the span is not recorded.
     pub fn start<B>(&self, request: &Request<B>) -> RequestSpan {
         RequestSpan(self.0.as_ref().map(|tracer| {
             let attributes = [
@@ -58,7 +59,7 @@ impl Telemetry {
 }
 
 impl RequestSpan {
-    /// Notes the head of the answer.
+    /// Adds the route and the status of the answer to the span.
     pub fn answered<B>(&mut self, method: &http::Method, response: &Response<B>) {
         let Some(span) = &mut self.0 else { return };
         span.update_name(format!("{method} {ROUTE}"));

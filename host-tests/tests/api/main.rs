@@ -8,7 +8,7 @@ mod arbitrary;
 mod calendar;
 mod contract;
 mod database;
-mod host;
+mod imitation;
 mod imports;
 mod openapi;
 mod oracle;

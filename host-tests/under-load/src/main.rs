@@ -1,5 +1,5 @@
-//! `dob-under-load`: clients save and greet on a deployed service while a command runs. It prints a report in Markdown, and fails if the
-//! command fails or an acknowledged date is lost.
+//! `dob-under-load`: clients save and greet on a deployed service while a command runs. It prints a report in Markdown. It fails if the
+//! command fails, an acknowledged date is lost, or a greeting is stale.
 
 mod report;
 mod tls;
@@ -21,13 +21,13 @@ use tokio::sync::watch;
 
 /// How many clients there are; two runs on one database must not share a client.
 const CLIENTS: usize = 8;
-/// A promise holds for connections that live no longer than the load balancer's deregistration delay, 30 s.
+/// How long a client keeps a connection: less than the load balancer's deregistration delay of 30 s, after which it cuts connections.
 const KEEPS_CONNECTION: Duration = Duration::from_secs(20);
 /// How long the first save may take, and the first one after the command.
 const SAVED_WITHIN: Duration = Duration::from_secs(90);
 /// How long a user may take to be looked up at the end.
 const LOOKED_UP_WITHIN: Duration = Duration::from_secs(30);
-/// The load continues for so long after the command.
+/// How long the load continues after the command.
 const AFTERWARDS: Duration = Duration::from_secs(20);
 
 /// Saves and greets on a deployed service while a command runs.
@@ -71,7 +71,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let stored = stored(&arguments.url, &history, today).await?;
     ensure!(
         Utc::now().date_naive() == today,
-        "the day changed during this run, so that greetings can't be compared: run it again"
+        "the day changed during this run, so greetings can't be compared: run it again"
     );
     let findings = Findings::of(&history, &stored);
     println!("{}", report::markdown(&arguments.title, took, history.len(), &findings));
@@ -112,12 +112,12 @@ async fn execute(command: &[String]) -> Result<ExitStatus> {
     let [program, arguments @ ..] = command else { bail!("no command was given") };
     let output = std::io::stderr();
     let mut command = Command::new(program);
-    // The report alone goes to standard output.
+    // Standard output is only for the report.
     command.args(arguments).stdin(Stdio::null()).stdout(output).kill_on_drop(true);
     command.status().await.with_context(|| format!("{program} can't be started"))
 }
 
-/// The version that each user with an acknowledged date has in the end, as its greeting tells.
+/// The final version of each user with an acknowledged date, as the user's greeting shows it.
 async fn stored(url: &Url, history: &[Operation], today: NaiveDate) -> Result<BTreeMap<String, u16>> {
     let saved: BTreeSet<&String> = history
         .iter()
@@ -132,7 +132,7 @@ async fn stored(url: &Url, history: &[Operation], today: NaiveDate) -> Result<BT
         let request = url.join(&format!("/hello/{user}")).map(|url| client.get(url));
         async move {
             let request = request?;
-            // A pod that has just left may still refuse one: that is for the clients to count.
+            // This request is repeated, because a pod that is ending may refuse it. Only the clients' requests count as failed.
             eventually(&format!("{user} is looked up"), LOOKED_UP_WITHIN, async || {
                 let answer = request.try_clone().context("a request without a body")?.send().await?;
                 look_up(user, answer, today).await

@@ -1,4 +1,4 @@
-//! What a run found, as a table in Markdown.
+//! The findings of a run, as a table in Markdown.
 
 use dob_clients::history::Findings;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The program against a service that keeps dates, and against one that loses them. Only a made-up one loses dates on request.
+//! The program against imitated services: one that keeps dates, and one that loses them.
 
 use super::*;
 use anyhow::Error;

@@ -37,7 +37,7 @@ resource "aws_cloudwatch_log_group" "cluster" {
 resource "aws_eks_cluster" "this" {
   # checkov:skip=CKV_AWS_39: the public endpoint exists only where api_allowed_cidrs names who may use it.
   # checkov:skip=CKV_AWS_38: api_allowed_cidrs refuses anything wider than /16.
-  # checkov:skip=CKV_AWS_339: checkov 3.3 does not know 1.36 yet; k8s/checks/test_versions.py holds the version.
+  # checkov:skip=CKV_AWS_339: checkov 3.3 does not know 1.36 yet; k8s/checks/test_versions.py checks the version.
   name     = var.name
   role_arn = aws_iam_role.cluster.arn
   version  = var.kubernetes

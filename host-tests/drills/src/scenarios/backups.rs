@@ -2,8 +2,8 @@
 
 use super::steps::judge_later;
 use crate::alerts;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use dob_lab::{Boot, CENTRAL, Checksum, Node};
 use std::time::{Duration, Instant};

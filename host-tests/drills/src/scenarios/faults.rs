@@ -1,8 +1,8 @@
 //! Faults that the service must tolerate, or must answer in time.
 
 use super::steps::{AFTER, judge_later, refuses};
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};
@@ -38,7 +38,7 @@ async fn node_lost(environment: &LabEnvironment, node: &Node) -> Result<Outcome>
     traffic.mark("power on");
     node.power_on().await?;
     environment.west().until_leading().await?;
-    traffic.mark("all well");
+    traffic.mark("replica streams");
     judge_later(environment, traffic).await
 }
 
@@ -47,12 +47,12 @@ async fn node_lost(environment: &LabEnvironment, node: &Node) -> Result<Outcome>
 pub async fn etcd_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("etcd on the leader's node killed, its data gone");
+    traffic.mark("etcd on the leader's node killed, its data deleted");
     leader.lose_etcd().await?;
     traffic.run_for(FAULT).await;
     traffic.mark("etcd started");
     leader.run(&["systemctl", "start", "etcd"]).await?;
-    traffic.mark("a member again");
+    traffic.mark("etcd on that node is a member again");
     let standby = environment.central().until_following().await?.leader;
     standby.run(&["systemctl", "stop", "etcd"]).await?;
     standby.run(&["systemctl", "restart", "patroni"]).await?;
@@ -80,7 +80,7 @@ pub async fn etcd_all_stopped(environment: &LabEnvironment) -> Result<Outcome> {
         node.run(&["systemctl", "start", "--no-block", "etcd"]).await?;
     }
     leader.until_etcd_has(3).await?;
-    traffic.mark("its majority is back");
+    traffic.mark("etcd has its majority again");
     let outcome = judge_later(environment, traffic).await?;
     let now = environment.ready().await?.leader;
     ensure!(now.name == leader.name, "{} leads", now.name);
@@ -154,11 +154,11 @@ pub async fn disk_full(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("leader's volume filled");
     leader.fill_volume().await?;
     traffic.run_for(FAULT).await;
-    traffic.mark("space again");
+    traffic.mark("volume freed");
     leader.free_volume().await?;
     traffic.until_saved().await?;
     environment.west().until_leading().await?;
-    traffic.mark("all well");
+    traffic.mark("replica streams");
     environment.judge(traffic).await
 }
 
@@ -183,7 +183,7 @@ pub async fn packets_dropped(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("packets to the leader dropped");
     leader.drop_packets_of_clients()?;
     traffic.run_for(FAULT).await;
-    traffic.mark("packets pass");
+    traffic.mark("packets pass again");
     leader.pass_packets_of_clients()?;
     traffic.until_saved().await?;
     Ok(environment.judge(traffic).await?.with_note("greetings come from the replica"))
@@ -193,7 +193,7 @@ pub async fn packets_dropped(environment: &LabEnvironment) -> Result<Outcome> {
 pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("a client opens sessions and does nothing");
+    traffic.mark("a client opens sessions and leaves them idle");
     let limit: usize = leader.sql("postgres", "SHOW max_connections").await?.parse()?;
     let sessions = environment.open_sessions(leader, limit).await?;
     eventually("all of the leader's connections are taken", TAKEN_WITHIN, async || {
@@ -207,7 +207,7 @@ pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     leader.status().await?;
     leader.patronictl(&["list"]).await?;
     drop(sessions);
-    traffic.mark("the client is gone");
+    traffic.mark("the client has disconnected");
     traffic.until_saved().await?;
     let outcome = judge_later(environment, traffic).await?;
     let now = environment.ready().await?.leader;
@@ -225,7 +225,7 @@ pub async fn memory_exhausted(environment: &LabEnvironment) -> Result<Outcome> {
     let said = leader.exhaust_memory().await?;
     leader.limit_memory(None)?;
     ensure!(said.contains("server closed the connection unexpectedly"), "{said}");
-    traffic.mark("the kernel has ended it");
+    traffic.mark("the kernel has killed that session");
     traffic.until_saved().await?;
     environment.west().until_leading().await?;
     let after = leader.vital_processes().await?;
@@ -294,7 +294,7 @@ pub async fn node_replaced(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark(&format!("{} replaced", witness.name));
     witness.replace(Boot::NewInstance).await?;
     witness.until_active("etcd").await?;
-    traffic.mark("its etcd is a member");
+    traffic.mark("etcd on the new witness is a member");
     let note = format!("the new instance follows after {kept} s with its volume, after {lost} s with an empty one");
     Ok(judge_later(environment, traffic).await?.with_note(note))
 }
@@ -308,7 +308,7 @@ async fn replace(environment: &LabEnvironment, traffic: &Traffic, replica: &Node
     replica.replace(boot).await?;
     let follows = environment.west().until_leading().await?.replica;
     ensure!(follows.name == replica.name, "{} follows", follows.name);
-    traffic.mark("it follows");
+    traffic.mark("replica follows");
     let after = replica.data_made_at().await.context("the replica's data")?;
     ensure!(
         (before == after) == keeps,
@@ -322,21 +322,21 @@ async fn replace(environment: &LabEnvironment, traffic: &Traffic, replica: &Node
 pub async fn node_unfit(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("replica replaced, its secret gone");
+    traffic.mark("replica replaced, its secret deleted");
     let secret = leader.delete_passwords().await?;
     replica.replace(Boot::NewInstance).await?;
     refuses(replica, "dob-secrets", "can't read the secret dob/passwords").await?;
-    traffic.mark("the secret is back");
+    traffic.mark("secret created again");
     leader.make_passwords(&secret).await?;
     environment.west().until_leading().await?;
-    traffic.mark("it follows");
+    traffic.mark("replica follows");
 
-    traffic.mark("replica replaced, a stranger's volume attached");
+    traffic.mark("replica replaced, another application's volume attached");
     replica.replace(Boot::NewInstanceAndStrangersVolume).await?;
     refuses(replica, "dob-volume", "holds ext4 that is not a volume of this database").await?;
     traffic.mark("a blank volume attached");
     replica.replace(Boot::NewInstanceAndVolume).await?;
     environment.west().until_leading().await?;
-    traffic.mark("it follows");
+    traffic.mark("replica follows");
     judge_later(environment, traffic).await
 }

@@ -1,8 +1,8 @@
 //! The leader crashes, shuts down, hangs, is partitioned, or hands over.
 
 use super::steps::AFTER;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, bail, ensure};
 use dob_lab::{Node, Roles};
@@ -46,7 +46,7 @@ pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
     leader.until_archiving().await?;
     leader.until_observed().await?;
     leader.until_shipped(FLOOD).await?;
-    Ok(Outcome::noted(format!("two regions of three nodes, from power-on to all streaming and served: {took} s")))
+    Ok(Outcome::noted(format!("two regions of three nodes: all stream, and the API serves, {took} s after power-on")))
 }
 
 /// Checks that the kernel gives up unreachable hosts within seconds.
@@ -92,7 +92,7 @@ pub async fn crash_replaying(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("all of PostgreSQL's processes killed");
     leader.kill_postgresql().await?;
     leader.hold_recovery().await?;
-    traffic.mark("its replay held");
+    traffic.mark("crash recovery paused");
     traffic.until_saved().await?;
     let now = environment.west().until_leading().await?.leader;
     traffic.mark("old leader follows");
@@ -152,7 +152,7 @@ pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> 
     leader.until_logged("patroni", "goes on beyond that and is not archived").await?;
     let outcome = environment.judge(traffic).await?;
     let figures = outcome.figures()?;
-    ensure!(!figures.lost.is_empty(), "nothing was lost, so that the replica did not lag");
+    ensure!(!figures.lost.is_empty(), "nothing was lost, so the replica did not lag");
     ensure!(
         figures.lost_seconds <= LAG.as_secs_f64(),
         "{} s of dates were lost, more than {LAG:?}",
@@ -203,7 +203,7 @@ async fn cut_and_return(leader: &Node, replica: &Node, traffic: &Traffic) -> Res
     traffic.run_for(AFTER).await;
     traffic.mark("leader's power cut; what its kernel had not written is lost");
     leader.cut_power().await?;
-    traffic.mark("its power on");
+    traffic.mark("old leader's power on");
     leader.power_on().await?;
     traffic.until_saved().await?;
     traffic.mark("replica's power on");
@@ -270,7 +270,7 @@ pub async fn disk_stalled(environment: &LabEnvironment) -> Result<Outcome> {
     leader.stall_volume().await?;
     let took = traffic.until_saved().await?;
     traffic.run_for(STALL.saturating_sub(took)).await;
-    traffic.mark("it takes writes");
+    traffic.mark("old leader's volume takes writes again");
     leader.resume_volume().await?;
     let west = environment.west();
     let now = tokio::select! {

@@ -1,22 +1,22 @@
 //! The scenarios: the steps of each drill, in terms of nodes, regions and clients.
 
-mod backend;
 mod backups;
-mod escalation;
+mod database_behind_pods;
 mod faults;
 mod leader;
 mod monitoring;
 mod nodes;
 mod pods;
 mod policies;
+mod privilege_escalation;
 mod regions;
 mod repairs;
 mod rollouts;
 mod steps;
 
 use crate::cluster::ClusterEnvironment;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result};
 use std::pin::Pin;
 
@@ -84,7 +84,7 @@ const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 28] = scenarios! {
     "digest-missing" => rollouts::digest_missing,
     "node-power-off" => nodes::power_off,
     "pods-confined" => pods::confined,
-    "deployers-escalate" => escalation::tried,
+    "deployers-escalate" => privilege_escalation::tried,
     "version-never-ready" => rollouts::never_ready,
     "version-cannot-save" => rollouts::cannot_save,
     "schema-step-fails" => rollouts::schema_fails,
@@ -101,12 +101,12 @@ const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 28] = scenarios! {
     "containerd-restarted" => nodes::containerd_restarted,
     "containerd-restarted-everywhere" => nodes::containerd_restarted_everywhere,
     "shim-killed" => nodes::shim_killed,
-    "database-away" => backend::database_away,
-    "password-rotated-behind-pods" => backend::password_rotated,
+    "database-away" => database_behind_pods::database_away,
+    "password-rotated-behind-pods" => database_behind_pods::password_rotated,
     "network-policies" => policies::kept,
     "autoscaled" => pods::autoscaled,
     "requests-counted" => monitoring::requests_counted,
-    "leader-lost-behind-pods" => backend::leader_lost,
+    "leader-lost-behind-pods" => database_behind_pods::leader_lost,
 };
 
 /// The scenario of a drill of the database.

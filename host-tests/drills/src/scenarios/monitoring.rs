@@ -1,7 +1,7 @@
 //! The monitoring of `k8s/observability`: its request counts against those of the clients.
 
 use crate::cluster::ClusterEnvironment;
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use dob_cluster::LOAD_BALANCER;
 use dob_support::eventually;

@@ -1,7 +1,7 @@
 //! A node of the cluster or its container runtime fails, while clients come through the load balancer.
 
 use crate::cluster::{ClusterEnvironment, ROLLED_OUT_WITHIN};
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_cluster::Node;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// How long a zone is partitioned.
 const CUT_FOR: Duration = Duration::from_secs(30);
 /// How long a node's pods may take to serve again after its runtime was restarted.
-const WHOLE_WITHIN: Duration = Duration::from_secs(120);
+const SERVES_WITHIN: Duration = Duration::from_secs(120);
 
 /// A node loses its power, and gets it back.
 pub async fn power_off(environment: &ClusterEnvironment) -> Result<Outcome> {
@@ -38,7 +38,7 @@ pub async fn zone_cut(environment: &ClusterEnvironment) -> Result<Outcome> {
     traffic.mark("out of the load balancer");
     traffic.run_for(CUT_FOR).await;
     node.reconnect()?;
-    traffic.mark("mended");
+    traffic.mark("zone reconnected");
     environment.until_healthy().await?;
     traffic.mark("three pods serve");
     let outcome = environment.judge(traffic).await?;
@@ -68,9 +68,9 @@ pub async fn containerd_restarted(environment: &ClusterEnvironment) -> Result<Ou
     let traffic = environment.traffic().await;
     let (_, node) = environment.any_serving_pod()?;
     let took = restart_containerd(environment, node).await?;
-    traffic.mark(&format!("whole after containerd's restart on {}", node.name));
+    traffic.mark(&format!("three pods serve after containerd's restart on {}", node.name));
     let outcome = environment.judge(traffic).await?;
-    Ok(outcome.with_note(format!("whole again after {} s", took.as_secs())))
+    Ok(outcome.with_note(format!("three pods served again after {} s", took.as_secs())))
 }
 
 /// The same on all nodes, one after the other.
@@ -80,10 +80,10 @@ pub async fn containerd_restarted_everywhere(environment: &ClusterEnvironment) -
     let mut longest = Duration::ZERO;
     for node in environment.cluster.nodes.values() {
         longest = longest.max(restart_containerd(environment, node).await?);
-        traffic.mark(&format!("whole after containerd's restart on {}", node.name));
+        traffic.mark(&format!("three pods serve after containerd's restart on {}", node.name));
     }
     let outcome = environment.judge(traffic).await?;
-    Ok(outcome.with_note(format!("whole again after {} s at most", longest.as_secs())))
+    Ok(outcome.with_note(format!("three pods served again after {} s at most", longest.as_secs())))
 }
 
 /// Restarts containerd on a node, and waits until three pods serve, none of them an old one of this node.
@@ -95,7 +95,11 @@ async fn restart_containerd(environment: &ClusterEnvironment, node: &Node) -> Re
     environment.until_out_of_service(|pod| old.contains(&pod)).await?;
     environment.until_healthy().await?;
     let took = started.elapsed();
-    ensure!(took <= WHOLE_WITHIN, "{} was whole after {took:?}, at most {WHOLE_WITHIN:?}", node.name);
+    ensure!(
+        took <= SERVES_WITHIN,
+        "after containerd's restart on {}, pods served again only after {took:?}, but the limit is {SERVES_WITHIN:?}",
+        node.name
+    );
     environment.until_no_orphans().await?;
     Ok(took)
 }
@@ -119,6 +123,6 @@ pub async fn shim_killed(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.until_new_pod(&pods).await?;
     environment.until_healthy().await?;
     environment.until_no_orphans().await?;
-    traffic.mark("nothing left behind");
+    traffic.mark("no orphaned Spin is left");
     environment.judge(traffic).await
 }

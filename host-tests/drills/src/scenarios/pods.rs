@@ -1,7 +1,7 @@
 //! The confinement of pods, and faults in pods.
 
 use crate::cluster::{API, ClusterEnvironment, PODS};
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use std::net::IpAddr;
@@ -57,7 +57,11 @@ pub async fn frozen(environment: &ClusterEnvironment) -> Result<Outcome> {
     let outcome = environment.judge(traffic).await?;
     ensure!(out <= OUT_WITHIN, "the pod got new connections for {out:?}, but the limit is {OUT_WITHIN:?}");
     ensure!(back <= BACK_WITHIN, "the pod was missing for {back:?}, but the limit is {BACK_WITHIN:?}");
-    Ok(outcome.with_note(format!("out after {} s, back after {} s", out.as_secs(), back.as_secs())))
+    Ok(outcome.with_note(format!(
+        "out of the load balancer after {} s, serving again after {} s",
+        out.as_secs(),
+        back.as_secs()
+    )))
 }
 
 /// Somebody deletes the Deployment.
@@ -104,7 +108,7 @@ async fn send_slow_bodies(environment: &ClusterEnvironment, pods: &[IpAddr]) -> 
     traffic.mark(&format!("{SLOW_BODIES} slow bodies to {} pods", pods.len()));
     let clients = pods.iter().flat_map(|pod| (0..SLOW_BODIES).map(|_| slow_body(*pod)));
     let given_up = join_all(clients).await.into_iter().filter(|answer| answer.starts_with("HTTP/1.1 408 ")).count();
-    traffic.mark("all given up");
+    traffic.mark("the slow bodies are refused");
     traffic.until_saved().await?;
     environment.until_healthy().await?;
     let outcome = environment.judge(traffic).await?;
@@ -135,7 +139,7 @@ pub async fn autoscaled(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.until_serving(PODS + 1).await?;
     traffic.mark("four pods serve");
     load.stop().await;
-    traffic.mark("its end");
+    traffic.mark("heavy load ended");
     environment.until_serving(PODS).await?;
     environment.until_healthy().await?;
     traffic.mark("three pods serve");
@@ -152,6 +156,6 @@ pub async fn control_plane_cut_off(environment: &ClusterEnvironment) -> Result<O
     environment.cluster.reconnect_control_plane()?;
     traffic.mark("reconnected");
     environment.until_healthy().await?;
-    traffic.mark("whole");
+    traffic.mark("three pods serve");
     environment.judge(traffic).await
 }

@@ -1,7 +1,7 @@
 //! Network policies.
 
 use crate::cluster::ClusterEnvironment;
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use std::net::SocketAddr;
 

@@ -2,8 +2,8 @@
 
 use super::steps::AFTER;
 use crate::alerts;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{CENTRAL, Node, Roles, WEST};
@@ -89,7 +89,7 @@ pub async fn both_lead(environment: &LabEnvironment) -> Result<Outcome> {
     leader.sql("dob_api", taken_alone).await?;
     reconnect_two_that_lead(environment, &traffic).await?;
     let copy = leader.dump("dob_api.birthday").await?;
-    ensure!(copy.contains("takenalone\t1990-05-20"), "the copy lacks what the primary region took alone");
+    ensure!(copy.contains("takenalone\t1990-05-20"), "the copy lacks the writes that only the primary region took");
     traffic.mark("dob-rejoin in the primary region");
     leader.run(&["dob-rejoin"]).await?;
     let follower = environment.west().until_following().await?.leader;
@@ -98,8 +98,8 @@ pub async fn both_lead(environment: &LabEnvironment) -> Result<Outcome> {
     let outcome = environment.judge(traffic).await?;
     let left = "SELECT count(*) FROM dob_api.birthday WHERE username = 'takenalone'";
     let left = follower.sql("dob_api", left).await?;
-    ensure!(left == "0", "what the primary region took alone is still there");
-    let note = "lost: what the primary region took between the promotion and the clients' move; it is in the copy";
+    ensure!(left == "0", "the writes that only the primary region took are still there");
+    let note = "lost: the primary region's writes between the promotion and the clients' move; they are in the copy";
     Ok(outcome.with_note(note))
 }
 
@@ -119,12 +119,12 @@ pub async fn old_stays(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("dob-rejoin in the recovery region");
     standby.run(&["dob-rejoin"]).await?;
     environment.central().until_following().await?;
-    traffic.mark("it follows");
+    traffic.mark("recovery region follows");
     leader.run(&["systemctl", "restart", "patroni"]).await?;
     environment.west().until_leading().await?;
     now.finish_segment().await?;
     now.until_archived().await?;
-    traffic.mark("archived, and the old leader streams after a restart");
+    traffic.mark("WAL archived; the old leader streams after a restart");
     traffic.run_for(AFTER).await;
     environment.judge(traffic).await
 }

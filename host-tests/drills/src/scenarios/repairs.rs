@@ -2,8 +2,8 @@
 
 use super::steps::{judge_later, refuses};
 use crate::alerts;
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, Roles};
 use dob_support::eventually;
@@ -38,7 +38,7 @@ pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
     ensure!(leads.name == replica.name, "{} leads", leads.name);
     replica.until_etcd_has(3).await?;
     traffic.mark("the new nodes have joined");
-    let note = format!("saving {recovery_time} s after dob-etcd-alone");
+    let note = format!("saves succeed {recovery_time} s after dob-etcd-alone");
     Ok(environment.judge(traffic).await?.with_note(note))
 }
 
@@ -47,7 +47,7 @@ pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
 pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("link to the replica slow");
+    traffic.mark("link to the replica slowed down");
     leader.slow_replication_to(replica)?;
     leader.write_wal_until_slot(replica, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
     traffic.mark("its slot has less than 32 MB left; replica's power cut");
@@ -64,7 +64,7 @@ pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
     ensure!(leader.has_lost_slots().await?, "the slot is not lost after the checkpoint");
     replica.power_on().await?;
     environment.west().until_leading().await?;
-    traffic.mark("it streams");
+    traffic.mark("replica streams");
     let outcome = judge_later(environment, traffic).await?;
     ensure!(!leader.has_lost_slots().await?, "the slot is still lost");
     Ok(outcome.with_note(format!("a checkpoint ended {took:.1} s after the power cut")))
@@ -79,7 +79,7 @@ pub async fn replica_rebuilt(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("patronictl reinit");
     leader.patronictl(&["reinit", "dob", &replica.name, "--force"]).await?;
     replica.hold_base_backup(HELD_UP_S).await?;
-    traffic.mark(&format!("copying goes on after {HELD_UP_S} s"));
+    traffic.mark(&format!("base backup continues after {HELD_UP_S} s"));
     let made_anew = format!("{} has new data", replica.name);
     eventually(&made_anew, MADE_ANEW_WITHIN, async || {
         let made = replica.data_made_at().await?;
@@ -88,7 +88,7 @@ pub async fn replica_rebuilt(environment: &LabEnvironment) -> Result<Outcome> {
     })
     .await?;
     environment.west().until_leading().await?;
-    traffic.mark("it streams");
+    traffic.mark("replica streams");
     ensure!(replica.failed_base_backups().await? == failed, "the base backup had to start again");
     judge_later(environment, traffic).await
 }
@@ -111,9 +111,9 @@ pub async fn connections_raised(environment: &LabEnvironment) -> Result<Outcome>
         }
         leader.restart_for("max_connections", "600").await?;
     }
-    traffic.mark("all well");
+    traffic.mark("all servers restarted");
     let outcome = environment.judge(traffic).await?;
-    Ok(outcome.with_note("the switchover in it is all that was noticed"))
+    Ok(outcome.with_note("clients noticed only the switchover"))
 }
 
 /// Upgrades PostgreSQL's package: on the replica, and after a switchover on the old leader.
@@ -163,12 +163,12 @@ pub async fn page_damaged(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     leader.run(&["dob-backup"]).await?;
     let traffic = environment.traffic().await;
-    traffic.mark("a page of a table changed on the leader's volume");
+    traffic.mark("a page of a table corrupted on the leader's volume");
     leader.damage_a_page().await?;
     let before = leader.backups().await?;
     let refused = leader.refusal(&["dob-backup"]).await?;
     ensure!(refused.contains("is damaged, and the backup in repository 1 2 holds it"), "{refused}");
-    traffic.mark("dob-backup says so");
+    traffic.mark("dob-backup reports the page");
     leader.run(&["dob-backup", "nightly"]).await?;
     let after = leader.backups().await?;
     ensure!(before.is_subset(&after) && after.len() == before.len() + 2, "{before:?} before, {after:?} after");
@@ -178,9 +178,9 @@ pub async fn page_damaged(environment: &LabEnvironment) -> Result<Outcome> {
     let now = environment.west().until_leading().await?.leader;
     now.patronictl(&["reinit", "dob", &leader.name, "--force", "--wait"]).await?;
     environment.west().until_leading().await?;
-    traffic.mark("the old leader's data fetched anew");
+    traffic.mark("the old leader reinitialized");
     now.read_damaged_table().await?;
     now.run(&["dob-backup"]).await?;
-    traffic.mark("a whole backup");
+    traffic.mark("a backup without damaged pages");
     judge_later(environment, traffic).await
 }

@@ -1,7 +1,7 @@
 //! Rollouts, while clients come through the load balancer.
 
 use crate::cluster::{API, ClusterEnvironment};
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use dob_cluster::Fault;
 use std::time::Instant;
@@ -70,12 +70,12 @@ pub async fn cannot_save(environment: &ClusterEnvironment) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     traffic.mark("a version that can't save");
     let before = environment.roll_out(&digest).await?;
-    traffic.mark("the version before");
+    traffic.mark("the previous version rolled out again");
     environment.roll_out(&before).await?;
     let took = traffic.until_saved().await?;
     traffic.mark("the last pod that can't save is gone");
     let outcome = environment.judge(traffic).await?;
-    Ok(outcome.with_note(format!("saving {} s after it was taken back", took.as_secs())))
+    Ok(outcome.with_note(format!("saves succeeded {} s after the rollback", took.as_secs())))
 }
 
 /// The schema step fails, as with a wrong administrator's password, in a rollout that also raises the preStop time.
@@ -137,6 +137,6 @@ pub async fn operator_killed(environment: &ClusterEnvironment) -> Result<Outcome
     environment.cluster.start_operator().await?;
     traffic.mark("the operator is back");
     environment.roll_out(&digest).await?;
-    traffic.mark("run again");
+    traffic.mark("scripts/rollout run again");
     environment.judge(traffic).await
 }

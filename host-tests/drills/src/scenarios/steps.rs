@@ -1,7 +1,7 @@
 //! Steps that several scenarios share.
 
-use crate::current::Outcome;
 use crate::lab::LabEnvironment;
+use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Result, ensure};
 use dob_lab::Node;

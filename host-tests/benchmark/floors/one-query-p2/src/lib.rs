@@ -1,12 +1,12 @@
-//! Runs one statement and nothing else: finds `/hello/<username>`, or saves where a query string carries a date.
+//! Runs one statement and nothing else: finds the user of `/hello/<username>`, or saves the date in the query string if there is one.
 
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use spin_sdk::pg4::{Connection, ParameterValue};
 use spin_sdk::{http_component, variables};
 
-/// The component's own statement; the benchmark refuses to run where they differ.
+/// The component's statement. The benchmark fails if they differ.
 const FIND: &str = include_str!("../../find.sql");
-/// The component's own statement; the benchmark refuses to run where they differ.
+/// The component's statement. The benchmark fails if they differ.
 const SAVE: &str = include_str!("../../save.sql");
 
 #[http_component]

@@ -1,4 +1,4 @@
-//! Runs one statement and nothing else: finds `/hello/<username>`, or saves where a query string carries a date.
+//! Runs one statement and nothing else: finds the user of `/hello/<username>`, or saves the date in the query string if there is one.
 
 #![cfg(target_family = "wasm")]
 
@@ -15,13 +15,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use wit_bindgen::StreamResult;
 
-/// The component's own statement; the benchmark refuses to run where they differ.
+/// The component's statement. The benchmark fails if they differ.
 const FIND: &str = include_str!("../../find.sql");
-/// The component's own statement; the benchmark refuses to run where they differ.
+/// The component's statement. The benchmark fails if they differ.
 const SAVE: &str = include_str!("../../save.sql");
 
 thread_local! {
-    /// On which the instance reads for as long as it lives.
+    /// The connection that the instance reads from for as long as it lives.
     static READING: RefCell<Option<Rc<Connection>>> = const { RefCell::new(None) };
 }
 

@@ -1,7 +1,7 @@
 //! The database behind the pods fails or changes, while clients come through the load balancer.
 
 use crate::cluster::ClusterEnvironment;
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
 use dob_lab::{Roles, WEST};
 use dob_postgresql::Shutdown;
@@ -36,10 +36,10 @@ pub async fn database_away(environment: &ClusterEnvironment) -> Result<Outcome> 
     let pods = environment.cluster.restarts().await?;
     for time in AWAY_FOR {
         environment.database().await?.server.stop(Shutdown::Crash)?;
-        traffic.mark(&format!("database away for {} s", time.as_secs()));
+        traffic.mark(&format!("database down for {} s", time.as_secs()));
         traffic.run_for(time).await;
         environment.database().await?.server.start().await?;
-        traffic.mark("back");
+        traffic.mark("database started");
         traffic.until_saved().await?;
     }
     let after = environment.cluster.restarts().await?;
@@ -58,9 +58,9 @@ pub async fn password_rotated(environment: &ClusterEnvironment) -> Result<Outcom
     let password = environment.change_secret("pg_password", "another-password").await?;
     traffic.mark("another role and password in Secrets Manager");
     environment.roll_pods(&old).await?;
-    traffic.mark("all pods have them");
+    traffic.mark("all pods use the new role");
     environment.database().await?.server.client("postgres").await?.batch_execute(&END.replace("{role}", &old)).await?;
-    traffic.mark("the old role ended");
+    traffic.mark("old role retired");
     let outcome = environment.judge(traffic).await?;
     environment.change_secret("pg_user", &old).await?;
     environment.change_secret("pg_password", &password).await?;

@@ -5,5 +5,5 @@ const STACK: usize = 64 << 10;
 
 fn main() {
     println!("cargo::rustc-link-arg-cdylib=-zstack-size={STACK}");
-    println!("cargo::rerun-if-changed=../stack.rs");
+    println!("cargo::rerun-if-changed=../build.rs");
 }

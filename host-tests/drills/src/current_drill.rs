@@ -1,9 +1,8 @@
-//! The running drill, and its outcome.
+//! The drill that is running.
 
 use crate::timeline;
 use crate::traffic::Timeline;
-use anyhow::{Context, Result};
-use dob_clients::history::Findings;
+use anyhow::Result;
 use std::sync::{Mutex, MutexGuard};
 
 /// The drill that is running.
@@ -36,30 +35,5 @@ impl CurrentDrill {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("no drill panics while it holds this")
-    }
-}
-
-/// The outcome of a drill.
-pub(crate) struct Outcome {
-    /// The findings of the history checker, if the drill has clients.
-    pub figures: Option<Findings>,
-    /// Additional findings for readers, such as the leader afterwards.
-    pub note: String,
-}
-
-impl Outcome {
-    /// The outcome of a drill without clients.
-    pub fn noted(note: impl Into<String>) -> Self {
-        Self { figures: None, note: note.into() }
-    }
-
-    /// Replaces the note.
-    pub fn with_note(self, note: impl Into<String>) -> Self {
-        Self { note: note.into(), ..self }
-    }
-
-    /// The findings of the history checker.
-    pub fn figures(&self) -> Result<&Findings> {
-        self.figures.as_ref().context("this drill has no clients")
     }
 }

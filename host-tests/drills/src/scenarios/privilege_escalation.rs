@@ -1,7 +1,7 @@
 //! A deployer tries to escalate its rights.
 
 use crate::cluster::ClusterEnvironment;
-use crate::current::Outcome;
+use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
 use dob_cluster::AS_DEPLOYER;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ const REFUSED: [&[&str]; 10] = [
     &["--namespace=dob-api", "exec", "deployment/dob-api", "--", "true"],
 ];
 
-/// Ten ways to more rights, pods that take over their node, and a policy that is turned against the administrator.
+/// Tries ten commands that would extend its rights, pods that take over their node, and a policy that redirects an administrator's command.
 pub async fn tried(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     for command in REFUSED {
@@ -53,7 +53,7 @@ pub async fn tried(environment: &ClusterEnvironment) -> Result<Outcome> {
         );
     }
     policy_for_deployments_changes_nothing_else(environment).await?;
-    Ok(Outcome::noted(format!("{} ways to more rights and two pods refused", REFUSED.len())))
+    Ok(Outcome::noted(format!("{} commands that would extend the rights, and two pods, refused", REFUSED.len())))
 }
 
 /// Deployers may change the policy for Deployments, because it has values from `drain.yaml`.

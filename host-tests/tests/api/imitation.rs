@@ -38,8 +38,8 @@ fn a_thousand_bodies_that_do_not_come_take_all_instances_of_one_request_and_few_
         Build::Wasi03 => (200, "{\"status\":\"alive\"}"),
     };
     // Each instance waits for the rest of a body, which does not come in time.
-    let held: Vec<_> = (0..1000).map(|_| TcpStream::connect(app.service.server.address).unwrap()).collect();
-    for mut client in &held {
+    let clients: Vec<_> = (0..1000).map(|_| TcpStream::connect(app.service.server.address).unwrap()).collect();
+    for mut client in &clients {
         client.write_all(b"PUT /hello/john HTTP/1.1\r\nHost: x\r\nContent-Length: 28\r\n\r\n{").unwrap();
     }
     app.runtime.block_on(async {
@@ -47,7 +47,7 @@ fn a_thousand_bodies_that_do_not_come_take_all_instances_of_one_request_and_few_
         assert_eq!(app.service.get("/healthz").await.body, body);
     });
     // The clients stay connected; the component gives up waiting for their bodies.
-    for mut client in &held {
+    for mut client in &clients {
         let mut status = [0; "HTTP/1.1 408".len()];
         client.set_read_timeout(Some(HANGS_AFTER)).unwrap();
         client.read_exact(&mut status).unwrap();
