@@ -86,10 +86,7 @@ impl Access {
         let of = |names: [&str; 2]| {
             json!(names.map(|name| (name, &self.variables[name])).into_iter().collect::<BTreeMap<_, _>>())
         };
-        let secrets = [
-            ("dob-api", of(SECRET_VARIABLES[0])),
-            ("dob-api-admin", of(SECRET_VARIABLES[1])),
-        ];
+        let secrets = [("dob-api", of(SECRET_VARIABLES[0])), ("dob-api-admin", of(SECRET_VARIABLES[1]))];
         let secrets = secrets.map(|(name, data)| secret(NAMESPACE, name, data));
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": secrets });
         cluster.apply(&list.to_string()).context("the pods' secrets")?;
