@@ -44,7 +44,7 @@ const ADDONS: [Part; 6] = [
     Part { name: "kube-router", module: "github.com/cloudnativelabs/kube-router/v2", minutes: 2 },
     Part { name: "coredns", module: "github.com/coredns/coredns", minutes: 3 },
     Part { name: "metrics-server", module: "sigs.k8s.io/metrics-server", minutes: 4 },
-    Part { name: "external-secrets", module: "github.com/external-secrets/external-secrets", minutes: 10 },
+    Part { name: "external-secrets", module: "github.com/external-secrets/external-secrets", minutes: 5 },
 ];
 
 /// The built programs.
