@@ -331,7 +331,7 @@ def test_the_tunnel_ends_with_the_command(script, fake, tmp_path):
     assert done.code == 3, done.err
     plugin = (tmp_path / "plugin").read_text().strip()
     state = subprocess.run(["ps", "-o", "stat=", "-p", plugin], capture_output=True, text=True).stdout.strip()
-    assert state[:1] in ("", "Z"), "the plugin goes on"
+    assert state[:1] in ("", "Z"), "the plugin still runs"
 
 
 @pytest.fixture
