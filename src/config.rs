@@ -1,7 +1,7 @@
 //! The configuration: reads Spin variables, and builds PostgreSQL connection strings from them.
 //!
 //! The host sets no time limits, so the connection string carries all of them. On a host that can end a wait, such as WASI 0.3, the store
-//! has limits of its own besides.
+//! also has limits of its own.
 
 use crate::host::Host;
 use std::cmp::Ordering;

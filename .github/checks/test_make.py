@@ -12,7 +12,7 @@ from workflows import ROOT
 
 
 @pytest.mark.parametrize("environment", [{"CARGO_HOME": "/home/a user/.cargo"}, {"HOME": "/home/a user"}, {}])
-def test_cargo_s_packages_are_renamed_wherever_they_are(fake, environment):
+def test_paths_of_cargo_s_home_are_remapped_wherever_it_is(fake, environment):
     """Without HOME, Cargo uses the home directory in the system's user database."""
     fake("rustup", "echo wasm32-wasip2")
     path = fake("cargo", 'printf "%s\\n" "${CARGO_ENCODED_RUSTFLAGS-$(tr " " "\\37" <<<"$RUSTFLAGS")}"')

@@ -62,7 +62,7 @@ def installation(tmp_path, fake):
 
 
 @pytest.mark.parametrize("how", ["in order", "terminal", "SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM"])
-def test_it_is_there_as_long_as_packages_are_installed_and_no_longer(installation, how):
+def test_services_are_kept_from_starting_only_while_packages_are_installed(installation, how):
     process, terminal = installation.installing()
     assert "exit 101" in installation.policy.read_text() and os.access(installation.policy, os.X_OK)
     if how == "terminal":

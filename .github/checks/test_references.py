@@ -177,7 +177,7 @@ def test_infrastructure_is_planned_when_a_file_changes_that_terraform_reads():
         assert outside <= set(triggers[event]["paths"]), event
 
 
-def test_every_node_can_be_made_anew_by_the_workflow():
+def test_the_workflow_can_replace_every_node():
     shape = hcl("modules/topology/main.tf")["locals"][0]["shape"][0]
     nodes = [name for name, node in shape.items() if node["role"] != "restore"]
     choices = load("infrastructure.yml")[True]["workflow_dispatch"]["inputs"]["replace"]["options"]
@@ -195,7 +195,7 @@ def test_a_plan_that_waits_for_approval_keeps_no_later_plan_waiting():
     assert not [name for name, job in load("infrastructure-root.yml")["jobs"].items() if "concurrency" in job]
 
 
-def test_what_nobody_starts_leaves_aws_out_until_it_is_set_up():
+def test_workflows_that_start_by_themselves_skip_aws_until_it_is_set_up():
     for path in FILES:
         triggers = load(path.name)[True]
         if {"schedule", "pull_request"} & set(triggers) and "vars.PRIMARY_REGION" in text(path.name):
@@ -231,7 +231,7 @@ def test_a_state_that_an_apply_could_not_write_is_kept():
     assert job["timeout-minutes"] >= 180
 
 
-def test_a_restore_drill_takes_away_only_the_node_that_it_made():
+def test_a_restore_drill_removes_only_the_node_that_it_added():
     up, _, down = (step for step in load("restore-drill.yml")["jobs"]["drill"]["steps"] if "restore-drill" in step.get("run", ""))
     assert "restore-drill up" in up["run"] and "restore-drill down" in down["run"]
     assert down["if"] == f"always() && steps.{up['id']}.outputs.made == 'true'"

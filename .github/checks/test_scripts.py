@@ -121,7 +121,7 @@ def test_nothing_that_a_shell_acts_on_gets_to_a_node(script, region, tmp_path, a
     ([HERE, "leader", "rm"], "'rm' is not an operations command"),
     ([HERE, "leader", "dob-status;rm"], "is not an operations command"),
 ])
-def test_wrong_words_are_refused_before_anything_is_asked(script, aws, arguments, words):
+def test_wrong_arguments_are_refused_before_aws_is_asked(script, aws, arguments, words):
     refused = script("on-node", *arguments, aws=aws)
     assert refused.code == 1 and words in refused.err and len(refused.err.splitlines()) == 1
 
@@ -136,7 +136,7 @@ def report(backups=(3, 3), archived=1, failed=None, error=False):
         "backups": [{"stop": ago(age), "repository": number, "error": error} for number, age in enumerate(backups, 1)]})
 
 
-def test_fresh_backups_are_well(script):
+def test_fresh_backups_pass(script):
     done = script("check-backups", stdin=report(failed=9))
     assert done.code == 0, done.err
     assert "repository 2: the newest backup is 3 hours old" in done.out and "WAL was archived 1 hours ago" in done.out
@@ -156,7 +156,7 @@ def test_old_or_missing_backups_are_named(script, fault, words):
 
 
 @pytest.mark.parametrize("said", ["", "{}", "no Patroni of this region answers", '{"node": {"name": "west-a"}}'])
-def test_what_is_no_status_is_refused(script, said):
+def test_input_that_is_no_status_is_refused(script, said):
     done = script("check-backups", stdin=said)
     assert done.code == 1 and "not what dob-status --json prints" in done.err
 
@@ -226,14 +226,14 @@ def two_regions(aws, tmp_path):
     return aws
 
 
-def test_the_way_back_stops_writes_only_when_the_other_region_is_near(script, two_regions):
+def test_failback_stops_writes_only_once_the_returning_region_has_caught_up(script, two_regions):
     done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1")
     assert done.code == 0, done.err
     changes = [sent for sent in two_regions.sent if not sent[1].startswith("dob-status")]
     assert changes == [("west-a", "dob-rejoin"), ("central-a", "dob-rejoin --hand-over"), ("west-a", "dob-promote")]
 
 
-def test_the_way_back_leaves_a_region_that_does_not_catch_up(script, two_regions, tmp_path):
+def test_failback_stops_no_writes_if_the_returning_region_does_not_catch_up(script, two_regions, tmp_path):
     (tmp_path / "lag").write_text("99999999\n")
     done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1", FAIL_BACK_PATIENCE="1")
     assert done.code == 1 and "99999999 bytes behind" in done.err
@@ -331,7 +331,7 @@ def test_the_tunnel_ends_with_the_command(script, fake, tmp_path):
     assert done.code == 3, done.err
     plugin = (tmp_path / "plugin").read_text().strip()
     state = subprocess.run(["ps", "-o", "stat=", "-p", plugin], capture_output=True, text=True).stdout.strip()
-    assert state[:1] in ("", "Z"), "the plugin goes on"
+    assert state[:1] in ("", "Z"), "the plugin still runs"
 
 
 @pytest.fixture
@@ -396,7 +396,7 @@ def terraform(script, fake):
 
 
 @pytest.mark.parametrize("changes", [0, 2])
-def test_a_plan_is_printed_without_what_was_looked_at(terraform, changes):
+def test_a_plan_is_printed_without_the_refreshed_resources(terraform, changes):
     done = terraform("plan", "primary", changes=changes)
     assert (done.code, done.out) == (0, f"{PLAN}\n"), done.err
     assert done.err.count("Refreshing state") == 300
@@ -407,7 +407,7 @@ def test_drift_and_a_failed_plan_fail(terraform, command, changes, code):
     assert terraform(command, "primary", changes=changes).code == code
 
 
-def test_a_node_is_made_anew_in_its_own_root_only(terraform, tmp_path):
+def test_a_node_is_replaced_in_its_own_root_only(terraform, tmp_path):
     for root in ("global", "primary", "recovery"):
         assert terraform("plan", root, REPLACE="primary-b").code == 0
     [asked] = [line for line in (tmp_path / "asked").read_text().splitlines() if "-replace" in line]
@@ -417,7 +417,7 @@ def test_a_node_is_made_anew_in_its_own_root_only(terraform, tmp_path):
         assert block in (ROOT / "terraform" / file).read_text(), file
 
 
-def test_the_nodes_of_kubernetes_are_made_anew_by_their_image(terraform, tmp_path):
+def test_kubernetes_nodes_and_add_ons_are_replaced_by_their_terraform_data(terraform, tmp_path):
     for root in ("primary", "recovery"):
         assert terraform("plan", root, REPLACE="recovery-kubernetes").code == 0
     [asked] = [line for line in (tmp_path / "asked").read_text().splitlines() if "-replace" in line]
@@ -428,7 +428,7 @@ def test_the_nodes_of_kubernetes_are_made_anew_by_their_image(terraform, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["dob-eu-west-1-b", "primary-r", 'primary-b"]', "global-a", "global-kubernetes"])
-def test_nothing_else_is_made_anew(terraform, tmp_path, name):
+def test_nothing_else_is_replaced(terraform, tmp_path, name):
     refused = terraform("plan", "primary", REPLACE=name)
     assert refused.code == 1 and "neither a database node" in refused.err
     assert not (tmp_path / "asked").exists()
@@ -466,7 +466,7 @@ def github(script, fake, tmp_path):
     return SimpleNamespace(environments=environments, variables=variables, check=check)
 
 
-def test_environments_that_are_as_the_guide_says_are_well(github):
+def test_environments_that_are_as_the_guide_says_pass(github):
     done = github.check()
     assert (done.code, done.out) == (0, "11 environments and 10 variables are as .github/environments.json says\n"), done.err
 
@@ -494,7 +494,7 @@ def test_everything_that_is_missing_is_said(github):
     assert refused.code == 1 and len(refused.err.splitlines()) == 2 + 10
 
 
-def test_no_answer_of_github_is_not_a_repository_that_is_well(script, fake):
+def test_without_an_answer_from_github_the_check_fails(script, fake):
     refused = script("check-environments", PATH=fake("gh", "exit 4"))
     assert refused.code == 1 and "can't read environments from GitHub" in refused.err
 
@@ -518,7 +518,7 @@ def planned(script, fake, tmp_path):
 
 
 @pytest.mark.parametrize("command, action", [("up", "create"), ("down", "delete")])
-def test_the_restore_node_comes_and_goes(planned, tmp_path, command, action):
+def test_the_restore_node_is_added_and_removed(planned, tmp_path, command, action):
     done = planned(command, action, RESTORE_NODE)
     assert done.code == 0, done.err
     assert "terraform -chdir=terraform/recovery apply" in (tmp_path / "asked").read_text()
@@ -538,14 +538,14 @@ def test_a_drill_changes_nothing_but_the_restore_node(planned, tmp_path, command
 
 
 @pytest.mark.parametrize("action, addresses", [("no-op", RESTORE_NODE), ("create", RESTORE_NODE[1:]), ("create", [])])
-def test_a_restore_node_that_is_there_already_is_another_ones(planned, tmp_path, action, addresses):
+def test_a_drill_refuses_to_use_an_existing_restore_node(planned, tmp_path, action, addresses):
     done = planned("up", action, addresses)
     assert done.code == 1 and "already has a restore node" in done.err
     assert " apply " not in (tmp_path / "asked").read_text() and not (tmp_path / "output").exists()
 
 
 @pytest.mark.parametrize("fails_at, code", [("nothing", 0), ("apply", 1)])
-def test_what_a_drill_began_to_make_is_its_own(planned, tmp_path, fails_at, code):
+def test_a_drill_reports_the_node_that_it_adds_even_if_the_apply_fails(planned, tmp_path, fails_at, code):
     assert planned("up", "create", RESTORE_NODE, fails_at).code == code
     assert (tmp_path / "output").read_text() == "made=true\n"
 
@@ -657,7 +657,7 @@ def test_an_archive_without_the_shim_is_refused(node, aws):
 
 
 @pytest.mark.parametrize("checksum, words", [("", "has no checksum of the shim 1.2.3 yet"), ("0" * 64, "has another checksum than terraform/shim.auto.tfvars.json")])
-def test_nothing_is_mirrored_but_what_was_agreed_on(node, mirror, aws, checksum, words):
+def test_only_the_shim_with_the_pinned_checksum_is_mirrored(node, mirror, aws, checksum, words):
     refused = mirror(archive(), checksum)
     assert refused.returncode == 1 and words in refused.stderr
     assert "Contents" not in aws.client("s3").list_objects_v2(Bucket=node.bucket)
@@ -708,7 +708,7 @@ REGION = [("aws_vpc", {}), ("aws_launch_template", {"instance_type": "m7i.large"
           ("aws_instance", {"instance_type": "t3.small"}), *[("aws_eip", {}), ("aws_nat_gateway", {})] * 3]
 
 
-def test_an_account_with_room_is_well(account):
+def test_an_account_with_room_passes(account):
     done = account("primary", REGION)
     assert done.code == 0, done.err
     # Six nodes and one more machine, with two processors each. The emulator has a VPC from the start.
@@ -730,7 +730,7 @@ def test_what_is_in_use_leaves_less_room(account, aws):
     assert done.code == 1 and "no room for 14 more processors" in done.err and len(done.err.splitlines()) == 1, done.err
 
 
-def test_what_an_account_has_one_of_is_not_made_again(account, aws):
+def test_a_second_resource_of_a_kind_that_an_account_can_have_once_is_refused(account, aws):
     planned = [("aws_iam_openid_connect_provider", {}), ("aws_ecr_replication_configuration", {})]
     assert account("global", planned).code == 0
     aws.client("iam").create_open_id_connect_provider(Url="https://token.actions.githubusercontent.com", ClientIDList=["sts.amazonaws.com"], ThumbprintList=["0" * 40])

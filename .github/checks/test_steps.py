@@ -47,7 +47,7 @@ def program(path, code):
 
 
 def test_each_such_step_is_tried_here():
-    tried = {("release", "The tag is the version"), ("release", "Gather"), ("deploy-region", "The tag is a release's"),
+    tried = {("release", "Check that the tag is the version"), ("release", "Collect the files of the release"), ("deploy-region", "Check that the tag is a release's"),
              ("infrastructure", "Write the comment"), ("infrastructure-root", "Are there changes?"), ("rotate-password", "Approved"),
              ("smoke", "Note the time"), ("smoke", "Write the report")}
     assert {step for step, command in STEPS.items() if not reaches_out(command)} == tried | {(workflow, "Confirm") for workflow in CONFIRMATIONS}
@@ -99,11 +99,11 @@ def test_a_tag_is_the_version_in_all_manifests(run):
     for manifest in ("Cargo.toml", "spin.toml", "spin-wasi-0.3.toml"):
         shutil.copy(ROOT / manifest, run.folder)
     version = tomllib.loads((ROOT / "spin.toml").read_text())["application"]["version"]
-    assert run("release", "The tag is the version", GITHUB_REF_NAME=f"v{version}").code == 0
-    assert run("release", "The tag is the version", GITHUB_REF_NAME="v9.9.9").code == 1
+    assert run("release", "Check that the tag is the version", GITHUB_REF_NAME=f"v{version}").code == 0
+    assert run("release", "Check that the tag is the version", GITHUB_REF_NAME="v9.9.9").code == 1
     manifest = run.folder / "spin.toml"
     manifest.write_text(manifest.read_text().replace(f'version = "{version}"', 'version = "9.9.9"'))
-    refused = run("release", "The tag is the version", GITHUB_REF_NAME=f"v{version}")
+    refused = run("release", "Check that the tag is the version", GITHUB_REF_NAME=f"v{version}")
     assert refused.code == 1 and "spin.toml has version 9.9.9" in refused.said
 
 
@@ -112,11 +112,11 @@ def test_what_is_released_has_checksums(run):
     folder.mkdir(parents=True)
     for build in ("p2", "p3"):
         (folder / f"dob_api_wasi_{build}.wasm").write_bytes(b"component")
-    assert run("release", "Gather").code != 0, "without its bill of materials"
+    assert run("release", "Collect the files of the release").code != 0, "without its bill of materials"
     shutil.rmtree(run.folder / "release")
     for build in ("p2", "p3"):
         (run.folder / f"target/sbom-wasi-{build}.cdx.json").write_text("{}")
-    gathered = run("release", "Gather")
+    gathered = run("release", "Collect the files of the release")
     assert gathered.code == 0, gathered.said
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=run.folder / "release", check=True)
     for build in ("p2", "p3"):
@@ -125,7 +125,7 @@ def test_what_is_released_has_checksums(run):
 
 @pytest.mark.parametrize("tag, code", [("v1.20.3", 0), ("main", 1), ("v1", 1), ("v1.2.3-rc1", 1), ("v1.2.3;true", 1)])
 def test_only_a_release_is_deployed(run, tag, code):
-    assert run("deploy-region", "The tag is a release's", TAG=tag).code == code
+    assert run("deploy-region", "Check that the tag is a release's", TAG=tag).code == code
 
 
 @pytest.mark.parametrize("plan, changes", [

@@ -49,7 +49,7 @@ def test_what_belongs_to_no_namespace_is_there_before_the_first_rollout(released
     assert first[1:-2] == then[:-1]
 
 
-def test_the_foundation_is_laid_before_anything_stands_on_it():
+def test_the_foundation_is_applied_before_everything_that_needs_it():
     places = [next((word for word in command if word.startswith("k8s/")), "") for command in asked()]
     in_order = ["k8s/foundation", "k8s/logs", "k8s/controllers/helmfile.yaml", "k8s/overlays/primary"]
     assert [place for place in places if place] == in_order

@@ -84,7 +84,7 @@ def ran(*command) -> str:
     return done.stdout + done.stderr
 
 
-def test_prometheus_takes_its_configuration(cluster, tmp_path):
+def test_prometheus_accepts_its_configuration(cluster, tmp_path):
     configuration = laid_out(cluster, "prometheus", tmp_path)
     said = ran("promtool", "check", "config", configuration)
     assert "WARNING" not in said, said
@@ -99,7 +99,7 @@ def test_the_configuration_is_the_one_that_is_tested(cluster, tmp_path):
     assert laid_out(cluster, "otel-collector", tmp_path).read_text() == (ROOT / "observability/collector.yaml").read_text()
 
 
-def test_alertmanager_takes_its_configuration(cluster, tmp_path):
+def test_alertmanager_accepts_its_configuration(cluster, tmp_path):
     ran("amtool", "check-config", laid_out(cluster, "alertmanager", tmp_path))
 
 
@@ -245,7 +245,7 @@ def test_one_of_two_pods_stays_when_a_node_is_drained(cluster):
         assert (workload["spec"]["replicas"], budget["spec"]["maxUnavailable"]) == (2, 1)
 
 
-def test_prometheus_ends_before_its_volume_does(cluster):
+def test_prometheus_deletes_old_data_before_its_volume_is_full(cluster):
     [claim] = find(cluster.resources, "StatefulSet", "prometheus")["spec"]["volumeClaimTemplates"]
     [kept] = option(cluster, "prometheus", "storage.tsdb.retention.size")
     volume = int(claim["spec"]["resources"]["requests"]["storage"].removesuffix("Gi"))

@@ -82,7 +82,7 @@ def test_nothing_is_forced_on_other_managers_of_a_field(released):
     assert all("--server-side --field-manager=dob-rollout" in call and "force" not in call for call in applied)
 
 
-def test_what_is_applied_says_which_rendering_it_is(released):
+def test_spin_apps_carry_the_checksum_of_their_rendering(released):
     run = Run(released)
     [mark] = {app["spec"]["deploymentAnnotations"]["rendered"] for app in of_kind(run.applied, "SpinApp")}
     assert mark != "unset"
@@ -95,7 +95,7 @@ def policies_of(run: Run) -> str:
     return mark
 
 
-def test_pods_are_made_anew_where_a_policy_gives_them_something_else(released):
+def test_a_changed_policy_replaces_the_pods(released):
     before = policies_of(Run(released))
     assert before != "unset" and policies_of(Run(released, "b")) == before
     for file, old, new in [
@@ -131,13 +131,13 @@ def test_a_rollout_ends_with_the_old_pods(released):
     assert waits[0] < run.at("--selector=dob-api/step=api FILE") and run.at("rollout status deployment/dob-api ") < waits[1]
 
 
-def test_old_pods_that_do_not_end_take_no_good_version_back(released):
+def test_old_pods_that_do_not_end_roll_no_good_version_back(released):
     run = Run(released, leaving="pod/old-1", stuck=True)
     assert run.status == 1 and "is rolled out, but old pods do not end" in run.words and "pod/old-1" in run.words
     assert run.rolled_back is None and run.at("annotate", "spinapp/dob-api-schema")
 
 
-def test_a_version_that_served_is_named_where_the_operator_takes_no_note_of_it(released):
+def test_a_version_that_the_operator_can_not_annotate_is_named(released):
     run = Run(released, operator_gone=True)
     assert run.status == 1 and "dob-api-schema is rolled out, but can't be annotated as such" in run.words
     assert run.rolled_back is None
@@ -157,7 +157,7 @@ def test_a_version_that_does_not_become_ready_is_rolled_back(released):
     assert not any("annotate" in call and "spinapp/dob-api " in call for call in run.calls), "what does not serve is no version to go back to"
 
 
-def test_a_rollout_that_was_killed_is_taken_up(released):
+def test_a_killed_rollout_is_continued(released):
     """Whatever the killed run had applied, the version that served before it is restored."""
     assert Run(released).status == 0
     for killed_at in ("dry-run", "wait externalsecret", "step=schema FILE", "status deployment/dob-api-schema", "step=api FILE", "status deployment/dob-api "):
@@ -210,7 +210,7 @@ def test_what_left_the_manifests_is_named_until_somebody_deletes_it(released):
     assert not any(budget in call for call in Run(released).calls)
 
 
-def test_what_came_back_into_the_manifests_is_not_left(released):
+def test_a_resource_that_returns_to_the_manifests_is_not_named_any_more(released):
     released.replace("base/kustomization.yaml", "  - disruption.yaml\n", "")
     assert not left(Run(released)), "what no rollout has applied is nobody's"
     released.replace("base/kustomization.yaml", "  - network.yaml\n", "  - network.yaml\n  - disruption.yaml\n")

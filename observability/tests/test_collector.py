@@ -221,6 +221,6 @@ def test_the_schema_pod_does_not_speak_for_those_that_serve(watched):
     assert [labels["region"] for labels, _ in raised] == ["schema"]
 
 
-def test_the_collector_has_nothing_to_say_against_its_configuration(watched):
+def test_the_collector_logs_no_problem_with_its_configuration(watched):
     lines = [line for collector in watched[1].values() for line in collector.log.read_text().splitlines()]
     assert [line for line in lines if line.split("\t")[1:2] not in (["info"], [])] == []

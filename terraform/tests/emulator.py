@@ -494,7 +494,7 @@ def terminate(instance, terminate=Instance.terminate):
 
 @patch.object(Instance, "terminate", terminate)
 class TearDown(unittest.TestCase):
-    """Runs the unchanged commands of README.md on what Region has applied, and then what the smoke run deletes besides."""
+    """Runs the unchanged commands of README.md on what Region has applied, and then what the smoke run also deletes."""
 
     def test_what_was_made_goes_but_for_the_data(self):
         [commands] = re.findall(r"## Tearing down\n.*?```sh\n(.*?)```", (TERRAFORM / "README.md").read_text(), re.S)

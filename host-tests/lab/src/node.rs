@@ -240,7 +240,7 @@ impl Node {
         ))
     }
 
-    /// Drops what the node's PostgreSQL sends to another node: replication stops, and neither side is told.
+    /// Drops what the node's PostgreSQL sends to another node: replication stops, and neither side gets an error.
     pub fn drop_replication_to(&self, node: &Node) -> Result<()> {
         self.filter(&format!("ip daddr {} tcp sport {} drop", node.address, self.ports.postgresql))
     }

@@ -141,7 +141,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Clone + Debug + Eq + Hash + Send + Sync,
 {
-    let what = format!("hears nothing of {}s and goes on with what it knows", K::kind(&kind));
+    let what = format!("can't watch {}s and continues with its copy of them", K::kind(&kind));
     let writer = Writer::new(kind);
     let (store, changed) = (writer.as_reader(), changed.clone());
     let mut events = Box::pin(reflector(writer, watcher(objects, watcher::Config::default())));

@@ -32,7 +32,7 @@ pub async fn run(listen: SocketAddr, data: &Path) -> Result<()> {
 }
 
 async fn serve(listen: SocketAddr, data: &Path) -> Result<()> {
-    // Fails early if the port is in use; it is bound for good a moment later.
+    // Fails early if the port is in use. This socket is closed again, and the server binds the port a moment later.
     listener(listen).await.context("make run LISTEN=ADDRESS:PORT takes another address")?;
     let manifest = Build::chosen()?.manifest();
     // An empty variable counts as unset, because a shell can't unset one for a single command.

@@ -1,4 +1,4 @@
-//! Dropped packets: neither side is told.
+//! Dropped packets: neither side gets an error.
 
 use crate::helpers::*;
 use crate::network::Network;
