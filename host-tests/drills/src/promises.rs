@@ -63,7 +63,7 @@ impl Display for Promises {
         };
         let errors = self.errors.as_ref().map(|kinds| match kinds.as_slice() {
             [] => "no failed request".to_owned(),
-            kinds => format!("no error but {}", kinds.join(", ")),
+            kinds => format!("only these errors: {}", kinds.join(", ")),
         });
         let promises = [
             self.must_fail.then(|| "a control: some request must fail".to_owned()),
@@ -93,7 +93,7 @@ mod tests {
         let promises =
             "write_downtime_s = 5\nlatency_s = 6\nfailed_greetings = 2\nlost = 0\nerrors = [\"503\", \"500\"]";
         let words = toml::from_str::<Promises>(promises).unwrap().to_string();
-        let expected = "write downtime ≤ 5 s; slowest answer ≤ 6 s; no error but 503, 500; no lost date; at most 2 × failed greeting";
+        let expected = "write downtime ≤ 5 s; slowest answer ≤ 6 s; only these errors: 503, 500; no lost date; at most 2 × failed greeting";
         assert_eq!(words, expected);
         assert_eq!(toml::from_str::<Promises>("errors = []").unwrap().to_string(), "no failed request");
     }
