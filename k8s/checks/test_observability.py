@@ -156,8 +156,9 @@ def test_spans_are_sent_where_the_collector_takes_them(cluster):
 
 
 def test_pods_that_serve_report_every_request(cluster):
-    """By default, Spin would not report a request whose traceparent is not sampled."""
-    assert cluster.policy("Mutating", "dob-api-serving-pods").says('env: [Object.spec.containers.env{name: "OTEL_TRACES_SAMPLER", value: "always_on"}]')
+    """By default, Spin would not report a request whose traceparent is not sampled, and lose five seconds of reports when it ends."""
+    for name, value in {"OTEL_TRACES_SAMPLER": "always_on", "OTEL_BSP_SCHEDULE_DELAY": "1000"}.items():
+        assert cluster.policy("Mutating", "dob-api-serving-pods").says(f'Object.spec.containers.env{{name: "{name}", value: "{value}"}}')
 
 
 def test_the_schema_pod_does_not_speak_for_those_that_serve(cluster):
