@@ -248,6 +248,8 @@ def test_what_the_smoke_run_creates_is_destroyed_in_any_case():
         assert jobs[name]["if"] == "always() && vars.SMOKE_ACCOUNT_ID != ''"
     # A job that was not waited for could still create something.
     assert set(jobs["destroy"]["needs"]) == set(jobs) - {"destroy", "leftovers", "report"} and jobs["leftovers"]["needs"] == "destroy"
+    # What the report does not wait for could fail without being in it.
+    assert set(jobs["report"]["needs"]) == set(jobs) - {"report"}
     assert jobs["destroy"]["strategy"]["matrix"]["root"] == ["recovery", "primary"] and not jobs["destroy"]["strategy"]["fail-fast"]
     # Another run, or a cancelled one, must not create what this one destroys.
     assert load("smoke.yml")["concurrency"] == {"group": "smoke", "cancel-in-progress": False}
