@@ -698,11 +698,11 @@ def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, 
 def account(script, fake, tmp_path, aws):
     """Runs check-account with a Terraform that plans these resources, and with these quotas. The emulator answers everything else."""
 
-    def account(root, planned, quota="50"):
+    def account(root, planned, quota="50", asked="service-quotas"):
         changes = [{"address": f"{kind}.x", "mode": "managed", "type": kind, "change": {"actions": ["create"], "after": after}} for kind, after in planned]
         (tmp_path / "plan").write_text(json.dumps({"resource_changes": changes}))
         fake("terraform", f"cat {tmp_path}/plan")
-        path = fake("aws", f'[[ $1 != service-quotas ]] || {{ echo {quota}; exit; }}\nPATH=${{PATH#*:}} exec aws "$@"')
+        path = fake("aws", f'[[ $* != *{asked}* ]] || {{ echo {quota}; exit; }}\n[[ $1 != service-quotas ]] || exit 254\nPATH=${{PATH#*:}} exec aws "$@"')
         return script("check-account", root, aws=aws, PATH=path, AWS_REGION=HERE, AWS_DEFAULT_REGION=HERE)
 
     return account
@@ -718,6 +718,11 @@ def test_an_account_with_room_passes(account):
     # Six nodes and one more machine, with two processors each. The emulator has a VPC from the start.
     assert f"{HERE}: processors of virtual machines: 14 planned, 0 in use, 50 allowed" in done.out
     assert f"{HERE}: VPCs: 1 planned, 1 in use" in done.out and f"{HERE}: NAT gateways in a zone: 1 planned" in done.out
+
+
+def test_the_quota_of_an_account_that_never_asked_for_more_is_aws_s_default(account):
+    done = account("primary", REGION, quota="2.0", asked="get-aws-default-service-quota")
+    assert done.code == 1 and "no room for 14 more processors" in done.err, done.err
 
 
 def test_every_quota_that_is_too_small_is_named_with_what_to_ask_for(account, aws):
