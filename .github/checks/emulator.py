@@ -10,6 +10,8 @@ import urllib.request
 os.environ.update(AWS_ACCESS_KEY_ID="emulated", AWS_SECRET_ACCESS_KEY="emulated")
 
 import boto3  # noqa: E402
+from moto.core.responses import ActionResult  # noqa: E402
+from moto.s3.responses import S3Response  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 from moto.ssm import exceptions, models as ssm  # noqa: E402
 
@@ -20,6 +22,18 @@ SBIN = ROOT / "terraform/modules/database-node/files/sbin"
 OPERATIONS = re.findall(r'"(dob-[a-z-]+)"', (ROOT / "terraform/modules/database/operations.tf").read_text())
 
 HERE, THERE = "eu-west-1", "eu-central-1"
+
+
+def get_object(request, get=S3Response.get_object):
+    """Adds what moto lacks: until when an object is locked."""
+    if "retention" not in request.querystring:
+        return get(request)
+    key, _ = request._get_key()
+    request.data["Action"] = "GetObjectRetention"
+    return request.serialized(ActionResult({"Retention": {"Mode": key.lock_mode, "RetainUntilDate": key.lock_until}}))
+
+
+S3Response.get_object = get_object
 
 
 class Emulator:

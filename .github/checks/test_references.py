@@ -125,6 +125,29 @@ def test_the_guides_commands_make_every_environment_and_variable():
         assert used[name] == f"type={kind} --raw-field name={pattern}"
 
 
+def test_a_variable_that_the_installation_exports_is_kept_by_the_workflow():
+    """Otherwise the workflow's first apply would take it back."""
+    installation = (ROOT / "terraform/README.md").read_text()
+    section = GUIDE.split("## Setting up\n")[1].split("\n## ")[0]
+    [sentence] = re.findall(r"Put every other variable .*? \((.*?)\)", section)
+    named = set(re.findall(r"`(\w+)`", sentence))
+    exported = set(re.findall(r"TF_VAR_(\w+)", installation))
+    declared = {name for root in ("global", "primary") for each in hcl(f"{root}/variables.tf")["variable"] for name in each}
+    assert exported - set(re.findall(r"TF_VAR_(\w+)", section)) <= named <= declared
+
+
+def test_the_installation_names_every_tool_that_its_scripts_ask_for():
+    installation = (ROOT / "terraform/README.md").read_text()
+    called, found = set(), scripts(installation) | scripts(GUIDE.split("## Setting up\n")[1].split("\n## ")[0])
+    while found - called:
+        called |= found
+        found = {name for script in called for name in scripts((ROOT / "scripts" / script).read_text())}
+    code = "\n".join((ROOT / "scripts" / name).read_text() for name in called)
+    needed = {tool for tools in re.findall(r"for tool in ([a-z -]+);|command -v ([a-z-]+)", code) for tool in " ".join(tools).split()}
+    [listed] = re.findall(r"^- (Terraform [\s\S]*?)\n\n", installation, re.M)
+    assert needed >= {"aws", "kubectl", "openssl"} and not missing(needed, lambda tool: re.search(rf"\b{tool}\b", listed.lower()))
+
+
 def test_every_workflow_that_a_document_starts_takes_what_it_is_given():
     commands = [command for path in (*(ROOT / "docs").glob("*.md"), ROOT / "terraform/README.md")
                 for command in re.findall(r"gh workflow run [^`\n#]+", path.read_text())]
@@ -248,6 +271,8 @@ def test_what_the_smoke_run_creates_is_destroyed_in_any_case():
         assert jobs[name]["if"] == "always() && vars.SMOKE_ACCOUNT_ID != ''"
     # A job that was not waited for could still create something.
     assert set(jobs["destroy"]["needs"]) == set(jobs) - {"destroy", "leftovers", "report"} and jobs["leftovers"]["needs"] == "destroy"
+    # What the report does not wait for could fail without being in it.
+    assert set(jobs["report"]["needs"]) == set(jobs) - {"report"}
     assert jobs["destroy"]["strategy"]["matrix"]["root"] == ["recovery", "primary"] and not jobs["destroy"]["strategy"]["fail-fast"]
     # Another run, or a cancelled one, must not create what this one destroys.
     assert load("smoke.yml")["concurrency"] == {"group": "smoke", "cancel-in-progress": False}

@@ -8,8 +8,10 @@ import re
 import shutil
 import subprocess
 import tarfile
+import threading
 from datetime import datetime, timedelta, timezone
 from email import message_from_string
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -684,6 +686,8 @@ def test_only_the_shim_with_the_pinned_checksum_is_mirrored(node, mirror, aws, c
     ("tear-down", ["global", "123456789012"], "usage: tear-down primary|recovery ACCOUNT"),
     ("tear-down", ["primary"], "usage: tear-down primary|recovery ACCOUNT"),
     ("remove-data", ["eu-west-1"], "usage: remove-data ACCOUNT REGION..."),
+    ("time-saves", ["https://dob.example.com"], "usage: time-saves URL TITLE"),
+    ("lose-region", ["eu-west-1", "dob.example.com"], "usage: lose-region REGION URL"),
 ])
 def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, words):
     refused = script(name, *arguments)
@@ -694,11 +698,11 @@ def test_wrong_use_is_one_sentence_and_changes_nothing(script, name, arguments, 
 def account(script, fake, tmp_path, aws):
     """Runs check-account with a Terraform that plans these resources, and with these quotas. The emulator answers everything else."""
 
-    def account(root, planned, quota="50"):
+    def account(root, planned, quota="50", asked="service-quotas"):
         changes = [{"address": f"{kind}.x", "mode": "managed", "type": kind, "change": {"actions": ["create"], "after": after}} for kind, after in planned]
         (tmp_path / "plan").write_text(json.dumps({"resource_changes": changes}))
         fake("terraform", f"cat {tmp_path}/plan")
-        path = fake("aws", f'[[ $1 != service-quotas ]] || {{ echo {quota}; exit; }}\nPATH=${{PATH#*:}} exec aws "$@"')
+        path = fake("aws", f'[[ $* != *{asked}* ]] || {{ echo {quota}; exit; }}\n[[ $1 != service-quotas ]] || exit 254\nPATH=${{PATH#*:}} exec aws "$@"')
         return script("check-account", root, aws=aws, PATH=path, AWS_REGION=HERE, AWS_DEFAULT_REGION=HERE)
 
     return account
@@ -714,6 +718,11 @@ def test_an_account_with_room_passes(account):
     # Six nodes and one more machine, with two processors each. The emulator has a VPC from the start.
     assert f"{HERE}: processors of virtual machines: 14 planned, 0 in use, 50 allowed" in done.out
     assert f"{HERE}: VPCs: 1 planned, 1 in use" in done.out and f"{HERE}: NAT gateways in a zone: 1 planned" in done.out
+
+
+def test_the_quota_of_an_account_that_never_asked_for_more_is_aws_s_default(account):
+    done = account("primary", REGION, quota="2.0", asked="get-aws-default-service-quota")
+    assert done.code == 1 and "no room for 14 more processors" in done.err, done.err
 
 
 def test_every_quota_that_is_too_small_is_named_with_what_to_ask_for(account, aws):
@@ -738,6 +747,87 @@ def test_a_second_resource_of_a_kind_that_an_account_can_have_once_is_refused(ac
     done = account("global", planned)
     assert done.code == 1 and "identity_provider = false" in done.err and "replication = false" in done.err
     assert account("global", []).code == 0
+
+
+@pytest.fixture
+def api():
+    """Saves what it is sent, with this status. Each connection adds the paths of its requests to a list."""
+    class Api(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self):
+            super().setup()
+            self.server.connections.append([])
+
+        def do_PUT(self):
+            assert json.loads(self.rfile.read(int(self.headers["Content-Length"]))) == {"dateOfBirth": "1990-05-20"}
+            self.server.connections[-1].append(self.path)
+            self.send_response(self.server.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Api)
+    server.connections, server.status = [], 204
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+
+
+def test_saves_are_timed_over_one_connection(script, api):
+    done = script("time-saves", f"http://127.0.0.1:{api.server_port}", "synchronous")
+    assert done.code == 0, done.err
+    assert re.fullmatch(r"\| a save, synchronous: median and longest of 100 \| \d+\.\d ms, \d+\.\d ms \|\n", done.out), done.out
+    [paths] = api.connections
+    assert len(set(paths)) == 100 and all(re.fullmatch("/hello/[A-Za-z]+", path) for path in paths)
+
+
+def test_a_save_that_fails_is_not_timed(script, api):
+    api.status = 503
+    done = script("time-saves", f"http://127.0.0.1:{api.server_port}", "synchronous")
+    assert done.code == 1 and "not every date was saved" in done.err and not done.out
+    assert sum(map(len, api.connections)) == 1
+
+
+@pytest.fixture
+def lose(script, aws, fake, tmp_path):
+    """Runs lose-region on two database nodes. The URL has these answers, one after the other, and then the last one again and again."""
+    for name in ("west-a", "west-b"):
+        aws.node(name, HERE, "data")
+    aws.node("central-a", THERE, "data")
+
+    def lose(*answers):
+        (tmp_path / "answers").write_text("".join(f"{code}\n" for code in answers))
+        path = fake("curl", f'code=$(head -n 1 {tmp_path}/answers); sed -i "1{{\\$!d}}" {tmp_path}/answers; exit "$code"')
+        fake("sleep", "true")
+        fake("aws", f'exec {shutil.which("aws")} "$@"')
+        done = script("lose-region", HERE, "https://dob.example.com", aws=aws, PATH=path, LOSE_REGION_FAILS_WITHIN="1", LOSE_REGION_ANSWERS_WITHIN="1")
+        states = {name: [node["State"]["Name"] for group in aws.client("ec2", name).describe_instances()["Reservations"] for node in group["Instances"]] for name in (HERE, THERE)}
+        return done, states
+
+    return lose
+
+
+def test_a_region_is_lost_until_the_other_one_answers(lose, tmp_path):
+    done, states = lose(0, 0, 22, 22, 0)
+    # Like a power cut: a leader that shuts down sends the other region what it has.
+    assert "stop-instances --skip-os-shutdown" in (tmp_path / "asked").read_text()
+    assert done.code == 0 and len(done.out.splitlines()) == 2, done.err
+    assert states == {HERE: ["stopped"] * 2, THERE: ["running"]}
+
+
+def test_a_region_is_not_stopped_while_nobody_answers(lose):
+    # Its deadline is the limit of one request.
+    done, states = lose(22)
+    assert done.code == 1 and "nothing was stopped" in done.err and states[HERE] == ["running"] * 2
+
+
+@pytest.mark.parametrize("answers, words", [((0,), "still answers after 1 s"), ((0, 22), "Route 53 has not sent clients to the other region after 1 s")])
+def test_what_route_53_does_not_do_in_time_is_said(lose, answers, words):
+    done, _ = lose(*answers)
+    assert done.code == 1 and words in done.err
 
 
 OTHER, OURS = "210987654321", "123456789012"
@@ -772,6 +862,23 @@ def test_nothing_of_a_demonstration_is_left_and_nothing_else_is_deleted(script, 
     assert [secret["Name"] for secret in leftovers.client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"]] == ["other"]
     # What is gone already is no fault.
     assert script("remove-data", OURS, HERE, THERE, aws=leftovers).code == 0
+
+
+def test_locked_backups_stay_and_everything_else_is_deleted(script, leftovers):
+    """The first bucket has one object that nobody can delete, and one that is deleted. The other region comes after it."""
+    s3, locked, other = leftovers.client("s3"), f"dob-backups-{OURS}-{HERE}", f"dob-backups-{OURS}-{THERE}"
+    until = datetime.now(timezone.utc) + timedelta(days=20)
+    s3.put_object(Bucket=locked, Key="wal", Body=b"x", ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=until)
+    leftovers.client("s3", THERE).create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": THERE})
+    leftovers.client("ec2", THERE).create_volume(AvailabilityZone=f"{THERE}a", Size=1, TagSpecifications=[
+        {"ResourceType": "volume", "Tags": [{"Key": "Service", "Value": "dob"}]}])
+    refused = script("remove-data", OURS, HERE, THERE, aws=leftovers)
+    assert refused.code == 1 and f"{locked} keeps 1 objects until {until.date()}: Access Denied" in refused.err, refused.err
+    assert "nothing is left" not in refused.out
+    assert [version["Key"] for version in s3.list_object_versions(Bucket=locked)["Versions"]] == ["wal"]
+    assert {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]} == {locked, "others"}
+    assert leftovers.client("ec2", THERE).describe_volumes()["Volumes"] == []
+    assert [secret["Name"] for secret in leftovers.client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"]] == ["other"]
 
 
 def test_what_costs_money_and_is_left_is_named(script, leftovers):

@@ -77,7 +77,7 @@ def test_what_runs_as_root_knows_where_it_runs(run, workflow, asked):
 def test_every_command_that_a_workflow_gives_a_node_exists(run):
     asked = run.folder / "asked"
     program(run.folder / "scripts/on-node", f'echo "$3" >>{asked}')
-    for script in ("check-backups", "smoke"):
+    for script in ("check-backups", "lose-region", "smoke", "time-saves"):
         program(run.folder / "scripts" / script, "true")
     for folder in ("built", "figures"):
         (run.folder / folder).mkdir()
@@ -150,15 +150,33 @@ def test_a_plan_of_outputs_alone_is_commented(run):
 def test_the_report_has_every_outcome_and_every_figure(run):
     assert int(run("smoke", "Note the time").outputs["began"]) > 1_700_000_000
     outcomes = json.dumps({"primary": {"result": "success", "outputs": {}}, "rollout": {"result": "failure"}})
-    for name, figures in {"1-primary/apply": "| apply of primary | 900 s |\n", "2-rollout/rollout": "| rollout | |\n|---|---|\n| of them lost | 0 |\n"}.items():
+    for name, figures in {"1-primary/apply": "| apply of primary | 900 s |\n", "5-region/lost": "| fails | 40 s |\n| answers | 30 s |\n", "2-rollout/rollout": "| rollout | |\n|---|---|\n| of them lost | 0 |\n"}.items():
         file = run.folder / f"figures/figures-{name}.md"
         file.parent.mkdir(parents=True)
         file.write_text(figures)
     done = run("smoke", "Write the report", OUTCOMES=outcomes)
     assert done.code == 0 and (run.folder / "report.md").read_text() == done.summary, done.said
     # Each table has its head, and only one.
-    for words in ("| primary | success |\n| rollout | failure |\n", "\n\n| | |\n|---|---|\n| apply of primary | 900 s |\n", "\n\n| rollout | |\n|---|---|\n| of them lost | 0 |\n"):
+    for words in ("| primary | success |\n| rollout | failure |\n", "\n\n| | |\n|---|---|\n| apply of primary | 900 s |\n",
+                  "\n\n| | |\n|---|---|\n| fails | 40 s |\n| answers | 30 s |\n", "\n\n| rollout | |\n|---|---|\n| of them lost | 0 |\n"):
         assert words in done.summary, words
+
+
+def test_the_table_of_the_replication_lag_has_a_head(run):
+    program(run.folder / "scripts/on-node", """echo '{"node": {"stat_replication": [{"application_name": "b"}, {"application_name": "recovery"}]}}'""")
+    figures = run.folder / "figures"
+    for folder in (run.folder / "built", figures):
+        folder.mkdir()
+    program(run.folder / "built/dob-under-load", 'until [[ $1 == -- ]]; do shift; done; "${@:2}"; printf "| replication | |\\n|---|---|\\n| lost | 0 |\\n\\n"')
+    done = run("smoke", "Measure the replication lag")
+    assert done.code == 0, done.said
+    for file in list(figures.iterdir()):
+        (figures / "figures-3").mkdir(exist_ok=True)
+        file.rename(figures / "figures-3" / file.name)
+    report = run("smoke", "Write the report", OUTCOMES="{}").summary
+    tables = [block.splitlines() for block in report.split("\n\n") if block.strip().startswith("|")]
+    assert sorted(map(len, tables)) == [2, 3, 4], report
+    assert all(set(table[1]) == set("|-") for table in tables), report
 
 
 def test_a_run_that_failed_at_once_has_a_report(run):

@@ -84,8 +84,7 @@ def shipper(tmp_path):
 def test_each_line_arrives_once_with_the_name_of_its_pod(shipper):
     (shipper.pod / "0.log").write_text(line('{"level": "error"}') + line("half a ", "P") + line("line"))
     (shipper.folder / "pods" / OWN / "0.log").write_text(line("an error of the shipper"))
-    # The shipper takes the blank at the end of a part for no part of it.
-    shipper.until('{"level": "error"}', "half aline")
+    shipper.until('{"level": "error"}', "half a line")
     assert {(who["k8s.namespace.name"], who["k8s.pod.name"], who["k8s.container.name"]) for _, who in shipper.records()} == {("dob-api", "dob-api-5f7c", "dob-api")}
 
 

@@ -133,7 +133,7 @@ locals {
   # The Kubernetes API has no public address. It is reached by a tunnel through a node.
   tunnel = [
     { Sid = "Clusters", Effect = "Allow", Action = "eks:DescribeCluster", Resource = [for side in values(local.sides) : "arn:aws:eks:${side.region}:${local.account}:cluster/${local.service}"] },
-    { Sid = "FindNodes", Effect = "Allow", Action = "ec2:DescribeInstances", Resource = "*" },
+    { Sid = "FindKubernetesNodes", Effect = "Allow", Action = "ec2:DescribeInstances", Resource = "*" },
     {
       Sid       = "Tunnel"
       Effect    = "Allow"
@@ -178,8 +178,9 @@ locals {
     }
   }
 
-  # What an administrator does in an installation: fills the secrets, prepares the clusters, and deletes what Terraform leaves behind.
-  smoke = concat(local.tunnel, [
+  # What an administrator does in an installation: fills the secrets, prepares the clusters, and deletes what Terraform leaves behind. And it stops
+  # database nodes, and promotes the other region.
+  smoke = concat(local.tunnel, local.operations, [
     {
       Sid      = "Secrets"
       Effect   = "Allow"
@@ -190,7 +191,7 @@ locals {
     {
       Sid      = "DeleteBackups"
       Effect   = "Allow"
-      Action   = ["s3:BypassGovernanceRetention", "s3:DeleteBucket", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:ListBucket", "s3:ListBucketVersions"]
+      Action   = ["s3:BypassGovernanceRetention", "s3:DeleteBucket", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObjectRetention", "s3:ListBucket", "s3:ListBucketVersions"]
       Resource = flatten([for side in values(local.sides) : [for end in ["", "/*"] : "arn:aws:s3:::${local.service}-backups-${local.account}-${side.region}${end}"]])
     },
     {
@@ -198,6 +199,14 @@ locals {
       Effect   = "Allow"
       Action   = concat([for kind in ["Addresses", "Instances", "NatGateways", "Volumes", "VpcEndpoints"] : "ec2:Describe${kind}"], ["eks:ListClusters", "elasticloadbalancing:DescribeLoadBalancers"])
       Resource = "*"
+    },
+    {
+      # As if the region were lost.
+      Sid       = "StopDatabaseNodes"
+      Effect    = "Allow"
+      Action    = "ec2:StopInstances"
+      Resource  = [for side in values(local.sides) : "arn:aws:ec2:${side.region}:${local.account}:instance/*"]
+      Condition = { StringEquals = { "aws:ResourceTag/Role" = [for role in ["data", "witness"] : "${local.service}-database-${role}"] } }
     },
     {
       # The databases' volumes and those of pods have the tag of the service.

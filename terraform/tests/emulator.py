@@ -462,16 +462,19 @@ def workflow_roles():
 
 
 def commands():
-    """Each role with the commands of its jobs, including the scripts that they call."""
+    """Each role with the commands of the steps that have its credentials, including the scripts that they call."""
     def whole(command, seen=frozenset()):
         named = workflows.scripts(command) - seen
         return "\n".join([command, *(whole(workflows.code(name), seen | named) for name in named)])
 
     for path in workflows.FILES:
         for job in workflows.load(path.name)["jobs"].values():
-            taken = [step.get("with", {}).get("role-to-assume", "").rpartition("role/dob-")[2] for step in job.get("steps", [])]
-            for role in set(taken) & workflow_roles():
-                yield role, "\n".join(whole(step["run"]) for step in job["steps"] if "run" in step)
+            role = None
+            for step in job.get("steps", []):
+                role = step.get("with", {}).get("role-to-assume", role)
+                name = (role or "").rpartition("role/dob-")[2]
+                if "run" in step and name in workflow_roles():
+                    yield name, whole(step["run"])
 
 
 def actions(command):

@@ -145,6 +145,12 @@ run "the_account_of_the_smoke_run" {
     smoke_run = true
   }
   assert {
+    condition = alltrue([for role in aws_iam_role_policy.github : length(distinct([for statement in jsondecode(role.policy).Statement : statement.Sid])) ==
+      length(jsondecode(role.policy).Statement)
+    ])
+    error_message = "Two statements of a policy have one name, which AWS refuses."
+  }
+  assert {
     condition = toset(flatten([for role in aws_iam_role.github :
       jsondecode(role.assume_role_policy).Statement[0].Condition.StringEquals["token.actions.githubusercontent.com:sub"]
     ])) == toset(["repo:example/dob-api:environment:smoke"]) && toset(keys(aws_iam_role.github)) == toset(local.workflow_roles)
@@ -153,8 +159,10 @@ run "the_account_of_the_smoke_run" {
   assert {
     condition = alltrue([for statement in local.smoke : startswith(statement.Resource[0], "arn:aws:s3:::dob-backups-123456789012-")
       if anytrue([for action in flatten([statement.Action]) : startswith(action, "s3:")])
-    ]) && alltrue([for statement in local.smoke : can(statement.Condition.StringEquals) if contains(flatten([statement.Action]), "ec2:DeleteVolume")])
-    error_message = "The smoke run can delete what is not the service's."
+      ]) && alltrue([for statement in local.smoke : can(statement.Condition.StringEquals)
+      if length(setintersection(flatten([statement.Action]), ["ec2:DeleteVolume", "ec2:StopInstances"])) > 0
+    ])
+    error_message = "The smoke run can stop or delete what is not the service's."
   }
   assert {
     condition = alltrue([for statement in local.smoke :
