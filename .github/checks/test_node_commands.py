@@ -23,18 +23,19 @@ class Node:
 
     def __init__(self, folder, fake):
         self.folder, self.answers = folder, folder / "answers"
-        for path in ("answers", "sbin", "run/postgres", "data/17/dob/pg_wal/archive_status", "work"):
+        for path in ("answers", "sbin", "run/postgres", "data/17/dob/pg_wal/archive_status", "etc", "postgresql"):
             (folder / path).mkdir(parents=True)
-        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf"}
+        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf",
+                 "/usr/lib/postgresql/17/bin": "postgresql"}
         for command in SBIN.iterdir():
             text = re.sub("|".join(moved), lambda found: str(folder / moved[found[0]]), command.read_text())
-            # These tests don't run as root, and don't need to be another user.
+            # Whoever runs the tests stays who they are.
             (folder / "sbin" / command.name).write_text(text.replace("setpriv --reuid=postgres --regid=postgres --init-groups", "env"))
             (folder / "sbin" / command.name).chmod(0o755)
-        (folder / "etc").mkdir()
         (folder / "etc/node.env").write_text("\n".join([
             'DOB_NODE="a"', 'DOB_CLUSTER="dob"', f'DOB_ADDRESS="{OWN[0]}"', 'DOB_PORT_PATRONI="8008"', f'DOB_DATA_NODES="{" ".join(OWN)}"',
-            f'DOB_OTHER_REGION="{" ".join(OTHER)}"', f'DOB_DATA_MOUNT="{folder}/data"', f'DOB_DATA_DIRECTORY="{folder}/data/17/dob"', ""]))
+            f'DOB_OTHER_REGION="{" ".join(OTHER)}"', 'DOB_RESTORED_CLIENTS=""', 'DOB_PORT_POSTGRESQL="5432"', f'DOB_DATA_MOUNT="{folder}/data"',
+            f'DOB_DATA_DIRECTORY="{folder}/data/17/dob"', ""]))
         (folder / "run/secrets.env").touch()
         (folder / "pgbackrest.conf").write_text("[global]\nrepo1-path=/one\nrepo2-path=/two\n")
         self.path = fake("curl", f'cat "{folder}/answers/$(sed -E "s|.*https://([^:]*):[0-9]*/([a-z]*).*|\\1-\\2|" <<<"$*")" 2>/dev/null')
@@ -124,3 +125,38 @@ def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     os.utime(node.folder / "run/postgres/bucket-left-out", (0, 0))
     assert node.run("dob-archive", f"pg_wal/{SEGMENT}").code == 0
     assert hole.stat().st_mtime == 1
+
+
+@pytest.fixture
+def restoring(node):
+    """The same as a node for restores, whose PostgreSQL keeps its pid in a file."""
+    for program in ("chown", "install", "pgbackrest"):
+        node.fake(program, "")
+    program = node.folder / "postgresql/pg_ctl"
+    program.write_text(f"#!/bin/bash\nsource {node.folder}/starts\n")
+    program.chmod(0o755)
+    (node.folder / "data/17/restore-begun").touch()
+    return node
+
+
+def test_the_end_of_the_archive_is_restored_without_a_time(restoring):
+    (restoring.folder / "starts").write_text(f"touch {restoring.folder}/data/17/dob/postmaster.pid")
+    (restoring.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
+    restoring.fake("psql", "echo f")
+    done = restoring.run("dob-restore", "run", "latest", "2")
+    assert done.code == 0 and "restored to latest" in done.out, done.err
+    asked = (restoring.folder / "asked").read_text()
+    assert "--repo=2 restore" in asked and "--type=default" in asked and "--target" not in asked
+    assert not (restoring.folder / "data/17/restore-begun").exists()
+
+
+def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql_s_reason(restoring):
+    # PostgreSQL ends soon after pg_ctl has reported it as started.
+    log = restoring.folder / "data/17/restored.log"
+    (restoring.folder / "starts").write_text(
+        f"printf 'FATAL:  the database system is starting up\\nFATAL:  recovery ended before the target\\nLOG:  shut down\\n' >>{log}")
+    restoring.fake("psql", "exit 2")
+    done = restoring.run("dob-restore", "run", "2099-01-01 00:00:00+00")
+    assert done.code == 1 and done.err.endswith("the restored database has ended: FATAL:  recovery ended before the target\n"), done.err
+    assert "--type=time --target=2099-01-01 00:00:00+00" in (restoring.folder / "asked").read_text()
+    assert (restoring.folder / "data/17/restore-begun").exists()
