@@ -70,7 +70,7 @@ locals {
   }
 
   # Comments are removed, because EC2 takes at most 16 KB of user data.
-  comments = "/(?m)^ *#( .*)?\n/"
+  comments = "/(?m)^ *(#( .*)?\n)?/"
 
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {

@@ -14,6 +14,8 @@ const RECOVERY_POINT: Duration = Duration::from_secs(60);
 const SEGMENTS: usize = 70;
 /// How many segments may wait for S3: a quarter of the volume, and some that are being uploaded.
 const MAY_WAIT: usize = 20;
+/// A time after the last commit.
+const BEYOND_THE_ARCHIVE: &str = "2099-01-01 00:00:00+00";
 /// How long the upload of a segment may take.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
@@ -39,12 +41,26 @@ pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     leader.run(&["dob-copy-back", &fresh.address.to_string()]).await?;
     holds(leader, &before).await?;
     fresh.power_off().await?;
+    to_the_end(environment, leader, &before).await?;
     Ok(Outcome::noted(format!(
-        "all {} rows are back: a fresh node in {boot} s, dob-restore in {restore} s, then dob-copy-back; RPO {} s by archive_timeout, {} s here",
+        "all {} rows are back: a fresh node in {boot} s, dob-restore in {restore} s, then dob-copy-back; RPO {} s by archive_timeout, {} s here; \
+         the end of the archive is restored, too",
         before.rows,
         RECOVERY_POINT.as_secs(),
         archived.as_secs()
     )))
+}
+
+/// Restores all that is archived. A time that the archive does not reach is refused first, and costs no new volume.
+async fn to_the_end(environment: &LabEnvironment, leader: &Node, all: &Checksum) -> Result<()> {
+    leader.sql("postgres", "SELECT pg_switch_wal()").await?;
+    leader.until_archived().await?;
+    let fresh = fresh_node(environment).await?;
+    let refused = fresh.refusal(&["dob-restore", BEYOND_THE_ARCHIVE]).await?;
+    ensure!(refused.contains("recovery ended before configured recovery target was reached"), "{refused}");
+    fresh.run(&["dob-restore", "latest"]).await?;
+    holds(fresh, all).await?;
+    fresh.power_off().await
 }
 
 /// The recovery region's bucket is lost. Later dates can be restored from the other bucket.
