@@ -23,9 +23,25 @@ pub struct Checksum {
     checksum: String,
 }
 
+/// What dob-checksum prints on a leader.
+#[derive(Deserialize)]
+pub struct Reading {
+    #[serde(flatten)]
+    pub checksum: Checksum,
+    /// The time that it is true for.
+    pub at: String,
+    /// The WAL segment that a restore to this time needs.
+    pub segment: String,
+}
+
 impl Node {
     /// Runs dob-checksum.
     pub async fn checksum(&self) -> Result<Checksum> {
+        serde_json::from_str(&self.run(&["dob-checksum"]).await?).context("dob-checksum")
+    }
+
+    /// The same on a leader, with the time.
+    pub async fn reading(&self) -> Result<Reading> {
         serde_json::from_str(&self.run(&["dob-checksum"]).await?).context("dob-checksum")
     }
 
@@ -42,7 +58,11 @@ impl Node {
 
     /// Waits until the WAL up to now is archived.
     pub async fn until_archived(&self) -> Result<()> {
-        let segment = self.sql("postgres", "SELECT pg_walfile_name(pg_current_wal_insert_lsn())").await?;
+        self.until_in_archive(&self.sql("postgres", "SELECT pg_walfile_name(pg_current_wal_insert_lsn())").await?).await
+    }
+
+    /// Waits until this segment is archived.
+    pub async fn until_in_archive(&self, segment: &str) -> Result<()> {
         // On one timeline, names of segments sort by time.
         let archived = format!("dob-status --json | jq -e '.node.archiver.last_archived_wal >= \"{segment}\"'");
         self.until(&format!("segment {segment} in the archive"), &archived).await.map(drop)

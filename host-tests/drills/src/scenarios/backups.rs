@@ -14,8 +14,6 @@ const RECOVERY_POINT: Duration = Duration::from_secs(60);
 const SEGMENTS: usize = 70;
 /// How many segments may wait for S3: a quarter of the volume, and some that are being uploaded.
 const MAY_WAIT: usize = 20;
-/// A time after the last commit.
-const BEYOND_THE_ARCHIVE: &str = "2099-01-01 00:00:00+00";
 /// How long the upload of a segment may take.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
@@ -42,9 +40,10 @@ pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     holds(leader, &before).await?;
     fresh.power_off().await?;
     to_the_end(environment, leader, &before).await?;
+    to_a_quiet_moment(environment, leader).await?;
     Ok(Outcome::noted(format!(
         "all {} rows are back: a fresh node in {boot} s, dob-restore in {restore} s, then dob-copy-back; RPO {} s by archive_timeout, {} s here; \
-         the end of the archive is restored, too",
+         the end of the archive and a time after the last save are restored, too",
         before.rows,
         RECOVERY_POINT.as_secs(),
         archived.as_secs()
@@ -56,10 +55,21 @@ async fn to_the_end(environment: &LabEnvironment, leader: &Node, all: &Checksum)
     leader.sql("postgres", "SELECT pg_switch_wal()").await?;
     leader.until_archived().await?;
     let fresh = fresh_node(environment).await?;
-    let refused = fresh.refusal(&["dob-restore", BEYOND_THE_ARCHIVE]).await?;
+    let tomorrow = leader.sql("postgres", "SELECT now() + interval '1 day'").await?;
+    let refused = fresh.refusal(&["dob-restore", &tomorrow]).await?;
     ensure!(refused.contains("recovery ended before configured recovery target was reached"), "{refused}");
     fresh.run(&["dob-restore", "latest"]).await?;
     holds(fresh, all).await?;
+    fresh.power_off().await
+}
+
+/// Restores a moment after which nobody has saved, as `scripts/restore-drill` does.
+async fn to_a_quiet_moment(environment: &LabEnvironment, leader: &Node) -> Result<()> {
+    let reading = leader.reading().await?;
+    leader.until_in_archive(&reading.segment).await?;
+    let fresh = fresh_node(environment).await?;
+    fresh.run(&["dob-restore", &reading.at]).await?;
+    holds(fresh, &reading.checksum).await?;
     fresh.power_off().await
 }
 
