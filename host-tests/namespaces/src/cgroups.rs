@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "dob-run-";
-/// The controllers that a kubelet uses. cgroup2 has one hierarchy for all, cgroup v1 one for each.
-const CONTROLLERS: [&str; 5] = ["cpuset", "cpu", "memory", "pids", "io"];
+/// The controllers that a kubelet needs if the kernel has them. cgroup2 has one hierarchy for all, cgroup v1 one for each.
+const CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "memory", "pids", "io", "hugetlb"];
 
 /// A mounted hierarchy.
 struct Hierarchy {
