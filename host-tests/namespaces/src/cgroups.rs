@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const PREFIX: &str = "dob-run-";
-/// The controllers that a kubelet uses. cgroup2 has one hierarchy for all, cgroup v1 one for each.
-const CONTROLLERS: [&str; 5] = ["cpuset", "cpu", "memory", "pids", "io"];
+/// The controllers that a kubelet needs if the kernel has them. cgroup2 has one hierarchy for all, cgroup v1 one for each.
+const CONTROLLERS: [&str; 6] = ["cpuset", "cpu", "memory", "pids", "io", "hugetlb"];
 
 /// A mounted hierarchy.
 struct Hierarchy {
@@ -21,11 +21,15 @@ pub(crate) fn name() -> String {
 }
 
 /// A group in the unified hierarchy for a node's systemd. If nodes shared one, a systemd would end the other nodes' services.
+///
+/// It has the controllers of that hierarchy, as on a machine of its own: systemd learns from them that the kernel killed a process.
 pub fn group(node: &str) -> Result<PathBuf> {
     let mut unified = hierarchies()?.into_iter().filter(|hierarchy| hierarchy.is_unified);
     let root = unified.next().context("this kernel has no cgroup2 mounted, which the nodes' systemd needs")?;
-    let group = root.at.join(run()?).join(node);
+    let run = run()?;
+    let group = root.at.join(&run).join(node);
     make(&group)?;
+    delegate(&root.at, Path::new(&run))?;
     Ok(group)
 }
 
@@ -34,8 +38,6 @@ pub fn limit_memory(node: &str, bytes: Option<u64>) -> Result<()> {
     let group = group(node)?;
     let older = hierarchies()?.into_iter().find(|hierarchy| hierarchy.at.join("memory.limit_in_bytes").exists());
     let Some(older) = older else {
-        let path = group.parent().and_then(Path::file_name).context("a node's group is below its run's")?;
-        delegate(group.ancestors().nth(2).context("the run's group has no parent group")?, Path::new(path))?;
         return Ok(fs::write(group.join("memory.max"), bytes.map_or("max".to_owned(), |bytes| bytes.to_string()))?);
     };
     let limited = older.at.join(run()?).join(node);
@@ -92,7 +94,7 @@ fn fill_cpuset(root: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Enables the controllers in each group from the root down to the group's parent.
+/// Enables the controllers for the groups below the root and below each group on this path. Of the last one, no process may be a member.
 fn delegate(root: &Path, path: &Path) -> Result<()> {
     let parents = [root.to_owned()].into_iter().chain(from_the_top(root, path));
     for parent in parents {

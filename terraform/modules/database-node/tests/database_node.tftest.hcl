@@ -57,6 +57,11 @@ run "a_data_node" {
     error_message = "If memory runs out, the kernel may kill Patroni or etcd."
   }
   assert {
+    condition = one([for file in yamldecode(output.cloud_config).write_files :
+    strcontains(file.content, "\nOOMPolicy=continue\n") if file.path == "/etc/systemd/system/patroni.service"])
+    error_message = "If the kernel kills a session because memory runs out, systemd stops Patroni."
+  }
+  assert {
     condition     = strcontains(output.cloud_config, "\"primary_start_timeout\": 10")
     error_message = "Patroni waits for minutes for a crashed leader that replays its WAL."
   }
