@@ -1,17 +1,15 @@
 //! The configuration: reads Spin variables, and builds PostgreSQL connection strings from them.
 //!
-//! The host sets no time limits, so the connection string carries all of them. On a host that can end a wait, such as WASI 0.3, the store
-//! also has limits of its own.
+//! The host sets no time limits, so the connection string does. On a host that can end a wait, such as WASI 0.3, the store adds its own.
 
 use crate::host::Host;
 use std::cmp::Ordering;
 use std::fmt::{self, Write};
 
-/// How long a host may take to accept a TCP connection, in seconds. The driver takes whole seconds only.
+/// How long connecting to one server may take, in seconds. The driver takes whole seconds only.
 const CONNECT_TIMEOUT_S: u32 = 1;
-/// How long sent data may stay unacknowledged before the connection counts as dead, in seconds. An idle connection to a silent server
-/// lives for two probes, and this must not be shorter: when a request gives up a half-open connection of the pool, the kernel has then
-/// given up all the others, and the pool does not hand out a second one.
+/// How long sent data may stay unacknowledged before the connection counts as dead, in seconds. It is at least as long as two keepalive
+/// probes: when a request finds one pooled connection dead, the kernel has then closed the others, and the pool hands out no second one.
 const TCP_USER_TIMEOUT_S: u32 = 2 * KEEPALIVE_S;
 /// How long a pooled connection is idle before the kernel probes it, and the time between two probes, in seconds.
 const KEEPALIVE_S: u32 = 1;
@@ -66,7 +64,7 @@ const ADMIN: Variable<2> =
 
 /// Longest name of a database or role, in bytes. PostgreSQL truncates a longer one, and then does not find it by its full name.
 const MAX_NAME: usize = 63;
-/// What an error says that such a name must be.
+/// How an error describes a valid name.
 const A_NAME: &str = "a name of 1 to 63 bytes";
 /// Longest text that [`Config::redact`] returns, in characters.
 const MAX_REDACTED: usize = 500;
@@ -79,7 +77,7 @@ pub struct Config<'a, H> {
     host: &'a H,
 }
 
-/// Where the birthdays are, and who may read and save them.
+/// The database: its name, serving role, hosts, port and TLS mode.
 #[derive(Clone)]
 pub struct Database {
     /// Its name.

@@ -26,7 +26,7 @@ def in_the_guide() -> str:
 def in_the_smoke_run() -> str:
     steps = yaml.safe_load((ROOT / ".github/workflows/smoke.yml").read_text())["jobs"]["cluster"]["steps"]
     [commands] = [step["run"] for step in steps if "helmfile --file" in step.get("run", "")]
-    return "AWS_REGION=eu-west-1\n" + commands
+    return "AWS_REGION=eu-west-1\nSIDE=primary\n" + commands
 
 
 def asked(commands: str | None = None) -> list[list[str]]:

@@ -48,7 +48,7 @@ pub fn json_text(document: &'static str) -> Answer {
     with_document(StatusCode::OK, "application/json", document.into())
 }
 
-/// The document as JSON. Every document here has only texts and numbers, so this can't fail.
+/// The document as JSON. Serializing the types of this service can't fail.
 pub fn to_json(document: &impl Serialize) -> String {
     serde_json::to_string(document).unwrap_or_default()
 }

@@ -50,11 +50,11 @@ impl Failure {
     /// This is a guess, because the driver may change its message.
     pub fn likely_replica(&self) -> Option<LikelyReplica> {
         let last_answered = self.message.contains("does not allow writes");
-        self.is_of_open().then_some(if last_answered { LikelyReplica::LastHost } else { LikelyReplica::FirstHost })
+        self.open_failed().then_some(if last_answered { LikelyReplica::LastHost } else { LikelyReplica::FirstHost })
     }
 
     /// Whether no connection could be opened.
-    pub fn is_of_open(&self) -> bool {
+    pub fn open_failed(&self) -> bool {
         self.step == "open"
     }
 
@@ -109,7 +109,7 @@ impl Failure {
     }
 
     /// Whether another pod created the same database first (`duplicate_database`, or a violation of the unique index on names).
-    pub fn is_already_done(&self) -> bool {
+    pub fn database_exists(&self) -> bool {
         matches!(self.sqlstate.as_deref(), Some("42P04" | "23505"))
     }
 

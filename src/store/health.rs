@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long to wait for the primary before a replica is asked as well: about twenty times what a greeting takes on a busy machine.
+/// The hedge delay of a read, after which a replica is asked as well: about twenty times what a greeting takes on a busy machine.
 const ALONE: Duration = Duration::from_millis(50);
 /// How long the primary may be silent before a replica's answer counts. Source: the HTTP contract.
 const SILENT: Duration = Duration::from_millis(200);

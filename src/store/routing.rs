@@ -16,8 +16,8 @@ const ANSWER_BY: Duration = Duration::from_millis(4700);
 /// 2.4 s.
 const RETRY_UNTIL: Duration = Duration::from_millis(2700);
 
-/// The next replica is tried no later than this. Not later, because a connection attempt takes up to 1 s, and the answer is due at 5 s. Not
-/// sooner, because a half-open connection (2.4 s) and a new one (1 s) take 3.4 s if packets to the primary are dropped.
+/// The next replica is tried no later than this. If it were later, a connection attempt (1 s) could end after the answer is due (5 s). If it
+/// were sooner, dropped packets to the primary (a half-open connection 2.4 s, a new one 1 s) would leave no time for a replica.
 const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3950);
 
 /// The same for a replica that has probably just answered: connecting to it should take less than 1 s.

@@ -130,7 +130,7 @@ impl<H: Host> Store<'_, H> {
 
     async fn primary_readiness(&self) -> Result<(), Failure> {
         match self.on_primary(Purpose::Reading, check_primary).await {
-            Err(failure) if self.elapsed() < PREPARE_UNTIL => match self.prepare(failure.is_of_open()).await {
+            Err(failure) if self.elapsed() < PREPARE_UNTIL => match self.prepare(failure.open_failed()).await {
                 Ok(true) => self.on_primary(Purpose::Reading, check_primary).await,
                 Ok(false) => Err(failure),
                 Err(failure) => Err(failure),
@@ -197,7 +197,7 @@ async fn create_database<C: Connection>(maintenance: Session<C>, name: &str) -> 
     // This statement takes no parameters and can't run in a DO block, so the name is quoted here.
     let create = format!("CREATE DATABASE \"{}\" CONNECTION LIMIT {}", name.replace('"', "\"\""), made_here!());
     match maintenance.execute("create database", &create, &[]).await {
-        Err(failure) if failure.is_already_done() => Ok(()),
+        Err(failure) if failure.database_exists() => Ok(()),
         result => result,
     }
 }

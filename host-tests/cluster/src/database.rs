@@ -2,9 +2,10 @@
 
 use crate::addresses::{DATABASES, HERE, PODS};
 use crate::{Cluster, NAMESPACE};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use dob_namespaces::DIRECTORY;
-use dob_support::{Authority, random_word};
+use dob_support::{Authority, eventually, random_word};
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
@@ -12,13 +13,17 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 const PORT: u16 = 5432;
 /// As many as the regions' databases accept: old and new pods each have a pool during a rollout.
 const CONNECTIONS: &str = "max_connections=560";
 
-/// The variables that are secret: those of the role that serves, and the administrator's.
-const SECRET_VARIABLES: [[&str; 2]; 2] = [["pg_user", "pg_password"], ["pg_admin_user", "pg_admin_password"]];
+/// The cluster's secrets with the variables in each: those of the role that serves, and the administrator's.
+const SECRETS: [(&str, [&str; 2]); 2] =
+    [("dob-api", ["pg_user", "pg_password"]), ("dob-api-admin", ["pg_admin_user", "pg_admin_password"])];
+/// How long External Secrets may take to copy them once it is asked to.
+const COPIED_WITHIN: Duration = Duration::from_secs(60);
 
 /// The database of a cluster.
 pub struct Database {
@@ -86,17 +91,35 @@ impl Access {
         let of = |names: [&str; 2]| {
             json!(names.map(|name| (name, &self.variables[name])).into_iter().collect::<BTreeMap<_, _>>())
         };
-        let secrets = [("dob-api", of(SECRET_VARIABLES[0])), ("dob-api-admin", of(SECRET_VARIABLES[1]))];
-        let secrets = secrets.map(|(name, data)| secret(NAMESPACE, name, data));
+        let secrets = SECRETS.map(|(name, variables)| secret(NAMESPACE, name, of(variables)));
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": secrets });
         cluster.apply(&list.to_string()).context("the pods' secrets")?;
         self.put_authority(cluster, NAMESPACE, "ca-certificates.crt")
     }
 
+    /// Makes the cluster copy its secrets now, and waits until it has these values.
+    pub async fn until_copied(&self, cluster: &Cluster) -> Result<()> {
+        // External Secrets copies when an annotation changes.
+        let asked = format!("dob-api/asked={}", random_word()?);
+        cluster.kubectl(&["--namespace", NAMESPACE, "annotate", "externalsecret", "--all", "--overwrite", &asked])?;
+        let secrets = kube::Api::<Secret>::namespaced(cluster.client.clone(), NAMESPACE);
+        eventually("the cluster's secrets have the new values", COPIED_WITHIN, async || {
+            for (name, variables) in SECRETS {
+                let data = secrets.get(name).await?.data.unwrap_or_default();
+                for variable in variables {
+                    let copied = data.get(variable).map(|value| value.0.as_slice());
+                    ensure!(copied == Some(self.variables[variable].as_bytes()), "{name} has another {variable}");
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// The secret that `terraform/modules/secrets` describes.
     fn secret(&self) -> Value {
         let of = |name: &str| (name.to_owned(), self.variables[name].clone());
-        let mut secret: BTreeMap<_, _> = SECRET_VARIABLES.iter().flatten().copied().map(of).collect();
+        let mut secret: BTreeMap<_, _> = SECRETS.iter().flat_map(|(_, variables)| variables).copied().map(of).collect();
         secret.insert("ca_certificate".to_owned(), self.authority.clone());
         json!(secret)
     }

@@ -57,7 +57,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Builds what is missing. The first time needs some minutes and the network.
+    /// Builds what is missing. The first build needs about 25 minutes, and the network.
     pub fn prepare(with_addons: bool) -> Result<Self> {
         let addons: &[Part] = if with_addons { &ADDONS } else { &[] };
         let mut directories = Vec::new();

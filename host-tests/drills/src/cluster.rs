@@ -170,7 +170,7 @@ impl ClusterEnvironment {
         Ok(said)
     }
 
-    /// Changes a value in the pods' secrets, which new pods read. Returns the previous one.
+    /// Changes a value of the pods' secrets where the cluster copies them from. Returns the previous one.
     pub async fn change_secret(&self, name: &str, value: &str) -> Result<String> {
         let mut access = self.access.lock().await;
         let before = access.variables.insert(name.to_owned(), value.to_owned());
@@ -184,14 +184,17 @@ impl ClusterEnvironment {
         self.until_healthy().await
     }
 
+    /// Waits until the cluster has copied what `change_secret` changed.
+    pub async fn until_secrets_copied(&self) -> Result<()> {
+        self.access.lock().await.until_copied(&self.cluster).await
+    }
+
     /// Undoes every `change_secret`.
     async fn restore_secrets(&self) -> Result<()> {
         let mut access = self.access.lock().await;
         access.variables.clone_from(&self.variables);
         access.put_secrets(&self.cluster)?;
-        // External Secrets copies when an annotation changes.
-        let annotation = format!("dob-api/restored-after={}", self.version.lock().await);
-        self.kubectl(&["annotate", "externalsecret", "--all", "--overwrite", &annotation]).map(drop)
+        access.until_copied(&self.cluster).await
     }
 
     /// Restarts a Deployment with `kubectl rollout restart`, and waits until it is rolled out.

@@ -1,7 +1,7 @@
 //! The drills: failovers, restores, recoveries and rollouts under load, compared with their promises.
 //!
 //! `drills.toml` lists every drill with its promises and its deadline. `scenarios` says what happens in each. Each module knows only
-//! those above it:
+//! those above it, or in its line:
 //!
 //! ```text
 //! promises, catalogue      drills.toml

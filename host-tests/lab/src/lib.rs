@@ -1,7 +1,7 @@
 //! The region lab: the database nodes of two regions, booted from the user data that EC2 gets, with their network and an AWS emulator.
 //!
 //! It runs in its own namespaces (processes, mounts, network), so the kernel removes it however a run ends. Each file knows only
-//! those above it:
+//! those above it, or in its line:
 //!
 //! ```text
 //! plan                          the lab as Terraform plans it

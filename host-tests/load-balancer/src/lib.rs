@@ -3,7 +3,7 @@
 //!
 //! `targets` decides, without clock or network. `data_plane` acts on that with `haproxy` and `health`. `kubernetes` finds the endpoints.
 //! `controller` connects both, and `conditions` reports to pods. It imitates AWS's delays, too: a pod that terminates gets new
-//! connections for nearly a minute more.
+//! connections for four minutes more.
 
 mod conditions;
 mod controller;

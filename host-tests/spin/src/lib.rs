@@ -2,7 +2,7 @@
 //!
 //! It runs at most 1000 instances at once. A WASI 0.2 component gets a new instance for every request; with WASI 0.3, as in Spin 4.1,
 //! an instance serves 128 requests, 16 of them at once. A pool has 64 connections for each address of PostgreSQL, without time limits.
-//! Variables and the outbound allow-list come from `spin.toml`. Each file knows only those above it; only `bindings`
+//! Variables and the outbound allow-list come from `spin.toml`. Each file knows only those above it or in its line; only `bindings`
 //! also names the connection of `postgres`:
 //!
 //! ```text

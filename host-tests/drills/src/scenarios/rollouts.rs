@@ -86,6 +86,7 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.raise_pre_stop().await?;
     let role = environment.change_secret("pg_user", "dob_api_other").await?;
     let password = environment.change_secret("pg_admin_password", "a-wrong-one").await?;
+    environment.until_secrets_copied().await?;
     traffic.mark("a version whose schema step can't make its role");
     let digest = environment.push(None).await?;
     let said = environment.refused_rollout(&digest).await?;
@@ -93,11 +94,13 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     let after = environment.cluster.restarts().await?;
     ensure!(after == pods, "serving pods were restarted or replaced: {pods:?} before, {after:?} after");
     environment.change_secret("pg_admin_password", &password).await?;
+    environment.until_secrets_copied().await?;
     traffic.mark("the same with the right password");
     environment.roll_out(&digest).await?;
     traffic.mark("rolled out");
     let outcome = environment.judge(traffic).await?;
     environment.change_secret("pg_user", &role).await?;
+    environment.until_secrets_copied().await?;
     environment.restore_pre_stop().await?;
     environment.roll_out_next().await?;
     Ok(outcome)
