@@ -12,8 +12,12 @@ use std::process::Command;
 use tokio::net::TcpStream;
 
 const NAME: &str = "external-secrets";
-/// The resources of External Secrets that the manifests use.
-const DEFINITIONS: [&str; 2] = ["externalsecrets", "secretstores"];
+/// The definitions of the resources that the manifests use, and of one without which External Secrets ends after two minutes.
+const DEFINITIONS: [&str; 3] = [
+    "external-secrets.io_externalsecrets",
+    "external-secrets.io_secretstores",
+    "generators.external-secrets.io_generatorstates",
+];
 /// The emulator's port on this machine.
 const PORT: u16 = 4566;
 /// The secret that the manifests copy from, as `terraform/modules/secrets` names it.
@@ -28,8 +32,8 @@ pub(crate) struct SecretsManager {
     /// The file through which values go, because every process can read a command line.
     file: PathBuf,
     region: String,
-    _emulator: Daemon,
-    _controller: Daemon,
+    emulator: Daemon,
+    controller: Daemon,
 }
 
 /// Defines the resources of External Secrets for a cluster that does not run it.
@@ -50,13 +54,15 @@ impl SecretsManager {
         })
         .await?;
         let file = plane.directory.join("secret.json");
-        let manager = Self { file, region: region()?, _emulator: emulator, _controller: controller };
+        let manager = Self { file, region: region()?, emulator, controller };
         manager.call(&["create-secret", "--name", SECRET])?;
         Ok(manager)
     }
 
-    /// Sets the secret's value.
+    /// Sets the secret's value. Fails if one of both has ended, because nothing would copy the value.
     pub fn put(&self, value: &Value) -> Result<()> {
+        self.emulator.ensure_running().context("the emulator of Secrets Manager")?;
+        self.controller.ensure_running().context("External Secrets")?;
         fs::write(&self.file, value.to_string())?;
         let value = format!("file://{}", self.file.display());
         self.call(&["put-secret-value", "--secret-id", SECRET, "--secret-string", &value])?;
@@ -74,7 +80,7 @@ impl SecretsManager {
 /// Starts External Secrets beside the control plane, with the reconcilers that the chart's values leave on.
 fn start_controller(plane: &ControlPlane, parts: &Parts) -> Result<Daemon> {
     for definition in DEFINITIONS {
-        let file = parts.source(&format!("config/crds/bases/external-secrets.io_{definition}.yaml"))?;
+        let file = parts.source(&format!("config/crds/bases/{definition}.yaml"))?;
         plane.kubectl(&["apply", "--server-side", "--filename", &file.to_string_lossy()])?;
     }
     plane.kubectl(&["create", "namespace", NAME])?;
@@ -86,7 +92,7 @@ fn start_controller(plane: &ControlPlane, parts: &Parts) -> Result<Daemon> {
     for reconciler in ["cluster-store", "cluster-external-secret", "cluster-push-secret", "push-secret"] {
         controller.arg(format!("--enable-{reconciler}-reconciler=false"));
     }
-    controller.args(["--enable-generator-state=false", "--metrics-addr=0", "--live-addr=127.0.0.1:8083"]);
+    controller.args(["--metrics-addr=0", "--live-addr=127.0.0.1:8083"]);
     Daemon::start(&plane.directory, NAME, &mut controller)
 }
 
