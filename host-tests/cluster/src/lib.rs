@@ -101,6 +101,7 @@ impl Cluster {
     pub async fn start(parts: &Parts, plan: &Plan) -> Result<Self> {
         let directory = Path::new(DIRECTORY).join("cluster");
         std::fs::create_dir_all(&directory)?;
+        let emulator = plan.has_addons.then(|| secrets::start_emulator(&directory)).transpose()?;
         let registry = Registry::start(parts, &directory).await?;
         let control_plane = ControlPlane::start(parts, &directory).await?;
         let network_policies = plan.has_addons.then(|| addons::prepare_network_policies(&control_plane)).transpose()?;
@@ -113,11 +114,12 @@ impl Cluster {
         let operator = Operator::install(&control_plane, parts).await?;
         let addons =
             if plan.has_addons { addons::start(&control_plane, &registry, parts, plan.faster_by)? } else { Vec::new() };
-        let secrets_manager = if plan.has_addons {
-            Some(SecretsManager::start(&control_plane, parts).await?)
-        } else {
-            secrets::define_resources(&control_plane)?;
-            None
+        let secrets_manager = match emulator {
+            Some(emulator) => Some(SecretsManager::start(emulator, &control_plane, parts).await?),
+            None => {
+                secrets::define_resources(&control_plane)?;
+                None
+            }
         };
         let client = control_plane.client().await?;
         for manifests in [TARGET_GROUP_BINDINGS, READINESS_GATES] {

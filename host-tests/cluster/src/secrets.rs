@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use dob_support::{cmd, eventually, project_file, read};
 use serde_json::Value;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tokio::net::TcpStream;
 
@@ -41,12 +41,16 @@ pub(crate) fn define_resources(plane: &ControlPlane) -> Result<()> {
     plane.apply(include_str!("../manifests/external-secrets-resources.yaml"))
 }
 
+/// Starts the emulator, which takes some seconds to listen.
+pub(crate) fn start_emulator(directory: &Path) -> Result<Daemon> {
+    let mut emulator = Command::new(project_file(".venv/bin/moto_server"));
+    emulator.args(["--host", "127.0.0.1", "--port", &PORT.to_string()]);
+    Daemon::start(directory, "secrets-manager", &mut emulator)
+}
+
 impl SecretsManager {
-    /// Starts both. The secret has no value yet.
-    pub async fn start(plane: &ControlPlane, parts: &Parts) -> Result<Self> {
-        let mut emulator = Command::new(project_file(".venv/bin/moto_server"));
-        emulator.args(["--host", "127.0.0.1", "--port", &PORT.to_string()]);
-        let emulator = Daemon::start(&plane.directory, "secrets-manager", &mut emulator)?;
+    /// Starts External Secrets. The secret has no value yet.
+    pub async fn start(emulator: Daemon, plane: &ControlPlane, parts: &Parts) -> Result<Self> {
         let controller = start_controller(plane, parts)?;
         eventually("the emulator of Secrets Manager listens", PATIENCE, async || {
             emulator.ensure_running()?;
