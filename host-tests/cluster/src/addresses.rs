@@ -21,6 +21,9 @@ pub(crate) const SERVICES: &str = "10.81.0.0/16";
 /// The cluster's DNS.
 pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 81, 0, 10);
 
+/// The overlay's file with its region, and with addresses of this network.
+pub(crate) const REGION: &str = "k8s/overlays/cluster/region.yaml";
+
 /// The address of the n-th node.
 pub(crate) fn node(n: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 79, 0, 101 + n)

@@ -2,6 +2,7 @@
 //! short enough for a drill.
 
 use crate::Cluster;
+use crate::addresses::REGION;
 use crate::database::Access;
 use crate::parts::Parts;
 use anyhow::{Context, Result, bail, ensure};
@@ -17,8 +18,6 @@ const OVERLAY: &str = "cluster";
 const ROLLOUT_DEADLINE: Duration = Duration::from_secs(3600);
 /// The file with the digest.
 const RELEASE: &str = "k8s/release/kustomization.yaml";
-/// The file with the database's hosts.
-const REGION: &str = "k8s/overlays/cluster/region.yaml";
 /// The file with the waiting times of pods that start and stop.
 const DRAIN: &str = "k8s/base/drain.yaml";
 /// The waiting times that shrink, and the minimum in seconds that a slow machine needs.

@@ -80,7 +80,7 @@ pub struct Cluster {
     /// The load balancer, to which clients connect.
     pub load_balancer: LoadBalancer,
     operator: Operator,
-    _addons: Vec<Daemon>,
+    addons: Vec<Daemon>,
     /// Only with the add-ons.
     secrets_manager: Option<SecretsManager>,
     control_plane: ControlPlane,
@@ -135,7 +135,7 @@ impl Cluster {
             target_group,
             load_balancer,
             operator,
-            _addons: addons,
+            addons,
             secrets_manager,
             control_plane,
         };
@@ -148,6 +148,12 @@ impl Cluster {
     /// The administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.control_plane.kubeconfig()
+    }
+
+    /// Fails if an add-on has ended by itself: nobody would notice before something waits for it in vain.
+    pub fn ensure_addons_run(&self) -> Result<()> {
+        self.addons.iter().try_for_each(Daemon::ensure_running).context("an add-on")?;
+        self.secrets_manager.as_ref().map_or(Ok(()), SecretsManager::ensure_running)
     }
 
     /// Kills the operator, as a crash would.

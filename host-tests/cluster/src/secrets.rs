@@ -1,5 +1,6 @@
 //! Secrets Manager, emulated by moto, and External Secrets, which copies the pods' secrets from it.
 
+use crate::addresses::REGION;
 use crate::control_plane::{ControlPlane, PATIENCE};
 use crate::daemon::Daemon;
 use crate::parts::Parts;
@@ -22,8 +23,6 @@ const DEFINITIONS: [&str; 3] = [
 const PORT: u16 = 4566;
 /// The secret that the manifests copy from, as `terraform/modules/secrets` names it.
 const SECRET: &str = "dob/api";
-/// The file with the region that the manifests name.
-const REGION: &str = "k8s/overlays/cluster/region.yaml";
 /// The emulator accepts any credentials, but clients do not start without.
 const CREDENTIALS: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "emulated"), ("AWS_SECRET_ACCESS_KEY", "emulated")];
 
@@ -63,10 +62,14 @@ impl SecretsManager {
         Ok(manager)
     }
 
-    /// Sets the secret's value. Fails if one of both has ended, because nothing would copy the value.
-    pub fn put(&self, value: &Value) -> Result<()> {
+    /// Fails if one of both has ended by itself.
+    pub fn ensure_running(&self) -> Result<()> {
         self.emulator.ensure_running().context("the emulator of Secrets Manager")?;
-        self.controller.ensure_running().context("External Secrets")?;
+        self.controller.ensure_running().context("External Secrets")
+    }
+
+    /// Sets the secret's value.
+    pub fn put(&self, value: &Value) -> Result<()> {
         fs::write(&self.file, value.to_string())?;
         let value = format!("file://{}", self.file.display());
         self.call(&["put-secret-value", "--secret-id", SECRET, "--secret-string", &value])?;

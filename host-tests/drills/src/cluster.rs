@@ -297,8 +297,9 @@ impl ClusterEnvironment {
         Ok(started.elapsed())
     }
 
-    /// Waits until all pods serve, and no other pod is left.
+    /// Waits until all pods serve, and no other pod is left. Fails if an add-on has ended.
     pub async fn until_healthy(&self) -> Result<()> {
+        self.cluster.ensure_addons_run()?;
         self.cluster.until_pods(PODS, PATIENCE + self.cluster.target_group.deregistration_lag).await?;
         eventually("exactly these pods are targets of the load balancer, all healthy", PATIENCE, async || {
             let targets = self.cluster.load_balancer.targets();
