@@ -4,7 +4,7 @@
 //! the medians over all rounds. Each module knows only those above it:
 //!
 //! ```text
-//! cpu, statistics, workload
+//! cpu, workload
 //! native                     the native server, for comparison
 //! servers                    the servers, each in its own process
 //! databases                  the PostgreSQL that all share
@@ -25,7 +25,6 @@ mod relay;
 mod report;
 mod servers;
 mod startup;
-mod statistics;
 mod workload;
 
 pub use native::serve as serve_native;
@@ -42,6 +41,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let per_instance = memory::per_instance(&databases).await?;
     let rounds = cases::run(&databases, settings).await?;
     let startup = startup::measure(&databases, settings).await?;
+    let peaks = memory::at_peak(&databases, settings).await?;
     let machine = machine::describe(&databases, settings).await?;
-    report::print(&report::Report { machine, rounds, counted, per_instance, startup })
+    report::print(&report::Report { machine, rounds, counted, per_instance, peaks, startup })
 }

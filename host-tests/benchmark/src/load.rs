@@ -1,10 +1,11 @@
 //! A turn: one server under load for some seconds.
 
 use crate::workload::{RequestType, SAME};
-use crate::{cpu, databases::Databases, servers::Server, statistics::percentile};
+use crate::{cpu, databases::Databases, servers::Server};
 use anyhow::{Result, ensure};
 use dob_clients::history::{Operation, TODAY};
 use dob_clients::load::{LoadProfile, Workload, run_for};
+use dob_clients::statistics::percentile;
 use std::time::Duration;
 
 /// The number of connections in most cases.

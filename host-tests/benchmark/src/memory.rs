@@ -1,8 +1,9 @@
-//! The memory of an instance.
+//! The memory of an instance, and of a server under load.
 
 use crate::databases::Databases;
+use crate::load::Turn;
 use crate::servers::{Implementation, Server};
-use crate::workload::SMALL;
+use crate::workload::{RequestType, SMALL, Settings};
 use anyhow::{Context, Result, bail};
 use dob_spin::Build;
 use std::io::{ErrorKind, Write};
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 /// The number of concurrent instances.
 const INSTANCES: u64 = 200;
+/// The number of connections for the peak.
+pub const PEAK_CONNECTIONS: usize = 200;
 /// How long to wait until the server's memory is stable.
 const SETTLE: Duration = Duration::from_secs(1);
 /// A save with an unfinished body. The instance waits for the rest longer than the measurement takes.
@@ -37,9 +40,26 @@ pub async fn per_instance(databases: &Databases) -> Result<u64> {
     Ok(after.saturating_sub(before) / INSTANCES)
 }
 
+/// The most resident bytes of a server while it greets on many connections, for each build. The server is what runs in a pod.
+pub async fn at_peak(databases: &Databases, settings: Settings) -> Result<Vec<(Build, u64)>> {
+    let mut peaks = Vec::new();
+    for build in [Build::Wasi02, Build::Wasi03] {
+        let server = Server::start(Implementation::Component(build), &databases.variables(SMALL.users)?)?;
+        let (users, seconds) = (SMALL.users, settings.seconds);
+        let turn = Turn { request: RequestType::Greeting, users, connections: PEAK_CONNECTIONS, seed: 0, seconds };
+        turn.on(&server, databases).await?;
+        peaks.push((build, in_status(server.pid(), "VmHWM:")?));
+    }
+    Ok(peaks)
+}
+
 fn resident(pid: u32) -> Result<u64> {
+    in_status(pid, "VmRSS:")
+}
+
+fn in_status(pid: u32, field: &'static str) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).context(field)?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kibibytes * 1024)
 }

@@ -2,12 +2,13 @@
 
 use crate::cases::{self, Case, Rounds};
 use crate::load::{CONNECTIONS, Measured};
+use crate::memory::PEAK_CONNECTIONS;
 use crate::relay::Counted;
 use crate::servers::Implementation;
 use crate::startup::Startup;
-use crate::statistics::median;
 use crate::workload::{LARGE, RequestType, SMALL};
 use anyhow::{Context, Result};
+use dob_clients::statistics::median;
 use dob_spin::Build;
 
 /// Target: at least this share of the throughput of the smallest component with one statement.
@@ -37,6 +38,8 @@ pub struct Report {
     pub counted: Counted,
     /// The memory of an instance, in bytes.
     pub per_instance: u64,
+    /// The most memory of a server under load, in bytes.
+    pub peaks: Vec<(Build, u64)>,
     /// The start of an instance.
     pub startup: Startup,
 }
@@ -100,6 +103,10 @@ fn print_sizes(report: &Report) -> Result<()> {
         println!("| wasm size, {} | {size:.0} KB |", implementation.label());
     }
     println!("| memory per instance of this component | {:.0} KB |", report.per_instance as f64 / 1024.0);
+    for (build, bytes) in &report.peaks {
+        let megabytes = *bytes as f64 / 1024.0 / 1024.0;
+        println!("| memory of a server at {PEAK_CONNECTIONS} connections, WASI {build} | {megabytes:.0} MB |");
+    }
     println!("| starting an instance of it and calling it | {:.0} µs |", report.startup.time_us);
     println!("| CPU time of that | {:.0} µs |\n", report.startup.cpu_us);
     Ok(())

@@ -3,9 +3,9 @@
 use crate::databases::Databases;
 use crate::load::{Measured, sequential};
 use crate::servers::{Implementation, Server};
-use crate::statistics::median;
 use crate::workload::{SMALL, Settings};
 use anyhow::Result;
+use dob_clients::statistics::median;
 use dob_spin::Build;
 
 /// A path that the host answers without an instance.

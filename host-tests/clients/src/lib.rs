@@ -3,3 +3,4 @@
 mod connection;
 pub mod history;
 pub mod load;
+pub mod statistics;
