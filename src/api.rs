@@ -5,7 +5,7 @@ use crate::domain::{DateOfBirth, Username, birthday};
 use crate::host::{BodyError, Host, Request};
 use crate::http::*;
 use crate::log;
-use crate::store::{Failure, Health, Readiness, Store};
+use crate::store::{Failure, Memory, Readiness, Store};
 use http::Method;
 use http::header::{ALLOW, CONTENT_LENGTH, HeaderName, HeaderValue};
 
@@ -14,18 +14,18 @@ const OPENAPI: &str = include_str!("../openapi.json");
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Answers one request. HEAD is answered like GET, with the body's length but without the body. `health` carries what this request learns
+/// Answers one request. HEAD is answered like GET, with the body's length but without the body. `memory` carries what this request learns
 /// about the database to the instance's next requests.
-pub async fn answer(request: &impl Request, host: &impl Host, health: &Health) -> Answer {
-    let mut answer = answer_with_body(request, host, health).await;
+pub async fn answer(request: &impl Request, host: &impl Host, memory: &Memory) -> Answer {
+    let mut answer = answer_with_body(request, host, memory).await;
     if request.method() == Method::HEAD {
         *answer.body_mut() = "".into();
     }
     answer
 }
 
-async fn answer_with_body(request: &impl Request, host: &impl Host, health: &Health) -> Answer {
-    let store = || Store::new(host, health);
+async fn answer_with_body(request: &impl Request, host: &impl Host, memory: &Memory) -> Answer {
+    let store = || Store::new(host, memory);
     let Some(route) = Route::parse(request.path_with_query()) else {
         return Problem::not_found("There is nothing at this path; /openapi.json lists all paths.").into();
     };

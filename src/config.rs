@@ -5,6 +5,7 @@
 use crate::host::Host;
 use std::cmp::Ordering;
 use std::fmt::{self, Write};
+use std::rc::Rc;
 
 /// How long connecting to one server may take, in seconds. The driver takes whole seconds only.
 const CONNECT_TIMEOUT_S: u32 = 1;
@@ -115,9 +116,9 @@ pub struct ConfigError {
     expected: &'static str,
 }
 
-/// A PostgreSQL connection string. It holds a password, so it has no `Debug` and is never logged.
+/// A PostgreSQL connection string. Clones share it. It holds a password, so it has no `Debug` and is never logged.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Address(String);
+pub struct Address(Rc<str>);
 
 /// The values in the variable `connection`, unchecked.
 struct Connection {
@@ -239,7 +240,7 @@ impl Database {
     /// A connection string in URL form, because Spin 3.6 checks the second host of the key-value form against the wrong port.
     fn address(&self, hosts: &[String], session_attributes: &str, limits: Limits) -> Address {
         let hosts: Vec<String> = hosts.iter().map(|host| format!("{host}:{}", self.port)).collect();
-        Address(format!(
+        Address(Rc::from(format!(
             "postgres://{user}:{password}@{hosts}/{database}\
              ?sslmode={sslmode}\
              &target_session_attrs={session_attributes}\
@@ -257,7 +258,7 @@ impl Database {
             sslmode = self.sslmode,
             statement_ms = limits.statement_ms,
             lock_ms = limits.lock_ms,
-        ))
+        )))
     }
 }
 
@@ -441,7 +442,7 @@ mod tests {
     }
 
     fn primary(changed: &[(&str, &str)]) -> Result<String, String> {
-        database(changed).map(|database| database.primary().0)
+        database(changed).map(|database| database.primary().expose().to_owned())
     }
 
     #[test]

@@ -5,12 +5,12 @@
 
 mod birthdays;
 mod failure;
-mod health;
+mod memory;
 mod routing;
 mod schema;
 mod session;
 
 pub use failure::Failure;
-pub use health::Health;
+pub use memory::Memory;
 pub use routing::Store;
 pub use schema::Readiness;

@@ -1,6 +1,6 @@
 //! Which server does the work, and for how long: the primary, or a replica while the primary can't be reached.
 
-use super::{failure::Failure, health::Health, session::Session};
+use super::{failure::Failure, memory::Memory, session::Session};
 use crate::config::{Address, Config, LikelyReplica};
 use crate::host::{Host, Purpose};
 use futures_util::future::{Either, maybe_done, select};
@@ -30,14 +30,14 @@ const NEXT_REPLICA_AFTER: Duration = Duration::from_millis(50);
 pub struct Store<'a, H> {
     pub(super) host: &'a H,
     pub(super) config: Config<'a, H>,
-    health: &'a Health,
+    memory: &'a Memory,
     opened: Instant,
 }
 
 impl<'a, H: Host> Store<'a, H> {
     /// A store whose time limits count from now.
-    pub fn new(host: &'a H, health: &'a Health) -> Self {
-        Self { host, config: Config::new(host), health, opened: host.clock() }
+    pub fn new(host: &'a H, memory: &'a Memory) -> Self {
+        Self { host, config: Config::new(host), memory, opened: host.clock() }
     }
 
     /// Runs `work` on the primary. Runs it again if the pooled connection turns out to be dead, or its server demoted.
@@ -46,7 +46,7 @@ impl<'a, H: Host> Store<'a, H> {
         purpose: Purpose,
         mut work: impl AsyncFnMut(&Session<H::Connection>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let address = self.config.primary().await?;
+        let address = self.memory.primary(&self.config).await?;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -56,7 +56,7 @@ impl<'a, H: Host> Store<'a, H> {
                     session.discard().await;
                 }
                 Ok(done) => {
-                    self.health.primary_answers();
+                    self.memory.primary_answers();
                     return Ok(done);
                 }
                 failed => return failed,
@@ -71,7 +71,7 @@ impl<'a, H: Host> Store<'a, H> {
         replicas: impl AsyncFn(Option<LikelyReplica>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut primary = pin!(primary);
-        let Some(patience) = self.health.patience(self.host.clock()) else {
+        let Some(patience) = self.memory.patience(self.host.clock()) else {
             return match self.in_time("find", replicas(None)).await {
                 Ok(found) => Ok(found),
                 Err(_) => self.in_time("find", primary).await,
@@ -90,7 +90,7 @@ impl<'a, H: Host> Store<'a, H> {
         if let Some(Ok(found)) = answer {
             return Ok(found);
         }
-        self.health.primary_is_out(self.host.clock());
+        self.memory.primary_is_out(self.host.clock());
         let replica = self.in_time("find", async {
             replica.as_mut().await;
             replica.take_output().unwrap_or_else(|| Err(Failure::no_replica()))
@@ -109,7 +109,7 @@ impl<'a, H: Host> Store<'a, H> {
         work: impl AsyncFn(&Session<H::Connection>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let addresses = self.config.replicas(likely).await?;
-        let first = if likely.is_some() { 0 } else { self.health.first_replica() };
+        let first = if likely.is_some() { 0 } else { self.memory.first_replica() };
         let mut until = if likely == Some(LikelyReplica::LastHost) { ASK_REPLICA_UNTIL } else { TRY_REPLICA_UNTIL };
         let mut asked = FuturesUnordered::new();
         let mut last = Failure::no_replica();
@@ -138,7 +138,7 @@ impl<'a, H: Host> Store<'a, H> {
     ) -> Result<T, Failure> {
         let done = work(&Session::open(self.host, address, Purpose::Reading).await?).await?;
         if let Some(place) = place {
-            self.health.replica_answers(place);
+            self.memory.replica_answers(place);
         }
         Ok(done)
     }

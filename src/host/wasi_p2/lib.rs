@@ -6,7 +6,7 @@
 use dob_api::api;
 use dob_api::host::{BodyError, Connection, DatabaseError, Host, Parameter, Purpose, Request, Value};
 use dob_api::http::{Answer, Problem};
-use dob_api::store::Health;
+use dob_api::store::Memory;
 use http::{HeaderName, HeaderValue, Method};
 use spin_sdk::http::{Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use spin_sdk::pg4::{self, DbValue, ParameterValue, PgError, QueryError};
@@ -23,7 +23,7 @@ const MAX_WRITE: usize = 4096;
 #[http_component]
 fn handle(incoming: IncomingRequest, out: ResponseOutparam) {
     let answer = match Method::from_bytes(incoming.method().to_string().as_bytes()) {
-        Ok(method) => wait(api::answer(&Incoming::new(method, incoming), &Spin, &Health::default())),
+        Ok(method) => wait(api::answer(&Incoming::new(method, incoming), &Spin, &Memory::default())),
         Err(_) => Problem::bad_request("The method must be a token (RFC 9110, 9.1).").into(),
     };
     send(answer, out);

@@ -13,11 +13,11 @@ use wit_bindgen::StreamWriter;
 
 /// How long an instance keeps a connection. The host has 64 per address, and a burst starts more instances than that. If each kept its
 /// connection for as long as it lives, the others would get none. Taking it from the host's pool again costs one round trip.
-const KEPT_FOR: Duration = Duration::from_millis(20);
+const KEPT_FOR: Duration = Duration::from_millis(50);
 
 /// The connections that an instance keeps, by address. Clones share them.
 #[derive(Clone, Default)]
-pub struct Connections(Rc<RefCell<BTreeMap<String, Slot>>>);
+pub struct Connections(Rc<RefCell<BTreeMap<Rc<str>, Slot>>>);
 
 type Outcome = Result<Rc<pg::Connection>, DatabaseError>;
 
@@ -38,7 +38,7 @@ struct Opening {
 pub struct Shared {
     pub connection: Rc<pg::Connection>,
     connections: Connections,
-    address: String,
+    address: Rc<str>,
 }
 
 /// A statement whose answer is pending. If this is dropped without an answer, the connection is not kept, because later statements on it
@@ -51,27 +51,30 @@ pub struct Unanswered<'a> {
 impl Connections {
     /// The connection to this address. Opens it if there is none.
     pub async fn get(&self, address: &str) -> Result<Shared, DatabaseError> {
-        let kept = match self.0.borrow().get(address) {
-            Some(Slot::Open(connection)) => Some(connection.clone()),
+        let kept = match self.0.borrow().get_key_value(address) {
+            Some((address, Slot::Open(connection))) => Some((address.clone(), connection.clone())),
             _ => None,
         };
-        let connection = match kept {
-            Some(connection) => connection,
-            None => self.opened(address).await?,
+        let (address, connection) = match kept {
+            Some(kept) => kept,
+            None => {
+                let address = Rc::from(address);
+                (Rc::clone(&address), self.opened(address).await?)
+            }
         };
-        Ok(Shared { connection, connections: self.clone(), address: address.to_owned() })
+        Ok(Shared { connection, connections: self.clone(), address })
     }
 
-    async fn opened(&self, address: &str) -> Outcome {
+    async fn opened(&self, address: Rc<str>) -> Outcome {
         let (signal, mut end) = wit_stream::new();
         let outcome = {
             let mut slots = self.0.borrow_mut();
-            let slot = slots.entry(address.to_owned()).or_insert_with(|| Slot::Opening(Opening::default()));
+            let slot = slots.entry(address.clone()).or_insert_with(|| Slot::Opening(Opening::default()));
             let Slot::Opening(opening) = slot else { unreachable!("it was not open, and nothing ran since") };
             opening.waiting.push(signal);
             if opening.waiting.len() == 1 {
                 // Not opened by the request itself, because it may give up while others still wait.
-                wit_bindgen::spawn(self.clone().open(address.to_owned()));
+                wit_bindgen::spawn(self.clone().open(address));
             }
             opening.outcome.clone()
         };
@@ -79,7 +82,7 @@ impl Connections {
         outcome.get().cloned().unwrap_or_else(|| Err(DatabaseError::NoConnection("nothing opened it".to_owned())))
     }
 
-    async fn open(self, address: String) {
+    async fn open(self, address: Rc<str>) {
         let outcome = open(&address).await;
         let before = match &outcome {
             Ok(connection) => self.0.borrow_mut().insert(address.clone(), Slot::Open(connection.clone())),

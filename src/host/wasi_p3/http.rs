@@ -94,22 +94,18 @@ pub async fn response(answer: Answer) -> Response {
     let headers = Fields::from_list(&headers).unwrap_or_else(|_| Fields::new());
     let status = answer.status().as_u16();
     let body = answer.into_body().into_owned().into_bytes();
-    let (trailers, end) = wit_future::new(|| Ok(None));
+    let (_, trailers) = wit_future::new(|| Ok(None));
     // Without a body, the response ends after its head, whatever length that declares. This is how HEAD is answered.
     if body.is_empty() {
-        let (response, _) = Response::new(headers, None, end);
+        let (response, _) = Response::new(headers, None, trailers);
         let _ = response.set_status_code(status);
         return response;
     }
     let (mut writer, reader) = wit_stream::new();
-    let (response, _) = Response::new(headers, Some(reader), end);
+    let (response, _) = Response::new(headers, Some(reader), trailers);
     let _ = response.set_status_code(status);
-    let mut writing = Box::pin(async move {
-        // This fails if the client has left, and then nobody needs the rest.
-        let _ = writer.write_all(body).await;
-        drop(writer);
-        let _ = trailers.write(Ok(None)).await;
-    });
+    // The write fails if the client has left, and then nobody needs the rest.
+    let mut writing = Box::pin(async move { drop(writer.write_all(body).await) });
     let written = poll_fn(|context| Poll::Ready(writing.as_mut().poll(context).is_ready())).await;
     if !written {
         wit_bindgen::spawn(writing);

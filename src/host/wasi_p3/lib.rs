@@ -14,7 +14,7 @@ use connections::{Connections, Opened};
 use dob_api::api;
 use dob_api::host::{DatabaseError, Host, Purpose};
 use dob_api::http::Problem;
-use dob_api::store::Health;
+use dob_api::store::Memory;
 use http::{Incoming, method_of, response};
 use postgres::open;
 use spin_sdk::variables;
@@ -34,7 +34,7 @@ impl Guest for Component {
         let answer = match Method::from_bytes(method.as_bytes()) {
             Ok(method) => {
                 let instance = INSTANCE.with(|instance| *instance);
-                api::answer(&Incoming::new(method, request), &instance.host, &instance.health).await
+                api::answer(&Incoming::new(method, request), &instance.host, &instance.memory).await
             }
             Err(_) => Problem::bad_request("The method must be a token (RFC 9110, 9.1).").into(),
         };
@@ -50,7 +50,7 @@ thread_local! {
 #[derive(Default)]
 struct Instance {
     host: Spin,
-    health: Health,
+    memory: Memory,
 }
 
 #[derive(Default)]

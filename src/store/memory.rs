@@ -1,6 +1,8 @@
-//! What an instance has learned about the database from earlier requests.
+//! What an instance remembers of the database from earlier requests.
 
-use std::cell::Cell;
+use crate::config::{Address, Config, ConfigError};
+use crate::host::Host;
+use std::cell::{Cell, OnceCell};
 use std::time::{Duration, Instant};
 
 /// The hedge delay of a read, after which a replica is asked as well: about twenty times what a greeting takes on a busy machine.
@@ -12,9 +14,11 @@ const PROBE: Duration = Duration::from_millis(50);
 /// How often a primary that is down is probed.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 
-/// Which servers have answered. A new instance assumes that all do. An instance that serves only one request never learns otherwise.
+/// The primary's address, and which servers have answered. A new instance assumes that all do. An instance that serves only one request
+/// never learns otherwise.
 #[derive(Default)]
-pub struct Health {
+pub struct Memory {
+    primary: OnceCell<Address>,
     /// When a primary that is down is probed next.
     probe_at: Cell<Option<Instant>>,
     /// The replica that answered last, by its place in the list.
@@ -30,7 +34,15 @@ pub struct Patience {
     pub beside_replica: Duration,
 }
 
-impl Health {
+impl Memory {
+    /// The primary's address. Only the first call reads the configuration, which does not change while an instance lives.
+    pub async fn primary(&self, config: &Config<'_, impl Host>) -> Result<Address, ConfigError> {
+        match self.primary.get() {
+            Some(address) => Ok(address.clone()),
+            None => config.primary().await.map(|address| self.primary.get_or_init(|| address).clone()),
+        }
+    }
+
     /// How long a greeting waits for the primary, or `None` if the primary is down and not to be probed now.
     pub fn patience(&self, now: Instant) -> Option<Patience> {
         match self.probe_at.get() {
@@ -70,16 +82,16 @@ mod tests {
 
     #[test]
     fn a_primary_that_is_out_is_tried_now_and_then_until_it_answers() {
-        let (health, now) = (Health::default(), Instant::now());
+        let (memory, now) = (Memory::default(), Instant::now());
         let whole = Some(Patience { alone: ALONE, beside_replica: SILENT - ALONE });
         let probe = Some(Patience { alone: Duration::ZERO, beside_replica: PROBE });
-        assert_eq!(health.patience(now), whole);
-        health.primary_is_out(now);
-        assert_eq!(health.patience(now + PROBE_EVERY - Duration::from_millis(1)), None);
-        assert_eq!(health.patience(now + PROBE_EVERY), probe);
-        assert_eq!(health.patience(now + PROBE_EVERY), None, "one request probes, the others don't");
-        assert_eq!(health.patience(now + 2 * PROBE_EVERY), probe);
-        health.primary_answers();
-        assert_eq!(health.patience(now + PROBE_EVERY), whole);
+        assert_eq!(memory.patience(now), whole);
+        memory.primary_is_out(now);
+        assert_eq!(memory.patience(now + PROBE_EVERY - Duration::from_millis(1)), None);
+        assert_eq!(memory.patience(now + PROBE_EVERY), probe);
+        assert_eq!(memory.patience(now + PROBE_EVERY), None, "one request probes, the others don't");
+        assert_eq!(memory.patience(now + 2 * PROBE_EVERY), probe);
+        memory.primary_answers();
+        assert_eq!(memory.patience(now + PROBE_EVERY), whole);
     }
 }
