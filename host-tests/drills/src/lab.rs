@@ -2,6 +2,7 @@
 
 use crate::current_drill::CurrentDrill;
 use crate::outcome::Outcome;
+use crate::readers::Readers;
 use crate::traffic::{Probe, Traffic, today};
 use anyhow::{Context, Result, ensure};
 use chrono::NaiveDate;
@@ -146,6 +147,13 @@ impl LabEnvironment {
         let traffic = Traffic::start(&profile, &self.route, probe(self.lab.clone()));
         traffic.run_for(BEFORE).await;
         traffic
+    }
+
+    /// Starts clients that only greet, beside these, and waits for a while.
+    pub async fn readers(&self, traffic: &Traffic) -> Readers {
+        let readers = Readers::start(&traffic.profile, &self.route);
+        readers.run_for(BEFORE).await;
+        readers
     }
 
     /// Ends the clients, draws the timeline, and checks their history against the primary region's leader. The recovery region must

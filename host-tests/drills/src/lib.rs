@@ -6,6 +6,7 @@
 //! ```text
 //! promises, catalogue      drills.toml
 //! traffic                  clients, and the timeline of what they and the nodes did
+//! readers                  clients that only greet, and how much of their rate they keep
 //! legend, timeline         the timeline as a picture
 //! current_drill            the drill that is running, which gets the timeline
 //! outcome                  what a scenario returns: the findings, and a note
@@ -26,6 +27,7 @@ mod lab;
 mod legend;
 mod outcome;
 mod promises;
+mod readers;
 mod results;
 mod run;
 mod scenarios;

@@ -18,6 +18,8 @@ const SAVED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Running clients, with marks and samples for the timeline. Dropping it ends them.
 pub(crate) struct Traffic {
+    /// Its load profile.
+    pub profile: LoadProfile,
     load: LoadGenerator,
     marks: Mutex<Vec<(Duration, String)>>,
     watching: JoinSet<()>,
@@ -70,7 +72,8 @@ impl Traffic {
         let samples = Arc::default();
         let mut watching = JoinSet::new();
         watching.spawn(watch(load.started, probe.sample, Arc::clone(&samples)));
-        Self { load, marks: Mutex::default(), watching, samples, lanes: probe.lanes }
+        let profile = profile.clone();
+        Self { profile, load, marks: Mutex::default(), watching, samples, lanes: probe.lanes }
     }
 
     /// The start of the clients.

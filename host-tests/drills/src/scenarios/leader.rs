@@ -6,6 +6,7 @@ use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, bail, ensure};
 use dob_lab::{Node, Roles};
+use dob_spin::Build;
 use dob_support::eventually;
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -113,16 +114,20 @@ pub async fn shutdown(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note(rejoined))
 }
 
-/// The leader's node loses its power.
+/// The leader's node loses its power. Clients that only greet show how much of their rate is left until a date is saved again.
 pub async fn power_off(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
+    let readers = environment.readers(&traffic).await;
     traffic.mark("leader's power cut");
+    let cut = Instant::now();
     leader.power_off().await?;
     traffic.until_saved().await?;
+    let kept = readers.stop(cut).await;
     traffic.run_for(AFTER).await;
     let rejoined = power_on_again(environment, leader, &traffic).await?;
-    Ok(environment.judge(traffic).await?.with_note(rejoined))
+    kept.check(Build::chosen()?)?;
+    Ok(environment.judge(traffic).await?.with_note(format!("{kept}; {rejoined}")))
 }
 
 /// The same, and etcd's leader is on that node. etcd's next leader restarts the ttl of Patroni's leader key.
