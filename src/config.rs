@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn values_cannot_break_out_of_their_place() {
+    fn values_are_escaped_in_the_address() {
         let address = primary(&[("pg_password", "p@ss/w:rd?x=1&hostaddr=6.6.6.6 é%")]).unwrap();
         assert!(
             address.starts_with(
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_makes_no_sense_is_named() {
+    fn an_invalid_variable_is_named() {
         for (variable, value) in [
             ("pg_host_a", "a,evil"),
             ("pg_host_a", "/var/run/postgresql"),
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_begins_with_the_other_leaves_nothing_behind() {
+    fn a_password_that_contains_the_other_is_redacted_whole() {
         assert_eq!(redacted("secret secret-2", ["secret".to_owned(), "secret-2".to_owned()]), "*** ***");
     }
 

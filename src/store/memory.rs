@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_primary_that_is_out_is_tried_now_and_then_until_it_answers() {
+    fn a_primary_that_is_down_is_probed_until_it_answers() {
         let (memory, now) = (Memory::default(), Instant::now());
         let whole = Some(Patience { alone: ALONE, beside_replica: SILENT - ALONE });
         let probe = Some(Patience { alone: Duration::ZERO, beside_replica: PROBE });

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lost_time_is_that_of_the_lost_dates() {
+    fn the_lost_seconds_span_the_lost_dates() {
         let history = [save(0, "ann", 1), save(1000, "bob", 1), save(3500, "eve", 1), save(9000, "joe", 1)];
         assert_eq!(Findings::of(&history, &holds(&[("ann", 1), ("joe", 1)])).lost_seconds, 2.5);
     }
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_and_errors_are_told_by_kind() {
+    fn downtime_and_errors_are_counted_by_kind() {
         let history = [
             save(0, "ann", 1),
             failed(save(500, "ann", 2)),
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_many_and_all_letters() {
+    fn user_names_are_unique_and_only_letters() {
         let users: std::collections::BTreeSet<_> = (0..50).flat_map(|c| (0..1000).map(move |n| user(c, n))).collect();
         assert_eq!(users.len(), 50 * 1000);
         assert!(users.iter().all(|user| user.chars().all(|letter| letter.is_ascii_lowercase())));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_client_that_saves_may_meet_an_unknown_user() {
+    fn only_a_client_that_saves_accepts_an_unknown_user() {
         let judge = |may_be_unknown, status| {
             let mut greeting = Action::Greet { user: "ann".to_owned(), version: None };
             judge(&mut greeting, TODAY, may_be_unknown, Ok((status, String::new())))

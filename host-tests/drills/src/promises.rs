@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn promises_are_words() {
+    fn promises_are_printed_in_words() {
         let promises =
             "write_downtime_s = 5\nlatency_s = 6\nfailed_greetings = 2\nlost = 0\nerrors = [\"503\", \"500\"]";
         let words = toml::from_str::<Promises>(promises).unwrap().to_string();

@@ -137,7 +137,7 @@ fn hurried(rules: &str) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn a_minute_of_the_rules_is_a_second() {
+    fn the_rules_run_sixty_times_as_fast() {
         let rules = "  expr: rate(x[5m]) > 0 # for: 1m\n  for: 5m\n  for: 1h\n";
         assert_eq!(super::hurried(rules), "  expr: rate(x[5m]) > 0 # for: 1m\n  for: 5s\n  for: 1m\n");
     }

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn where_no_node_is_heard_of_all_pods_stay() {
+    fn all_pods_stay_targets_while_no_node_is_known() {
         let unknown = Case { ready: false, node: "Unknown", ..READY };
         assert_eq!(registered(&[unknown, READY]), [1]);
         assert_eq!(registered(&[unknown, unknown]), [0, 1]);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_goes_by_number_or_name() {
+    fn a_port_is_found_by_number_or_name() {
         let addresses = |port| view(&[READY], port).endpoints().into_keys().collect::<Vec<_>>();
         assert_eq!(addresses(json!("admin")), ["10.78.0.0:9000".parse().unwrap()]);
         assert_eq!(addresses(json!(8080)), ["10.78.0.0:80".parse().unwrap()]);
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_is_that_of_the_binding() {
+    fn a_readiness_gate_names_its_binding() {
         let gate = |view: View| view.endpoints().into_values().next().unwrap().gate;
         assert_eq!(gate(view(&[READY], json!("http"))).unwrap(), "target-health.elbv2.k8s.aws/binding");
         let mut other = view(&[READY], json!("http"));

@@ -149,7 +149,7 @@ data:
     }
 
     #[test]
-    fn what_is_missing_or_strange_is_named() {
+    fn a_missing_or_invalid_setting_is_named() {
         let error = |terraform: &str, drain: &str| format!("{:#}", Settings::parse(terraform, drain).unwrap_err());
         assert!(error("", DRAIN).contains("no health check"));
         assert!(error(&TERRAFORM.replace("= \"HTTP\"", "= \"TCP\""), DRAIN).ends_with("not TCP"));
@@ -161,7 +161,7 @@ data:
     }
 
     #[test]
-    fn a_factor_makes_everything_faster_but_an_answer() {
+    fn the_factor_shortens_every_time_except_the_answers() {
         let scaled = Settings::parse(TERRAFORM, DRAIN).unwrap().scaled(10.0);
         assert_eq!(scaled.health_check.interval, Duration::from_secs(1));
         assert_eq!(scaled.deregistration_delay, Duration::from_secs(3));

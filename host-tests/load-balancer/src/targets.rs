@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_goes_before_it_is_registered_never_was_a_target() {
+    fn a_pod_that_ends_before_its_registration_never_becomes_a_target() {
         let mut fixture = Fixture::new();
         fixture.after(0, &[ONE]);
         fixture.after(1, &[]);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_asked_at_its_interval_and_never_twice_at_a_time() {
+    fn a_target_is_probed_at_its_interval_by_one_probe_at_a_time() {
         let mut fixture = Fixture::with_two_healthy();
         fixture.after(5, &[ONE, TWO]);
         assert_eq!(fixture.group.due(fixture.now), [address(ONE), address(TWO)]);
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_fails_keeps_its_connections_and_gets_no_more_until_it_is_well() {
+    fn an_unhealthy_target_keeps_its_connections_and_gets_new_ones_once_it_is_healthy() {
         let mut fixture = Fixture::with_two_healthy();
         fixture.fails(2, &[ONE]);
         assert_eq!(fixture.traffic(ONE), Some(Traffic::New));
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn where_all_targets_fail_all_get_connections_but_those_that_were_never_tried() {
+    fn when_all_targets_fail_all_get_connections_except_untested_ones() {
         const THREE: &str = "10.0.0.3:80";
         let mut fixture = Fixture::with_two_healthy();
         fixture.after(0, &[ONE, TWO, THREE]);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_comes_back_in_time_was_never_gone_and_later_it_is_a_new_target() {
+    fn an_endpoint_that_returns_in_time_stays_a_target_and_later_is_a_new_one() {
         let mut fixture = Fixture::with_two_healthy();
         fixture.after(0, &[TWO]);
         fixture.after(59, &[ONE, TWO]);

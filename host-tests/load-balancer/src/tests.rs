@@ -161,7 +161,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn a_target_that_fails_keeps_its_connections_and_where_all_fail_all_get_new_ones() {
+async fn an_unhealthy_target_keeps_its_connections_and_when_all_are_unhealthy_all_get_new_ones() {
     let (one, two) = (Pod::start("one").await, Pod::start("two").await);
     let fixture = Fixture::with(&[&one, &two]).await;
     assert_eq!(fixture.new_connections(8).await.unwrap().len(), 2);
@@ -200,7 +200,7 @@ async fn a_deregistered_target_gets_new_connections_then_keeps_its_own_then_lose
 }
 
 #[tokio::test]
-async fn a_table_that_is_full_is_named_and_serves_those_that_are_in_it() {
+async fn a_full_connection_table_is_reported_and_keeps_its_connections() {
     let (fixture, pod) = (Fixture::start().await, Pod::start("first").await);
     let directory = tempfile::tempdir().unwrap();
     let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port().unwrap());

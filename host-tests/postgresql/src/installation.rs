@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_read_by_the_programs_that_made_it_and_made_by_the_newest() {
+    fn existing_data_keeps_its_version_and_new_data_gets_the_newest() {
         let scratch = tempfile::tempdir().unwrap();
         let (installed, data) = (scratch.path().join("installed"), scratch.path().join("data"));
         for version in ["9", "15", "17", "common"] {

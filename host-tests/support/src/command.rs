@@ -47,7 +47,7 @@ mod tests {
     use duct::cmd;
 
     #[test]
-    fn what_a_command_says_comes_back_either_way() {
+    fn output_is_returned_on_success_and_on_failure() {
         assert_eq!(read(&cmd!("echo", "hello")).unwrap(), "hello");
         let error = read(&cmd!("sh", "-c", "echo no such thing >&2; exit 3")).unwrap_err().to_string();
         assert!(error.ends_with("failed: no such thing"), "{error}");

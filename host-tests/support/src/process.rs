@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_waited_for_until_the_end_or_the_deadline() {
+    fn waiting_for_a_line_ends_with_the_output_or_at_the_deadline() {
         let printed = shell("echo one; echo two; echo three").until_printed("two", Duration::from_secs(10)).unwrap();
         assert_eq!(printed, "one\ntwo\n");
         let error = shell("echo one").until_printed("two", Duration::from_secs(10)).unwrap_err().to_string();

@@ -37,7 +37,7 @@ mod tests {
     use anyhow::ensure;
 
     #[tokio::test]
-    async fn the_first_success_is_given() {
+    async fn the_first_success_is_returned() {
         let mut attempts = 0;
         let found = eventually("the third attempt", Duration::from_secs(10), async || {
             attempts += 1;

@@ -19,7 +19,7 @@ const DATED: &str = r#"{"dateOfBirth":"1990-05-20""#;
 const URI_BYTES: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=:@/?%";
 
 #[test]
-fn no_request_brings_the_component_down() {
+fn no_request_makes_the_component_fail() {
     let app = TestApp::new();
     check(3000, request(), |request| app.runtime.block_on(answers_or_refuses(&app.service, &request)));
     assert_eq!(app.service.log(), "", "a panic, a trap or a failure");

@@ -29,7 +29,7 @@ fn a_header_that_is_not_utf8_is_a_500_and_a_missing_host_closes_the_connection()
 }
 
 #[test]
-fn a_thousand_bodies_that_do_not_come_take_all_instances_of_one_request_and_few_of_many() {
+fn a_thousand_unfinished_bodies_occupy_all_instances_of_wasi_0_2_and_few_of_0_3() {
     allow_open_files();
     let app = TestApp::new();
     // With an instance for each of them, Spin answers the next request itself.
@@ -118,7 +118,7 @@ fn an_answer_that_no_statement_can_have_is_a_500() {
 }
 
 #[test]
-fn a_log_that_takes_no_line_costs_nobody_the_answer() {
+fn a_log_that_cannot_be_written_prevents_no_answer() {
     let app = TestApp::new();
     app.runtime.block_on(async {
         let service = &app.service;
@@ -136,7 +136,7 @@ fn an_application_without_its_required_variables_does_not_start() {
 }
 
 #[test]
-fn a_host_that_may_open_no_more_files_ends_and_says_how_it_may() {
+fn a_host_at_its_limit_of_open_files_ends_and_says_how_to_raise_it() {
     let app = TestApp::new();
     let host = HostProcess::command("127.0.0.1:0", app.database.variables("dob_api"));
     let mut few = Command::new("sh");

@@ -45,7 +45,7 @@ fn a_component_is_small() {
 }
 
 #[test]
-fn the_manifests_of_both_builds_say_the_same_but_for_the_component() {
+fn the_manifests_of_both_builds_differ_only_in_the_component() {
     let manifest = |build: Build| std::fs::read_to_string(build.manifest()).expect("a manifest");
     let other = manifest(Build::Wasi02)
         .replace("dob_api_wasi_p2", "dob_api_wasi_p3")

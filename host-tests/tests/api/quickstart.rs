@@ -48,7 +48,7 @@ fn refused(mut command: Command) -> String {
 }
 
 #[tokio::test]
-async fn the_data_stays_between_runs_and_nothing_goes_on_running() {
+async fn the_data_stays_between_runs_and_no_process_does() {
     let (directory, port) = (temporary_directory(), free_port().unwrap());
     let url = format!("http://127.0.0.1:{port}/hello/John");
     let (first, printed) = ready(run(directory.path(), port));
@@ -89,7 +89,7 @@ fn a_port_in_use_is_said_before_anything_is_started() {
 }
 
 #[test]
-fn a_name_is_listened_on_and_no_address_is_one_sentence() {
+fn a_host_name_can_be_listened_on_and_an_invalid_address_is_one_sentence() {
     let (directory, port) = (temporary_directory(), free_port().unwrap());
     let (child, printed) = ready(run_on(&format!("localhost:{port}"), directory.path()));
     assert!(
@@ -106,7 +106,7 @@ fn a_name_is_listened_on_and_no_address_is_one_sentence() {
 }
 
 #[test]
-fn a_port_that_takes_root_is_said_to_another_user() {
+fn a_port_that_needs_root_is_explained_to_another_user() {
     let directory = temporary_directory();
     let mut as_nobody = run(directory.path(), 1);
     as_nobody.uid(User::from_name("nobody").unwrap().unwrap().uid.as_raw());
@@ -118,7 +118,7 @@ fn a_port_that_takes_root_is_said_to_another_user() {
 }
 
 #[test]
-fn root_s_umask_keeps_postgresql_from_nothing() {
+fn a_strict_umask_of_root_does_not_lock_postgresql_out() {
     let directory = temporary_directory();
     let command = run(&directory.path().join("new"), free_port().unwrap());
     let mut closed = Command::new("sh");
@@ -130,7 +130,7 @@ fn root_s_umask_keeps_postgresql_from_nothing() {
 }
 
 #[test]
-fn what_an_interrupted_first_run_left_is_made_anew() {
+fn data_of_an_interrupted_first_run_is_created_again() {
     let directory = temporary_directory();
     // As after a run whose disk was full.
     fs::write(directory.path().join("postgres.password"), "").unwrap();
@@ -205,7 +205,7 @@ fn a_stale_pid_file_stops_neither_the_start_nor_the_process_that_has_its_number_
 }
 
 #[test]
-fn what_another_user_made_stays_as_it_is() {
+fn files_of_another_user_are_left_alone() {
     let nobody = User::from_name("nobody").unwrap().unwrap();
     let directory = temporary_directory();
     let data = directory.path().join("postgres/data");

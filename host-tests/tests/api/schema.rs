@@ -19,7 +19,7 @@ fn with(mut variables: BTreeMap<String, String>, changes: &[(&str, &str)]) -> BT
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_pods_at_once_make_role_database_and_table() {
+async fn many_pods_at_once_create_role_database_and_table() {
     let (database, _directory) = empty_server().await;
     let mut pods = Vec::new();
     for _ in 0..8 {
@@ -41,7 +41,7 @@ async fn many_pods_at_once_make_role_database_and_table() {
 }
 
 #[tokio::test]
-async fn without_administrator_credentials_nothing_is_made() {
+async fn without_administrator_credentials_nothing_is_created() {
     let (database, _directory) = empty_server().await;
     let without = with(database.variables("dob_api"), &[("pg_admin_user", ""), ("pg_admin_password", "")]);
     let service = Service::start(without.clone()).await;
@@ -204,7 +204,7 @@ async fn a_missing_privilege_is_not_ready_and_is_granted_again() {
 }
 
 #[tokio::test]
-async fn a_variable_that_makes_no_sense_is_named_in_the_log_and_nowhere_else() {
+async fn an_invalid_variable_is_named_only_in_the_log() {
     let (database, _directory) = empty_server().await;
     let service = Service::start(with(database.variables("dob_api"), &[("pg_sslmode", "verify-full")])).await;
     for answer in [service.get("/readyz").await, service.get("/hello/john").await] {
@@ -273,7 +273,7 @@ async fn a_server_that_refuses_connections_to_postgres_serves_a_database_that_is
 }
 
 #[tokio::test]
-async fn a_role_that_can_log_in_already_is_left_to_who_made_it() {
+async fn a_role_that_can_log_in_already_is_left_unchanged() {
     let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     // The owner may not change roles, and somebody else has created the role.
@@ -290,7 +290,7 @@ async fn a_role_that_can_log_in_already_is_left_to_who_made_it() {
 }
 
 #[tokio::test]
-async fn what_others_may_do_in_a_database_that_is_there_they_may_do_afterwards() {
+async fn other_roles_keep_their_privileges_in_an_existing_database() {
     let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     superuser.batch_execute("CREATE DATABASE shared").await.unwrap();
@@ -309,7 +309,7 @@ async fn what_others_may_do_in_a_database_that_is_there_they_may_do_afterwards()
 }
 
 #[tokio::test]
-async fn a_database_of_ours_is_closed_by_the_probe_that_completes_it() {
+async fn a_database_that_readyz_creates_is_closed_to_other_roles() {
     let (database, _directory) = empty_server().await;
     let superuser = database.client("postgres").await.unwrap();
     superuser.batch_execute("CREATE ROLE operator LOGIN CREATEDB PASSWORD 'x'; CREATE ROLE other").await.unwrap();

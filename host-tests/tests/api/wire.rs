@@ -184,7 +184,7 @@ fn a_body_that_does_not_arrive_over_http2_is_408_and_ends_its_stream_only() {
 }
 
 #[test]
-fn clients_that_read_no_answer_keep_no_instance() {
+fn clients_that_do_not_read_their_answers_hold_no_instance() {
     let app = TestApp::new();
     allow_open_files();
     // More than the maximum of instances.

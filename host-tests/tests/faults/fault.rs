@@ -15,7 +15,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_database_that_is_not_there_is_503_and_back_by_itself() {
+fn a_database_that_is_away_is_503_and_recovers() {
     let mut app = TestApp::new();
     let TestApp { runtime, service, database, .. } = &mut app;
     runtime.block_on(async {
@@ -30,7 +30,7 @@ fn a_database_that_is_not_there_is_503_and_back_by_itself() {
 }
 
 #[test]
-fn a_server_that_crashes_under_pooled_connections_is_back_by_itself() {
+fn a_server_that_crashes_under_pooled_connections_recovers() {
     let mut app = TestApp::new();
     let TestApp { runtime, service, database, .. } = &mut app;
     runtime.block_on(async {
@@ -102,7 +102,7 @@ fn a_locked_row_is_503_when_the_lock_timeout_ends_and_all_64_connections_come_ba
 }
 
 #[test]
-fn a_locked_table_is_503_for_everybody_and_back_by_itself() {
+fn a_locked_table_is_503_for_everybody_and_recovers() {
     let app = TestApp::new();
     app.runtime.block_on(async {
         let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
@@ -115,7 +115,7 @@ fn a_locked_table_is_503_for_everybody_and_back_by_itself() {
 }
 
 #[test]
-fn a_server_that_is_made_read_only_under_pooled_connections_refuses_saves_and_is_back_by_itself() {
+fn a_server_that_turns_read_only_under_pooled_connections_refuses_saves_and_recovers() {
     let app = TestApp::new();
     app.runtime.block_on(async {
         let (service, superuser) = (&app.service, app.database.client("dob_api").await.unwrap());
@@ -134,7 +134,7 @@ fn a_server_that_is_made_read_only_under_pooled_connections_refuses_saves_and_is
 }
 
 #[test]
-fn a_wrong_password_is_503_without_a_word_about_it() {
+fn a_wrong_password_is_503_and_is_not_mentioned() {
     let app = TestApp::new();
     app.runtime.block_on(async {
         let mut variables = app.database.variables("dob_api");
@@ -164,7 +164,7 @@ fn a_missing_table_is_503_until_readyz_has_made_it() {
 }
 
 #[test]
-fn a_full_disk_is_503_and_back_by_itself() {
+fn a_full_disk_is_503_and_recovers() {
     // The mount is visible only to this thread and the server that it starts, and ends with them.
     unshare(CloneFlags::CLONE_NEWNS).expect("mounting a small disk needs root");
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
@@ -201,7 +201,7 @@ fn a_full_disk_is_503_and_back_by_itself() {
 }
 
 #[test]
-fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_go_on_and_those_of_0_3_to_the_limit() {
+fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_continue_and_those_of_0_3_until_the_limit() {
     let app = TestApp::new();
     app.runtime.block_on(async {
         let (service, database) = (&app.service, &app.database);
@@ -238,7 +238,7 @@ fn frozen_server_processes_hold_requests_of_wasi_0_2_until_they_go_on_and_those_
 }
 
 #[test]
-fn every_statement_passes_with_the_fault_of_spin_4_0_2() {
+fn every_statement_works_despite_the_fault_of_spin_4_0_2() {
     let directory = temporary_directory();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {

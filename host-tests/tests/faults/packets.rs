@@ -56,7 +56,7 @@ async fn all_pooled(service: &Service, database: &Database) {
 }
 
 #[test]
-fn dropped_packets_on_a_full_pool_that_lay_idle_are_answered_in_time() {
+fn dropped_packets_on_a_full_idle_pool_are_answered_in_time() {
     in_own_network(|network| {
         let app = TestApp::new();
         app.runtime.block_on(async {
@@ -80,7 +80,7 @@ fn dropped_packets_on_a_full_pool_that_lay_idle_are_answered_in_time() {
 }
 
 #[test]
-fn dropped_packets_on_pooled_connections_are_answered_in_time_and_back_by_themselves() {
+fn dropped_packets_on_pooled_connections_are_answered_in_time_and_recover() {
     in_own_network(|network| {
         let app = TestApp::new();
         app.runtime.block_on(async {
@@ -101,7 +101,7 @@ fn dropped_packets_on_pooled_connections_are_answered_in_time_and_back_by_themse
 }
 
 #[test]
-fn dropped_packets_on_new_connections_are_answered_in_time_and_back_by_themselves() {
+fn dropped_packets_on_new_connections_are_answered_in_time_and_recover() {
     in_own_network(|network| {
         let app = TestApp::new();
         app.runtime.block_on(async {
@@ -143,7 +143,7 @@ fn dropped_packets_to_every_host_of_both_lists_are_answered_in_time() {
 }
 
 #[test]
-fn greetings_go_on_while_packets_to_the_primary_are_dropped_wherever_it_stands_in_the_replica_list() {
+fn greetings_continue_while_packets_to_the_primary_are_dropped_wherever_it_stands_in_the_replica_list() {
     for replica_hosts in [[REPLICA, PRIMARY], [PRIMARY, REPLICA]] {
         in_own_network(move |network| {
             let runtime = tokio::runtime::Runtime::new().unwrap();

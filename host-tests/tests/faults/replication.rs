@@ -57,7 +57,7 @@ impl Pair {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn greetings_go_on_while_the_primary_is_stopped_and_saving_works_again_after_the_promotion() {
+async fn greetings_continue_while_the_primary_is_stopped_and_saving_works_again_after_the_promotion() {
     let mut pair = Pair::start().await;
     pair.caught_up().await;
     let service = &pair.service;
@@ -148,7 +148,7 @@ async fn a_demoted_server_behind_pooled_connections_is_left_for_the_new_primary(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_is_lost_disturbs_nobody() {
+async fn a_lost_replica_fails_no_request() {
     let mut pair = Pair::start().await;
     pair.replica.stop(Shutdown::Crash).unwrap();
     pair.service.assert_serves().await;

@@ -87,7 +87,7 @@ async fn a_command_that_fails_fails_the_run() {
 }
 
 #[tokio::test]
-async fn a_service_without_a_trusted_certificate_gets_no_call() {
+async fn a_service_without_a_trusted_certificate_gets_no_request() {
     let certificate = Authority::new("nobody's").unwrap().server(&["localhost".to_owned()]).unwrap();
     let identity = Identity::from_pkcs8(certificate.certificate.as_bytes(), certificate.key.as_bytes()).unwrap();
     let acceptor = TlsAcceptor::from(native_tls::TlsAcceptor::new(identity).unwrap());
