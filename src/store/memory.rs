@@ -6,9 +6,9 @@ use std::cell::{Cell, OnceCell};
 use std::time::{Duration, Instant};
 
 /// The hedge delay of a read, after which a replica is asked as well: about twenty times what a greeting takes on a busy machine.
-const ALONE: Duration = Duration::from_millis(50);
+const HEDGE_AFTER: Duration = Duration::from_millis(50);
 /// How long the primary may be silent before a replica's answer counts. Source: the HTTP contract.
-const SILENT: Duration = Duration::from_millis(200);
+const REPLICA_COUNTS_AFTER: Duration = Duration::from_millis(200);
 /// How long a probe waits for a primary that is down.
 const PROBE: Duration = Duration::from_millis(50);
 /// How often a primary that is down is probed.
@@ -27,11 +27,11 @@ pub struct Memory {
 
 /// How long a greeting waits for the primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct PrimaryTimeouts {
     /// Before a replica is asked as well.
-    pub alone: Duration,
+    pub before_hedge: Duration,
     /// After that, until the replica's answer counts.
-    pub beside_replica: Duration,
+    pub after_hedge: Duration,
 }
 
 impl Memory {
@@ -44,24 +44,26 @@ impl Memory {
     }
 
     /// How long a greeting waits for the primary, or `None` if the primary is down and not to be probed now.
-    pub fn patience(&self, now: Instant) -> Option<Patience> {
+    pub fn timeouts(&self, now: Instant) -> Option<PrimaryTimeouts> {
         match self.probe_at.get() {
-            None => Some(Patience { alone: ALONE, beside_replica: SILENT - ALONE }),
+            None => {
+                Some(PrimaryTimeouts { before_hedge: HEDGE_AFTER, after_hedge: REPLICA_COUNTS_AFTER - HEDGE_AFTER })
+            }
             Some(at) if now >= at => {
-                self.primary_is_out(now);
-                Some(Patience { alone: Duration::ZERO, beside_replica: PROBE })
+                self.primary_failed(now);
+                Some(PrimaryTimeouts { before_hedge: Duration::ZERO, after_hedge: PROBE })
             }
             Some(_) => None,
         }
     }
 
     /// The primary has answered.
-    pub fn primary_answers(&self) {
+    pub fn primary_answered(&self) {
         self.probe_at.set(None);
     }
 
     /// The primary could not be reached, or was silent for too long.
-    pub fn primary_is_out(&self, now: Instant) {
+    pub fn primary_failed(&self, now: Instant) {
         self.probe_at.set(Some(now + PROBE_EVERY));
     }
 
@@ -71,7 +73,7 @@ impl Memory {
     }
 
     /// A replica has answered.
-    pub fn replica_answers(&self, place: usize) {
+    pub fn replica_answered(&self, place: usize) {
         self.replica.set(place);
     }
 }
@@ -83,15 +85,16 @@ mod tests {
     #[test]
     fn a_primary_that_is_down_is_probed_until_it_answers() {
         let (memory, now) = (Memory::default(), Instant::now());
-        let whole = Some(Patience { alone: ALONE, beside_replica: SILENT - ALONE });
-        let probe = Some(Patience { alone: Duration::ZERO, beside_replica: PROBE });
-        assert_eq!(memory.patience(now), whole);
-        memory.primary_is_out(now);
-        assert_eq!(memory.patience(now + PROBE_EVERY - Duration::from_millis(1)), None);
-        assert_eq!(memory.patience(now + PROBE_EVERY), probe);
-        assert_eq!(memory.patience(now + PROBE_EVERY), None, "one request probes, the others don't");
-        assert_eq!(memory.patience(now + 2 * PROBE_EVERY), probe);
-        memory.primary_answers();
-        assert_eq!(memory.patience(now + PROBE_EVERY), whole);
+        let whole =
+            Some(PrimaryTimeouts { before_hedge: HEDGE_AFTER, after_hedge: REPLICA_COUNTS_AFTER - HEDGE_AFTER });
+        let probe = Some(PrimaryTimeouts { before_hedge: Duration::ZERO, after_hedge: PROBE });
+        assert_eq!(memory.timeouts(now), whole);
+        memory.primary_failed(now);
+        assert_eq!(memory.timeouts(now + PROBE_EVERY - Duration::from_millis(1)), None);
+        assert_eq!(memory.timeouts(now + PROBE_EVERY), probe);
+        assert_eq!(memory.timeouts(now + PROBE_EVERY), None, "one request probes, the others don't");
+        assert_eq!(memory.timeouts(now + 2 * PROBE_EVERY), probe);
+        memory.primary_answered();
+        assert_eq!(memory.timeouts(now + PROBE_EVERY), whole);
     }
 }

@@ -56,7 +56,7 @@ impl<'a, H: Host> Store<'a, H> {
                     session.discard().await;
                 }
                 Ok(done) => {
-                    self.memory.primary_answers();
+                    self.memory.primary_answered();
                     return Ok(done);
                 }
                 failed => return failed,
@@ -71,17 +71,17 @@ impl<'a, H: Host> Store<'a, H> {
         replicas: impl AsyncFn(Option<LikelyReplica>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut primary = pin!(primary);
-        let Some(patience) = self.memory.patience(self.host.clock()) else {
+        let Some(timeouts) = self.memory.timeouts(self.host.clock()) else {
             return match self.in_time("find", replicas(None)).await {
                 Ok(found) => Ok(found),
                 Err(_) => self.in_time("find", primary).await,
             };
         };
-        let mut answer = self.host.within(patience.alone, primary.as_mut()).await;
+        let mut answer = self.host.within(timeouts.before_hedge, primary.as_mut()).await;
         let likely = answer.as_ref().and_then(|answer| answer.as_ref().err()?.likely_replica());
         let mut replica = pin!(maybe_done(replicas(likely)));
         if answer.is_none() {
-            let silent = pin!(self.host.within(patience.beside_replica, primary.as_mut()));
+            let silent = pin!(self.host.within(timeouts.after_hedge, primary.as_mut()));
             answer = match select(silent, replica.as_mut()).await {
                 Either::Left((answer, _)) => answer,
                 Either::Right(((), silent)) => silent.await,
@@ -90,7 +90,7 @@ impl<'a, H: Host> Store<'a, H> {
         if let Some(Ok(found)) = answer {
             return Ok(found);
         }
-        self.memory.primary_is_out(self.host.clock());
+        self.memory.primary_failed(self.host.clock());
         let replica = self.in_time("find", async {
             replica.as_mut().await;
             replica.take_output().unwrap_or_else(|| Err(Failure::no_replica()))
@@ -138,7 +138,7 @@ impl<'a, H: Host> Store<'a, H> {
     ) -> Result<T, Failure> {
         let done = work(&Session::open(self.host, address, Purpose::Reading).await?).await?;
         if let Some(place) = place {
-            self.memory.replica_answers(place);
+            self.memory.replica_answered(place);
         }
         Ok(done)
     }
