@@ -12,14 +12,14 @@ import pytest
 from test_steps import SBIN
 
 OWN, OTHER = ["10.0.1.11", "10.0.1.12"], ["10.0.2.11", "10.0.2.12"]
-FOLLOWS = {"standby_cluster": {"host": OWN[0]}}
+LEADS, FOLLOWS = {"ttl": 20}, {"standby_cluster": {"host": OWN[0]}}
 SEGMENT = "0000000100000000000000AA"
 REAL_DATE = subprocess.check_output(["bash", "-c", "type -P date"], text=True).strip()
 
 
 class Node:
     """A data node: its commands on paths of its own. What its Patroni and those of other nodes answer is in the files `ADDRESS-patroni` and
-    `ADDRESS-config`; the others do not answer."""
+    `ADDRESS-config`, or there is curl's exit code; the others do not answer. What etcd answers is in the file `etcd`."""
 
     def __init__(self, folder, fake):
         self.folder, self.answers = folder, folder / "answers"
@@ -35,15 +35,28 @@ class Node:
         (folder / "etc/node.env").write_text("\n".join([
             'DOB_NODE="a"', 'DOB_CLUSTER="dob"', f'DOB_ADDRESS="{OWN[0]}"', 'DOB_PORT_PATRONI="8008"', f'DOB_DATA_NODES="{" ".join(OWN)}"',
             f'DOB_OTHER_REGION="{" ".join(OTHER)}"', 'DOB_RESTORED_CLIENTS=""', 'DOB_PORT_POSTGRESQL="5432"', f'DOB_DATA_MOUNT="{folder}/data"',
-            f'DOB_DATA_DIRECTORY="{folder}/data/17/dob"', ""]))
+            f'DOB_DATA_DIRECTORY="{folder}/data/17/dob"', 'DOB_MEMBERS="a=10.0.1.11"', 'DOB_PORT_ETCD="2379"', 'DOB_CLUSTER_ROLE="primary"', ""]))
         (folder / "run/secrets.env").touch()
         (folder / "pgbackrest.conf").write_text("[global]\nrepo1-path=/one\nrepo2-path=/two\n")
-        self.path = fake("curl", f'cat "{folder}/answers/$(sed -E "s|.*https://([^:]*):[0-9]*/([a-z]*).*|\\1-\\2|" <<<"$*")" 2>/dev/null')
+        self.path = fake("curl", f"""answer="{folder}/answers/$(sed -E "s|.*https://([^:]*):[0-9]*/([a-z]*).*|\\1-\\2|" <<<"$*")"
+            [[ -e $answer ]] || exit 7
+            [[ $(<"$answer") != exit* ]] || exit "$(cut --delimiter=' ' --fields=2 "$answer")"
+            cat "$answer" """)
+        fake("etcdctl", f"""case $* in
+            *" get --print-value-only "*) cat "{folder}/etcd" ;;
+            *" put "*) cat >"{folder}/etcd" ;;
+            esac""")
+        (folder / "etcd").touch()
         self.fake = fake
 
     def answer(self, address, state, role, config):
         (self.answers / f"{address}-patroni").write_text(json.dumps({"state": state, "role": role, "xlog": {"replayed_location": 1}}))
-        (self.answers / f"{address}-config").write_text(json.dumps(config))
+        (self.answers / f"{address}-config").write_text(config if isinstance(config, str) else json.dumps(config))
+
+    def set(self, name, value):
+        """Changes a setting of the node."""
+        settings = self.folder / "etc/node.env"
+        settings.write_text(re.sub(f'(?m)^{name}=.*$', f'{name}="{value}"', settings.read_text()))
 
     def run(self, command, *arguments):
         done = subprocess.run(
@@ -55,6 +68,116 @@ class Node:
 @pytest.fixture
 def node(tmp_path, fake):
     return Node(tmp_path, fake)
+
+
+# What dob-fence lets a node do. What it is set to (etcd's configuration, or the copy in the data directory), and what the other region does.
+OTHER_REGION = {
+    "silent": [],
+    "never set up": [("stopped", "uninitialized", "exit 22")] * 2,
+    "follows": [("running", "standby_leader", FOLLOWS), ("running", "replica", FOLLOWS)],
+    "follows, a node is off": [None, ("running", "replica", FOLLOWS)],
+    "leads": [("running", "replica", LEADS), ("running", "primary", LEADS)],
+    "its leader starts": [("starting", "primary", LEADS), ("running", "replica", LEADS)],
+    "its leader is off": [None, ("running", "replica", LEADS)],
+    "without etcd": [("running", "replica", "exit 52")] * 2,
+}
+OVERTAKEN = {**LEADS, "overtaken": True}
+OWN_REGION = {
+    "follows": dict(etcd=FOLLOWS),
+    "leads": dict(etcd=LEADS),
+    "overtaken": dict(etcd=OVERTAKEN),
+    "etcd lost, led": dict(copy=LEADS),
+    "etcd lost, followed": dict(copy=FOLLOWS),
+    "etcd lost, was overtaken": dict(copy=OVERTAKEN),
+    "etcd and copy lost": dict(data=True),
+    "new": dict(),
+    "data lost": dict(etcd=LEADS, data=False),
+    "etcd does not answer": dict(silent=True, copy=FOLLOWS),
+}
+VERDICTS = {"starts": "", "waits": "until dob-rejoin is run here", "unclear": "or Patroni is stopped there", "no data": "until this one's cluster_role is standby",
+            "no etcd": "etcd does not answer"}
+# Both regions that boot at once are silent for each other, unless one was set to follow.
+DECISIONS = """
+                          | silent  | never set up | follows | follows, a node is off | leads   | its leader starts | its leader is off | without etcd
+follows                   | starts  | starts       | starts  | starts                 | starts  | starts            | starts            | starts
+leads                     | starts  | starts       | starts  | starts                 | waits   | waits             | waits             | unclear
+overtaken                 | waits   | waits        | waits   | waits                  | waits   | waits             | waits             | waits
+etcd lost, led            | starts  | starts       | starts  | starts                 | waits   | waits             | waits             | unclear
+etcd lost, followed       | starts  | starts       | starts  | starts                 | starts  | starts            | starts            | starts
+etcd lost, was overtaken  | waits   | waits        | waits   | waits                  | waits   | waits             | waits             | waits
+etcd and copy lost        | starts  | starts       | starts  | starts                 | waits   | waits             | waits             | unclear
+new                       | starts  | starts       | no data | no data                | no data | no data           | no data           | unclear
+data lost                 | starts  | starts       | starts  | starts                 | waits   | waits             | waits             | unclear
+etcd does not answer      | no etcd | no etcd      | no etcd | no etcd                | no etcd | no etcd           | no etcd           | no etcd
+"""
+HEAD, *ROWS = [[cell.strip() for cell in line.split("|")] for line in DECISIONS.strip("\n").splitlines()]
+
+
+def set_region(node, etcd=None, copy=None, data=None, silent=False):
+    if etcd:
+        (node.folder / "etcd").write_text(json.dumps(etcd))
+    if copy:
+        (node.folder / "data/17/dob/patroni.dynamic.json").write_text(json.dumps(copy))
+    if data if data is not None else etcd or copy:
+        (node.folder / "data/17/dob/PG_VERSION").touch()
+    if silent:
+        node.fake("etcdctl", "exit 1")
+
+
+def set_other_region(node, does):
+    for address, answer in zip(OTHER, OTHER_REGION[does] or [None, None]):
+        for file in node.answers.glob(f"{address}-*"):
+            file.unlink()
+        if answer:
+            node.answer(address, *answer)
+
+
+@pytest.mark.parametrize("own, other, verdict", [(row[0], other, verdict) for row in ROWS for other, verdict in zip(HEAD[1:], row[1:], strict=True)])
+def test_before_patroni_starts(node, own, other, verdict):
+    set_region(node, **OWN_REGION[own])
+    set_other_region(node, other)
+    fenced = node.run("dob-fence")
+    assert fenced.code == (verdict != "starts") and VERDICTS[verdict] in fenced.err and (fenced.err == "") == (verdict == "starts"), fenced.err
+
+
+def test_the_table_names_every_case_once():
+    assert HEAD[1:] == list(OTHER_REGION) and [row[0] for row in ROWS] == list(OWN_REGION)
+
+
+@pytest.mark.parametrize("own", [own for own in OWN_REGION if own != "etcd does not answer"])
+def test_a_node_joins_the_leader_that_its_region_has(node, own):
+    set_region(node, **OWN_REGION[own])
+    set_other_region(node, "leads")
+    node.answer(OWN[1], "running", "primary", LEADS)
+    assert node.run("dob-fence").code == 0
+
+
+def test_a_new_node_of_a_standby_cluster_copies_the_other_region_s_data(node):
+    node.set("DOB_CLUSTER_ROLE", "standby")
+    set_other_region(node, "leads")
+    assert node.run("dob-fence").code == 0
+
+
+@pytest.mark.parametrize("own", ["leads", "etcd lost, led"])
+def test_a_region_that_was_overtaken_does_not_lead_when_the_other_one_is_silent_for_a_moment(node, own):
+    set_region(node, **OWN_REGION[own])
+    for does in ("leads", "silent", "follows"):
+        set_other_region(node, does)
+        fenced = node.run("dob-fence")
+        assert fenced.code == 1 and "until dob-rejoin is run here" in fenced.err, does
+    # What dob-rejoin and dob-promote set.
+    assert json.loads((node.folder / "etcd").read_text()) == OVERTAKEN
+
+
+def test_a_region_that_waits_can_rejoin_although_its_etcd_is_new(node):
+    set_region(node, copy={**LEADS, "synchronous_mode": True})
+    set_other_region(node, "leads")
+    node.answer(OWN[0], "running", "standby_leader", FOLLOWS)
+    (node.folder / "etc/following.json").write_text(json.dumps({**FOLLOWS, "overtaken": None}))
+    rejoined = node.run("dob-rejoin")
+    assert rejoined.code == 0, rejoined.err
+    assert json.loads((node.folder / "etcd").read_text()) == {**LEADS, **FOLLOWS, "synchronous_mode": True}
+    assert node.run("dob-fence").code == 0
 
 
 @pytest.mark.parametrize("state, role", [("starting", "primary"), ("crashed", "primary"), ("running", "replica")])
@@ -70,7 +193,8 @@ def test_a_region_is_promoted_once_the_other_one_is_set_to_follow(node):
         node.answer(address, "stopped", "replica", FOLLOWS)
     node.answer(OWN[0], "running", "standby_leader", FOLLOWS)
     (node.folder / "etc/leading.json").write_text("{}")
-    node.fake("patronictl", f"sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni")
+    set_region(node, etcd=FOLLOWS)
+    node.fake("etcdctl", f"""case $* in *" get "*) cat "{node.folder}/etcd" ;; *" put "*) sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni ;; esac""")
     promoted = node.run("dob-promote")
     assert (promoted.code, promoted.out) == (0, "this region leads\n"), promoted.err
 

@@ -69,8 +69,8 @@ locals {
     mtu_probing = 1
   }
 
-  # Comments are removed, because EC2 takes at most 16 KB of user data.
-  comments = "/(?m)^ *(#( .*)?\n)?/"
+  # Comments, and what is one in a unit, are removed, because EC2 takes at most 16 KB of user data.
+  comments = "/(?m)^ *((#( .*)?|Description=.*)?\n)?/"
 
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {
