@@ -41,7 +41,13 @@ class Node:
         self.path = fake("curl", f"""answer="{folder}/answers/$(sed -E "s|.*https://([^:]*):[0-9]*/([a-z]*).*|\\1-\\2|" <<<"$*")"
             [[ -e $answer ]] || exit 7
             [[ $(<"$answer") != exit* ]] || exit "$(cut --delimiter=' ' --fields=2 "$answer")"
-            cat "$answer" """)
+            [[ $* == *PATCH* ]] || exec cat "$answer"
+            until [[ $1 == --data ]]; do shift; done
+            takes=$(cat "$answer.takes" 2>/dev/null || echo yes,yes)
+            echo "${{takes#*,}}" >"$answer.takes"
+            [[ $takes != no* ]] || exit 22
+            jq --argjson change "$2" '. * $change | with_entries(select(.value != null))' "$answer" >"$answer.new" && mv "$answer.new" "$answer"
+            [[ $takes != unacknowledged* ]] || exit 28""")
         fake("etcdctl", f"""case $* in
             *" get --print-value-only "*) cat "{folder}/etcd" ;;
             *" put "*) cat >"{folder}/etcd" ;;
@@ -52,6 +58,18 @@ class Node:
     def answer(self, address, state, role, config):
         (self.answers / f"{address}-patroni").write_text(json.dumps({"state": state, "role": role, "xlog": {"replayed_location": 1}}))
         (self.answers / f"{address}-config").write_text(config if isinstance(config, str) else json.dumps(config))
+
+    def takes(self, address, *changes):
+        """How the Patroni at an address takes each change of its configuration: yes, no, or unacknowledged. The last is for all others, too."""
+        (self.answers / f"{address}-config.takes").write_text(",".join(changes))
+
+    def mode(self, address):
+        return "synchronous" if json.loads((self.answers / f"{address}-config").read_text()).get("synchronous_mode") else "asynchronous"
+
+    def hurry(self, command):
+        """Its waits end after a second."""
+        program = self.folder / "sbin" / command
+        program.write_text(re.sub(r"\bpatience \d+", "patience 1", program.read_text()))
 
     def set(self, name, value):
         """Changes a setting of the node."""
@@ -197,6 +215,52 @@ def test_a_region_is_promoted_once_the_other_one_is_set_to_follow(node):
     node.fake("etcdctl", f"""case $* in *" get "*) cat "{node.folder}/etcd" ;; *" put "*) sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni ;; esac""")
     promoted = node.run("dob-promote")
     assert (promoted.code, promoted.out) == (0, "this region leads\n"), promoted.err
+
+
+@pytest.fixture
+def replicating(node):
+    """The leader of two regions. Its region's replica confirms saves if it is set to."""
+    node.answer(OWN[0], "running", "primary", LEADS)
+    node.answer(OTHER[1], "running", "standby_leader", FOLLOWS)
+    node.fake("patronictl", f"""jq '[{{Role: (if .synchronous_mode then "Sync Standby" else "Replica" end)}}]' {node.answers}/{OWN[0]}-config""")
+    node.hurry("dob-replication")
+    return node
+
+
+def test_both_regions_change_their_replication(replicating):
+    for mode in ("synchronous", "asynchronous"):
+        changed = replicating.run("dob-replication", mode)
+        assert (changed.code, changed.out) == (0, f"replication is {mode}\n"), changed.err
+        assert {replicating.mode(OWN[0]), replicating.mode(OTHER[1])} == {mode}
+
+
+@pytest.mark.parametrize("before, after", [("asynchronous", "synchronous"), ("synchronous", "asynchronous")])
+@pytest.mark.parametrize("fails", ["the own change", "the acknowledgment", "the confirmation"])
+def test_neither_region_changes_if_one_can_not(replicating, fails, before, after):
+    assert before == "asynchronous" or replicating.run("dob-replication", before).code == 0
+    if fails == "the own change":
+        replicating.takes(OWN[0], "no", "yes")
+    if fails == "the acknowledgment":
+        replicating.takes(OTHER[1], "unacknowledged", "yes")
+    if fails == "the confirmation":
+        replicating.fake("patronictl", f"""echo '[{{"Role": "{"Sync Standby" if before == "synchronous" else "Replica"}"}}]'""")
+    refused = replicating.run("dob-replication", after)
+    assert refused.code == 1 and "run dob-replication" not in refused.err, refused.err
+    assert {replicating.mode(OWN[0]), replicating.mode(OTHER[1])} == {before}
+
+
+def test_what_can_not_be_put_back_is_named(replicating):
+    replicating.takes(OWN[0], "no", "yes")
+    replicating.takes(OTHER[1], "yes", "no")
+    refused = replicating.run("dob-replication", "synchronous")
+    assert refused.code == 1 and f"the Patroni at {OTHER[1]} refuses" in refused.err and "run dob-replication asynchronous when it answers" in refused.err
+    assert (replicating.mode(OWN[0]), replicating.mode(OTHER[1])) == ("asynchronous", "synchronous")
+
+
+def test_replication_is_left_alone_if_a_region_does_not_say_what_it_is_set_to(replicating):
+    replicating.answer(OTHER[1], "running", "standby_leader", "exit 52")
+    refused = replicating.run("dob-replication", "synchronous")
+    assert refused.code == 1 and "nothing has changed" in refused.err and "PATCH" not in (replicating.folder / "asked").read_text()
 
 
 def test_a_wait_that_never_comes_true_ends_with_what_was_waited_for(node):
