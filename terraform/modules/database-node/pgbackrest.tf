@@ -22,7 +22,8 @@ locals {
       "compress-type=zst",
       "start-fast=y",
       "process-max=2",
-      # Each try waits about six times as long for a repository that does not answer.
+      # How long a connection may move no byte, and how long a request is tried again; a whole transfer may take longer. Archiving must not wait: it waits
+      # about six times as long for a repository that does not answer.
       "io-timeout=5",
       # A hole in the archive is better than a full disk that stops the service. An alert reports it.
       "archive-push-queue-max=${floor(var.data_volume_mb / 4)}MB",
@@ -31,6 +32,10 @@ locals {
       "spool-path=/run/dob/postgres/spool",
       "lock-path=/run/dob/postgres/lock",
       "",
+    ],
+    # pgBackRest's default. A bucket that is slow or overloaded for a moment must not end hours of work.
+    flatten([for command in ["backup", "expire", "restore", "verify"] : ["[global:${command}]", "io-timeout=60", ""]]),
+    [
       "[${var.cluster}]",
       "pg1-path=${local.data_directory}",
       "pg1-socket-path=/run/postgresql",

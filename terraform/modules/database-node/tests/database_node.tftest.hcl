@@ -85,6 +85,12 @@ run "a_data_node" {
     condition     = strcontains(output.cloud_config, "repo1-cipher-type=aes-256-cbc") && strcontains(output.cloud_config, "repo2-cipher-type=aes-256-cbc")
     error_message = "A repository is not encrypted."
   }
+  assert {
+    condition = { for section in regexall("(?m)^\\[([a-z:-]+)\\]\\n((?:[^\\[\\n].*\\n)*)", one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/pgbackrest.conf"])) :
+      section[0] => flatten(regexall("(?m)^io-timeout=(.*)$", section[1]))
+    } == { global = ["5"], "global:backup" = ["60"], "global:expire" = ["60"], "global:restore" = ["60"], "global:verify" = ["60"], dob = [] }
+    error_message = "Archiving waits too long for a bucket, or a backup or a restore gives it up too soon."
+  }
 }
 
 run "a_witness_has_no_database" {
