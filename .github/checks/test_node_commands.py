@@ -56,7 +56,7 @@ class Node:
         self.fake = fake
 
     def answer(self, address, state, role, config):
-        (self.answers / f"{address}-patroni").write_text(json.dumps({"state": state, "role": role, "xlog": {"replayed_location": 1}}))
+        (self.answers / f"{address}-patroni").write_text(json.dumps({"state": state, "role": role, "timeline": 1, "xlog": {"replayed_location": 1}}))
         (self.answers / f"{address}-config").write_text(config if isinstance(config, str) else json.dumps(config))
 
     def takes(self, address, *changes):
@@ -334,7 +334,7 @@ def test_the_end_of_the_archive_is_restored_without_a_time(restoring):
     done = restoring.run("dob-restore", "run", "latest", "2")
     assert done.code == 0 and "restored to latest" in done.out, done.err
     asked = (restoring.folder / "asked").read_text()
-    assert "--repo=2 restore" in asked and "--type=default" in asked and "--target" not in asked
+    assert "--repo=2 restore" in asked and "--type=default" in asked and "--target" not in asked and "/dob-restore segment 2 %f %p" in asked
     assert not (restoring.folder / "data/17/restore-begun").exists()
 
 
@@ -348,3 +348,25 @@ def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql
     assert done.code == 1 and done.err.endswith("the restored database has ended: FATAL:  recovery ended before the target\n"), done.err
     assert "--type=time --target=2099-01-01 00:00:00+00" in (restoring.folder / "asked").read_text()
     assert (restoring.folder / "data/17/restore-begun").exists()
+
+
+@pytest.mark.parametrize("codes, code", [
+    ([0], 0),
+    # The end of the archive.
+    ([1], 1),
+    # S3 is away for a moment.
+    ([103, 101, 0], 0),
+    ([103, 1], 1),
+    # And for good: PostgreSQL must not take it for the end of the archive.
+    ([103] * 9, 255),
+])
+def test_a_restore_does_not_end_where_the_archive_can_not_be_asked(restoring, codes, code):
+    left = restoring.folder / "codes"
+    left.write_text(" ".join(map(str, codes)))
+    restoring.fake("pgbackrest", f"read -r code rest <{left}; echo $rest >{left}; exit $code")
+    restoring.fake("sleep", "")
+    if code == 255:
+        program = restoring.folder / "sbin/dob-restore"
+        program.write_text(re.sub("(?m)^SEGMENT_PATIENCE=.*", "SEGMENT_PATIENCE=0", program.read_text()))
+    assert restoring.run("dob-restore", "segment", "all", SEGMENT, "pg_wal/RECOVERYXLOG").code == code
+    assert f"--stanza=dob archive-get {SEGMENT} pg_wal/RECOVERYXLOG" in (restoring.folder / "asked").read_text()
