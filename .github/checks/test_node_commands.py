@@ -370,3 +370,56 @@ def test_a_restore_does_not_end_where_the_archive_can_not_be_asked(restoring, co
         program.write_text(re.sub("(?m)^SEGMENT_PATIENCE=.*", "SEGMENT_PATIENCE=0", program.read_text()))
     assert restoring.run("dob-restore", "segment", "all", SEGMENT, "pg_wal/RECOVERYXLOG").code == code
     assert f"--stanza=dob archive-get {SEGMENT} pg_wal/RECOVERYXLOG" in (restoring.folder / "asked").read_text()
+
+
+@pytest.mark.parametrize("state", ["starting", "stopped", "running"])
+def test_a_blank_member_of_etcd_waits_while_a_patroni_runs(node, state):
+    node.answer(OWN[1], state, "primary", LEADS)
+    blank = lose_etcd(node)
+    assert blank.code == 1 and "lost its majority" in blank.err
+
+
+def test_blank_members_of_etcd_form_the_first_cluster(node):
+    assert lose_etcd(node).code == 0 and (node.folder / "run/etcd.env").read_text() == "ETCD_INITIAL_CLUSTER_STATE=new\n"
+
+
+def lose_etcd(node):
+    with (node.folder / "etc/node.env").open("a") as settings:
+        settings.write(f'ETCD_DATA_DIR="{node.folder}/etcd-data"\nETCD_INITIAL_ADVERTISE_PEER_URLS="https://10.0.1.11:2380"\n')
+    node.set("DOB_MEMBERS", "a=10.0.1.11 b=10.0.1.12")
+    node.fake("etcdctl", "exit 1")
+    node.fake("install", "")
+    return node.run("etcd-member")
+
+
+def test_the_state_is_shown_while_postgresql_does_not_answer(node):
+    node.answer(OWN[0], "starting", "primary", LEADS)
+    (node.answers / f"{OWN[0]}-cluster").write_text(json.dumps({"members": [{"name": "a", "role": "leader", "state": "starting"}]}))
+    node.fake("psql", "echo 'the database system is starting up' >&2; exit 2")
+    node.fake("pgbackrest", "echo '[]'")
+    shown = node.run("dob-status")
+    assert shown.code == 0 and "a\tleader\tstarting" in shown.out and "starting up" in shown.err, shown.err
+
+
+def test_a_backup_is_made_in_each_bucket_although_old_ones_can_not_be_removed_from_the_first(node):
+    node.answer(OWN[0], "running", "primary", LEADS)
+    node.fake("pgbackrest", "case $* in *info*) echo '[]' ;; *--repo=1*expire) exit 1 ;; esac")
+    done = node.run("dob-backup")
+    assert done.code == 1 and "can't be removed from repository 1;" in done.err
+    assert "--repo=2 backup" in (node.folder / "asked").read_text()
+
+
+@pytest.mark.parametrize("code, said", [(1, "nothing to do"), (103, "the archive can't be asked")])
+def test_a_region_that_stays_knows_whether_the_archive_has_a_newer_leader(node, code, said):
+    node.answer(OWN[0], "running", "primary", LEADS)
+    node.fake("pgbackrest", f"exit {code}")
+    stays = node.run("dob-stay")
+    assert stays.code == 1 and said in stays.err, stays.err
+
+
+def test_dates_that_are_copied_back_in_part_are_named(node):
+    node.answer(OWN[0], "running", "primary", LEADS)
+    (node.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
+    node.fake("psql", "case $* in *STDOUT*) echo anna; exit 2 ;; *) cat >/dev/null; echo '1 dates copied back' ;; esac")
+    copied = node.run("dob-copy-back", "10.0.1.14")
+    assert copied.code == 1 and "not every date was copied" in copied.err and "The same command copies the rest" in copied.err

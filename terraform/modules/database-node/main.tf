@@ -72,6 +72,7 @@ locals {
   # Comments, and what is one in a unit, are removed, because EC2 takes at most 16 KB of user data.
   comments = "/(?m)^ *((#( .*)?|Description=.*)?\n)?/"
 
+  # Without permissions, a file has cloud-init's 0644.
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path        = "/usr/local/sbin/${name}"
@@ -79,56 +80,46 @@ locals {
       content     = replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
     } if name != "dob-restore" || local.self.role == "restore"],
     [for name in fileset("${path.module}/files/systemd", "**") : {
-      path        = "/etc/systemd/system/${name}"
-      permissions = "0644"
-      content     = replace(file("${path.module}/files/systemd/${name}"), local.comments, "")
+      path    = "/etc/systemd/system/${name}"
+      content = replace(file("${path.module}/files/systemd/${name}"), local.comments, "")
     }],
     [{
-      path        = "/etc/dob/node.env"
-      permissions = "0644"
-      content     = join("", [for name, value in local.environment : "${name}=\"${value}\"\n"])
+      path    = "/etc/dob/node.env"
+      content = join("", [for name, value in local.environment : "${name}=\"${value}\"\n"])
     }],
     [{
-      path        = "/etc/sysctl.d/60-dob.conf"
-      permissions = "0644"
-      content     = join("", [for name, value in local.tcp : "net.ipv4.tcp_${name} = ${value}\n"])
+      path    = "/etc/sysctl.d/60-dob.conf"
+      content = join("", [for name, value in local.tcp : "net.ipv4.tcp_${name} = ${value}\n"])
     }],
     [{
       # Debian's images upgrade packages by themselves. These would restart the database or etcd on all nodes in one night.
-      path        = "/etc/apt/apt.conf.d/60dob"
-      permissions = "0644"
-      content     = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"
+      path    = "/etc/apt/apt.conf.d/60dob"
+      content = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"
     }],
     local.runs_etcd ? [{
-      path        = "/etc/default/etcd"
-      permissions = "0644"
-      content     = join("", [for name, value in local.etcd : "ETCD_${name}=${value}\n"])
+      path    = "/etc/default/etcd"
+      content = join("", [for name, value in local.etcd : "ETCD_${name}=${value}\n"])
     }] : [],
     local.runs_database ? [{
-      path        = "/etc/pgbackrest.conf"
-      permissions = "0644"
-      content     = local.pgbackrest
+      path    = "/etc/pgbackrest.conf"
+      content = local.pgbackrest
     }] : [],
     local.self.role == "data" ? [
       {
-        path        = "/etc/dob/patroni/node.yml"
-        permissions = "0644"
-        content     = yamlencode(local.patroni)
+        path    = "/etc/dob/patroni/node.yml"
+        content = yamlencode(local.patroni)
       },
       {
-        path        = "/etc/dob/leading.json"
-        permissions = "0644"
-        content     = jsonencode(local.cluster_roles.primary)
+        path    = "/etc/dob/leading.json"
+        content = jsonencode(local.cluster_roles.primary)
       },
       {
-        path        = "/etc/dob/following.json"
-        permissions = "0644"
-        content     = jsonencode(local.cluster_roles.standby)
+        path    = "/etc/dob/following.json"
+        content = jsonencode(local.cluster_roles.standby)
       },
       {
-        path        = "/etc/default/prometheus-postgres-exporter"
-        permissions = "0644"
-        content     = "DATA_SOURCE_NAME='user=prometheus host=/run/postgresql dbname=postgres'\nARGS=''\n"
+        path    = "/etc/default/prometheus-postgres-exporter"
+        content = "DATA_SOURCE_NAME='user=prometheus host=/run/postgresql dbname=postgres'\nARGS=''\n"
       },
     ] : [],
   )
