@@ -69,7 +69,7 @@ class Node:
     def hurry(self, command):
         """Its waits end after a second."""
         program = self.folder / "sbin" / command
-        program.write_text(re.sub(r"\bpatience \d+", "patience 1", program.read_text()))
+        program.write_text(re.sub(r"\b(patience|timeout) \d+", r"\1 1", program.read_text()))
 
     def set(self, name, value):
         """Changes a setting of the node."""
@@ -422,4 +422,13 @@ def test_dates_that_are_copied_back_in_part_are_named(node):
     (node.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
     node.fake("psql", "case $* in *STDOUT*) echo anna; exit 2 ;; *) cat >/dev/null; echo '1 dates copied back' ;; esac")
     copied = node.run("dob-copy-back", "10.0.1.14")
-    assert copied.code == 1 and "not every date was copied" in copied.err and "The same command copies the rest" in copied.err
+    assert copied.code == 1 and "not every date was copied" in copied.err and "Run it again" in copied.err
+
+
+def test_a_patronictl_that_waits_for_an_etcd_that_is_gone_ends(node):
+    node.answer(OWN[0], "running", "primary", LEADS)
+    node.fake("patronictl", "exec sleep 50")
+    node.hurry("dob-lib")
+    began = time.monotonic()
+    refused = node.run("dob-switchover")
+    assert refused.code == 1 and "Patroni refuses" in refused.err and time.monotonic() - began < 20
