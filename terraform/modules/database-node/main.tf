@@ -111,11 +111,11 @@ locals {
       },
       {
         path    = "/etc/dob/leading.json"
-        content = jsonencode(local.cluster_roles.primary)
+        content = "${jsonencode(local.cluster_roles.primary)}\n"
       },
       {
         path    = "/etc/dob/following.json"
-        content = jsonencode(local.cluster_roles.standby)
+        content = "${jsonencode(local.cluster_roles.standby)}\n"
       },
       {
         path    = "/etc/default/prometheus-postgres-exporter"
@@ -128,6 +128,6 @@ locals {
     preserve_hostname = false
     hostname          = var.node
     write_files       = local.files
-    runcmd            = [["systemctl", "enable", "--now", "--no-block", "dob-install.service"]]
+    runcmd            = concat([["systemctl", "enable", "--now", "--no-block", "dob-install.service"]], var.commands)
   })])
 }

@@ -188,6 +188,12 @@ variable "packages" {
   }
 }
 
+variable "commands" {
+  description = "Commands that the node runs at its first boot, after its own: lists of words."
+  type        = list(list(string))
+  default     = []
+}
+
 variable "patroni" {
   description = "Release of Patroni on PyPI, and the SHA-256 of its wheel."
   type        = object({ version = string, sha256 = string })

@@ -48,28 +48,13 @@ module "node" {
   data_volume_mb   = var.data_volume_gb * 1024
   memory_mb        = data.aws_ec2_instance_type.this[local.instance_types[each.key]].memory_size
   secrets          = { certificate_authority = var.secrets.certificate_authority, passwords = var.secrets.passwords }
+  # What only EC2 needs: Session Manager's agent, which Debian's image lacks.
+  commands = [["bash", "-c", local.ec2]]
 }
 
 locals {
   # Without comments, because EC2 takes at most 16 KB of user data.
   ec2 = replace(templatefile("${path.module}/ec2.sh", merge(var.agent, { region = local.region })), "/(?m)^ *#( .*)?\n/", "")
-
-  # The second part of the user data has what only EC2 needs: Session Manager's agent, which Debian's image lacks.
-  user_data = { for name, node in module.node : name => base64gzip(join("\n", [
-    "Content-Type: multipart/mixed; boundary=\"==part==\"",
-    "MIME-Version: 1.0",
-    "",
-    "--==part==",
-    "Content-Type: text/cloud-config; charset=\"utf-8\"",
-    "",
-    node.cloud_config,
-    "--==part==",
-    "Content-Type: text/x-shellscript; charset=\"utf-8\"",
-    "",
-    local.ec2,
-    "--==part==--",
-    "",
-  ])) }
 }
 
 # The address outlives the instance.
@@ -90,7 +75,7 @@ resource "aws_instance" "node" {
   instance_type        = var.instance_types[local.instance_types[each.key]]
   iam_instance_profile = aws_iam_instance_profile.node[each.value.role].name
   key_name             = one(aws_key_pair.demonstration[*].key_name)
-  user_data_base64     = local.user_data[each.key]
+  user_data_base64     = module.node[each.key].user_data
   ebs_optimized        = true
   monitoring           = true
 
@@ -118,16 +103,12 @@ resource "aws_instance" "node" {
   lifecycle {
     # A newer image or changed user data has no effect until a person replaces the nodes, one at a time, with terraform apply -replace=…
     ignore_changes = [ami, key_name, user_data_base64]
-    precondition {
-      condition     = length(local.user_data[each.key]) * 3 / 4 <= 16384
-      error_message = "The user data of ${each.key} is larger than the 16 KB that EC2 takes."
-    }
   }
 }
 
 check "nodes_are_current" {
   assert {
-    condition     = alltrue([for name, node in aws_instance.node : node.user_data_base64 == local.user_data[name] && node.ami == data.aws_ami.debian.id])
+    condition     = alltrue([for name, node in aws_instance.node : node.user_data_base64 == module.node[name].user_data && node.ami == data.aws_ami.debian.id])
     error_message = "Some database nodes run an older image or configuration than this code's. Replace them one at a time, the replica first: see docs/runbooks.md, Replace database nodes."
   }
 }

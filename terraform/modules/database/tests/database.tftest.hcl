@@ -54,7 +54,7 @@ run "the_nodes" {
     error_message = "ec2.sh overwrites a file of the node's configuration."
   }
   assert {
-    condition     = strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
+    condition     = yamldecode(module.node["dob-eu-west-1-a"].cloud_config).runcmd[1] == ["bash", "-c", local.ec2] && strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
     error_message = "Nodes do not install the agent whose version and checksum are given."
   }
   assert {
