@@ -54,7 +54,7 @@ module "node" {
 
 locals {
   # Without comments, because EC2 takes at most 16 KB of user data.
-  ec2 = replace(templatefile("${path.module}/ec2.sh", merge(var.agent, { region = local.region })), "/(?m)^ *#( .*)?\n/", "")
+  ec2 = replace(templatefile("${path.module}/ec2.sh", merge(var.agent, { region = local.region })), "/(?m)^ *(#( .*)?\n)?/", "")
 }
 
 # The address outlives the instance.
