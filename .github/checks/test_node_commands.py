@@ -48,11 +48,14 @@ class Node:
             [[ $takes != no* ]] || exit 22
             jq --argjson change "$2" '. * $change | with_entries(select(.value != null))' "$answer" >"$answer.new" && mv "$answer.new" "$answer"
             [[ $takes != unacknowledged* ]] || exit 28""")
-        fake("etcdctl", f"""case $* in
-            *" get --print-value-only "*) cat "{folder}/etcd" ;;
-            *" put "*) cat >"{folder}/etcd" ;;
+        # The value is an argument, or standard input. A key that does not exist has no value.
+        fake("etcdctl", f"""until [[ $1 =~ ^(get|put|del)$ ]]; do shift; done
+            case $1 in
+            get) cat "{folder}/etcd/$(basename "${{!#}}")" 2>/dev/null || true ;;
+            put) [[ $# -eq 2 ]] && cat >"{folder}/etcd/$(basename "$2")" || echo "$3" >"{folder}/etcd/$(basename "$2")" ;;
+            del) rm -f "{folder}/etcd/$(basename "$2")" ;;
             esac""")
-        (folder / "etcd").touch()
+        (folder / "etcd").mkdir()
         self.fake = fake
 
     def answer(self, address, state, role, config):
@@ -99,14 +102,12 @@ OTHER_REGION = {
     "its leader is off": [None, ("running", "replica", LEADS)],
     "without etcd": [("running", "replica", "exit 52")] * 2,
 }
-OVERTAKEN = {**LEADS, "overtaken": True}
 OWN_REGION = {
     "follows": dict(etcd=FOLLOWS),
     "leads": dict(etcd=LEADS),
-    "overtaken": dict(etcd=OVERTAKEN),
+    "overtaken": dict(etcd=LEADS, overtaken=True),
     "etcd lost, led": dict(copy=LEADS),
     "etcd lost, followed": dict(copy=FOLLOWS),
-    "etcd lost, was overtaken": dict(copy=OVERTAKEN),
     "etcd and copy lost": dict(data=True),
     "new": dict(),
     "data lost": dict(etcd=LEADS, data=False),
@@ -122,7 +123,6 @@ leads                     | starts  | starts       | starts  | starts           
 overtaken                 | waits   | waits        | waits   | waits                  | waits   | waits             | waits             | waits
 etcd lost, led            | starts  | starts       | starts  | starts                 | waits   | waits             | waits             | unclear
 etcd lost, followed       | starts  | starts       | starts  | starts                 | starts  | starts            | starts            | starts
-etcd lost, was overtaken  | waits   | waits        | waits   | waits                  | waits   | waits             | waits             | waits
 etcd and copy lost        | starts  | starts       | starts  | starts                 | waits   | waits             | waits             | unclear
 new                       | starts  | starts       | no data | no data                | no data | no data           | no data           | unclear
 data lost                 | starts  | starts       | starts  | starts                 | waits   | waits             | waits             | unclear
@@ -131,9 +131,11 @@ etcd does not answer      | no etcd | no etcd      | no etcd | no etcd          
 HEAD, *ROWS = [[cell.strip() for cell in line.split("|")] for line in DECISIONS.strip("\n").splitlines()]
 
 
-def set_region(node, etcd=None, copy=None, data=None, silent=False):
+def set_region(node, etcd=None, copy=None, data=None, silent=False, overtaken=False):
     if etcd:
-        (node.folder / "etcd").write_text(json.dumps(etcd))
+        (node.folder / "etcd/config").write_text(json.dumps(etcd))
+    if overtaken:
+        (node.folder / "etcd/overtaken").write_text("yes")
     if copy:
         (node.folder / "data/17/dob/patroni.dynamic.json").write_text(json.dumps(copy))
     if data if data is not None else etcd or copy:
@@ -183,19 +185,18 @@ def test_a_region_that_was_overtaken_does_not_lead_when_the_other_one_is_silent_
         set_other_region(node, does)
         fenced = node.run("dob-fence")
         assert fenced.code == 1 and "until dob-rejoin is run here" in fenced.err, does
-    # What dob-rejoin and dob-promote set.
-    assert json.loads((node.folder / "etcd").read_text()) == OVERTAKEN
+    assert (node.folder / "etcd/overtaken").exists()
 
 
 def test_a_region_that_waits_can_rejoin_although_its_etcd_is_new(node):
-    set_region(node, copy={**LEADS, "synchronous_mode": True})
+    set_region(node, copy={**LEADS, "synchronous_mode": True}, overtaken=True)
     set_other_region(node, "leads")
     node.answer(OWN[0], "running", "standby_leader", FOLLOWS)
-    (node.folder / "etc/following.json").write_text(json.dumps({**FOLLOWS, "overtaken": None}))
+    (node.folder / "etc/following.json").write_text(json.dumps({**FOLLOWS, "slots": None}))
     rejoined = node.run("dob-rejoin")
     assert rejoined.code == 0, rejoined.err
-    assert json.loads((node.folder / "etcd").read_text()) == {**LEADS, **FOLLOWS, "synchronous_mode": True}
-    assert node.run("dob-fence").code == 0
+    assert json.loads((node.folder / "etcd/config").read_text()) == {**LEADS, **FOLLOWS, "synchronous_mode": True}
+    assert node.run("dob-fence").code == 0 and not (node.folder / "etcd/overtaken").exists()
 
 
 @pytest.mark.parametrize("state, role", [("starting", "primary"), ("crashed", "primary"), ("running", "replica")])
@@ -212,7 +213,7 @@ def test_a_region_is_promoted_once_the_other_one_is_set_to_follow(node):
     node.answer(OWN[0], "running", "standby_leader", FOLLOWS)
     (node.folder / "etc/leading.json").write_text("{}")
     set_region(node, etcd=FOLLOWS)
-    node.fake("etcdctl", f"""case $* in *" get "*) cat "{node.folder}/etcd" ;; *" put "*) sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni ;; esac""")
+    node.fake("etcdctl", f"""case $* in *" get "*) echo '{{}}' ;; *" put "*) sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni ;; esac""")
     promoted = node.run("dob-promote")
     assert (promoted.code, promoted.out) == (0, "this region leads\n"), promoted.err
 

@@ -141,10 +141,9 @@ locals {
 
   # The settings that make a region lead, or follow the other one. null removes a setting. A region that follows has no slot for the other: nobody would
   # read from it, so it would keep WAL until a quarter of the volume is full, and be invalid when it is needed.
-  # dob-fence writes overtaken, which Patroni ignores: the other region has led since.
   cluster_roles = {
-    primary = { standby_cluster = null, slots = { (local.region_slot) = { type = "physical" } }, overtaken = null }
-    standby = { standby_cluster = local.standby_cluster, slots = null, overtaken = null }
+    primary = { standby_cluster = null, slots = { (local.region_slot) = { type = "physical" } } }
+    standby = { standby_cluster = local.standby_cluster, slots = null }
   }
 
   standby_cluster = {
