@@ -107,6 +107,8 @@ fn make_newer(base: &Path, directory: &Path, package: &str) -> Result<()> {
          cp \"$INSTALL\" root/tmp/dob-packages
          cp /etc/resolv.conf root/etc/resolv.conf
          echo '{NEWER_SOURCE}' >root/etc/apt/sources.list.d/newer.list
+         older=$(ls \"$BASE\"/usr/lib/postgresql)
+         chroot root apt-get purge --quiet --yes postgresql-$older postgresql-client-$older
          chroot root /tmp/dob-packages {package}
          chroot root apt-get install --quiet --yes --only-upgrade pgbackrest
          chroot root systemctl disable postgresql
