@@ -14,6 +14,7 @@ from test_steps import SBIN
 OWN, OTHER = ["10.0.1.11", "10.0.1.12"], ["10.0.2.11", "10.0.2.12"]
 LEADS, FOLLOWS = {"ttl": 20}, {"standby_cluster": {"host": OWN[0]}}
 SEGMENT = "0000000100000000000000AA"
+DATA = "data/version/dob"
 REAL_DATE = subprocess.check_output(["bash", "-c", "type -P date"], text=True).strip()
 
 
@@ -23,10 +24,9 @@ class Node:
 
     def __init__(self, folder, fake):
         self.folder, self.answers = folder, folder / "answers"
-        for path in ("answers", "sbin", "run/postgres", "data/17/dob/pg_wal/archive_status", "etc", "postgresql"):
+        for path in ("answers", "sbin", "run/postgres", f"{DATA}/pg_wal/archive_status", "etc", "postgresql"):
             (folder / path).mkdir(parents=True)
-        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf",
-                 "/usr/lib/postgresql/17/bin": "postgresql"}
+        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf"}
         for command in SBIN.iterdir():
             text = re.sub("|".join(moved), lambda found: str(folder / moved[found[0]]), command.read_text())
             # Whoever runs the tests stays who they are.
@@ -35,7 +35,8 @@ class Node:
         (folder / "etc/node.env").write_text("\n".join([
             'DOB_NODE="a"', 'DOB_CLUSTER="dob"', f'DOB_ADDRESS="{OWN[0]}"', 'DOB_PORT_PATRONI="8008"', f'DOB_DATA_NODES="{" ".join(OWN)}"',
             f'DOB_OTHER_REGION="{" ".join(OTHER)}"', 'DOB_RESTORED_CLIENTS=""', 'DOB_PORT_POSTGRESQL="5432"', f'DOB_DATA_MOUNT="{folder}/data"',
-            f'DOB_DATA_DIRECTORY="{folder}/data/17/dob"', 'DOB_MEMBERS="a=10.0.1.11"', 'DOB_PORT_ETCD="2379"', 'DOB_CLUSTER_ROLE="primary"', ""]))
+            f'DOB_DATA_DIRECTORY="{folder}/{DATA}"', f'DOB_PROGRAMS="{folder}/postgresql"', 'DOB_MEMBERS="a=10.0.1.11"', 'DOB_PORT_ETCD="2379"',
+            'DOB_CLUSTER_ROLE="primary"', ""]))
         (folder / "run/secrets.env").touch()
         (folder / "pgbackrest.conf").write_text("[global]\nrepo1-path=/one\nrepo2-path=/two\n")
         self.path = fake("curl", f"""answer="{folder}/answers/$(sed -E "s|.*https://([^:]*):[0-9]*/([a-z]*).*|\\1-\\2|" <<<"$*")"
@@ -137,9 +138,9 @@ def set_region(node, etcd=None, copy=None, data=None, silent=False, overtaken=Fa
     if overtaken:
         (node.folder / "etcd/overtaken").write_text("yes")
     if copy:
-        (node.folder / "data/17/dob/patroni.dynamic.json").write_text(json.dumps(copy))
+        (node.folder / DATA / "patroni.dynamic.json").write_text(json.dumps(copy))
     if data if data is not None else etcd or copy:
-        (node.folder / "data/17/dob/PG_VERSION").touch()
+        (node.folder / DATA / "PG_VERSION").touch()
     if silent:
         node.fake("etcdctl", "exit 1")
 
@@ -299,13 +300,13 @@ def test_a_backup_is_due_once_a_night(node, now, newest, due):
 
 def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     # Later, another node may lead, and the bucket may be back before that node leaves it out.
-    waiting = node.folder / "data/17/dob/pg_wal/archive_status" / f"{SEGMENT}.ready"
+    waiting = node.folder / DATA / "pg_wal/archive_status" / f"{SEGMENT}.ready"
     waiting.touch()
     os.utime(waiting, (0, 0))
     node.answer(OWN[0], "running", "primary", {})
     # There is no newer timeline. Only the first bucket can be reached.
     node.fake("pgbackrest", "case $* in *archive-get*) exit 1 ;; *--config=*) ! grep -q repo2 \"$(grep -o -- '--config=[^ ]*' <<<\"$*\" | cut -d= -f2)\" ;; *) exit 1 ;; esac")
-    hole = node.folder / "data/17/archive-hole"
+    hole = node.folder / "data/version/archive-hole"
     archived = node.run("dob-archive", f"pg_wal/{SEGMENT}")
     assert archived.code == 0, archived.err
     assert "only repository 1 can be reached" in archived.err and hole.exists()
@@ -324,31 +325,31 @@ def restoring(node):
     program = node.folder / "postgresql/pg_ctl"
     program.write_text(f"#!/bin/bash\nsource {node.folder}/starts\n")
     program.chmod(0o755)
-    (node.folder / "data/17/restore-begun").touch()
+    (node.folder / "data/version/restore-begun").touch()
     return node
 
 
 def test_the_end_of_the_archive_is_restored_without_a_time(restoring):
-    (restoring.folder / "starts").write_text(f"touch {restoring.folder}/data/17/dob/postmaster.pid")
+    (restoring.folder / "starts").write_text(f"touch {restoring.folder}/{DATA}/postmaster.pid")
     (restoring.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
     restoring.fake("psql", "echo f")
     done = restoring.run("dob-restore", "run", "latest", "2")
     assert done.code == 0 and "restored to latest" in done.out, done.err
     asked = (restoring.folder / "asked").read_text()
     assert "--repo=2 restore" in asked and "--type=default" in asked and "--target" not in asked and "/dob-restore segment 2 %f %p" in asked
-    assert not (restoring.folder / "data/17/restore-begun").exists()
+    assert not (restoring.folder / "data/version/restore-begun").exists()
 
 
 def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql_s_reason(restoring):
     # PostgreSQL ends soon after pg_ctl has reported it as started.
-    log = restoring.folder / "data/17/restored.log"
+    log = restoring.folder / "data/version/restored.log"
     (restoring.folder / "starts").write_text(
         f"printf 'FATAL:  the database system is starting up\\nFATAL:  recovery ended before the target\\nLOG:  shut down\\n' >>{log}")
     restoring.fake("psql", "exit 2")
     done = restoring.run("dob-restore", "run", "2099-01-01 00:00:00+00")
     assert done.code == 1 and done.err.endswith("the restored database has ended: FATAL:  recovery ended before the target\n"), done.err
     assert "--type=time --target=2099-01-01 00:00:00+00" in (restoring.folder / "asked").read_text()
-    assert (restoring.folder / "data/17/restore-begun").exists()
+    assert (restoring.folder / "data/version/restore-begun").exists()
 
 
 @pytest.mark.parametrize("codes, code", [

@@ -90,6 +90,17 @@ def test_the_next_major_version_of_the_provider_removes_no_argument_that_is_used
     assert set(GONE_IN_6) <= seen and not used
 
 
+def test_one_variable_says_which_postgresql_runs():
+    says = re.compile(r"postgresql[-/]\d\d\b|PostgreSQL \d\d\b|\bpostgresql/\d\d/")
+    # What the module's own tests expect, a test of the search for programs, and what somebody measured or read at a time.
+    free = {"terraform/modules/database-node/tests/database_node.tftest.hcl", "host-tests/postgresql/src/installation.rs", "CHANGELOG.md", "docs/benchmarks.md", "docs/decisions.md",
+            "docs/drills/results.md"}
+    tracked = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split("\n")
+    files = [name for name in tracked if name and name not in free and not name.endswith((".svg", ".lock", ".json"))]
+    found = {name: says.findall((ROOT / name).read_text(errors="ignore")) for name in files if (ROOT / name).is_file()}
+    assert len(found) > 300 and not {name: said for name, said in found.items() if said}
+
+
 def environments():
     for path in FILES:
         for job in load(path.name)["jobs"].values():

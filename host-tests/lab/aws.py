@@ -1,6 +1,6 @@
 """Stands in for AWS on the lab's network: S3, Secrets Manager, CloudWatch Logs and the instance metadata of moto.
 
-Reads what the account holds as JSON from its first line of input: {"regions": [...], "buckets": {region: name},
+Reads what the account holds as JSON from its first line of input: {"regions": [...], "clusters": [...], "buckets": {region: name},
 "secrets": {name: value}}; says "ready", and ends with its input.
 """
 
@@ -26,7 +26,8 @@ def fill(account):
         client("s3", region).create_bucket(
             Bucket=account["buckets"][region], CreateBucketConfiguration={"LocationConstraint": region}
         )
-        client("logs", region).create_log_group(logGroupName="/dob/dob/database")
+        for cluster in account["clusters"]:
+            client("logs", region).create_log_group(logGroupName=f"/dob/{cluster}/database")
         for name, value in account["secrets"].items():
             client("secretsmanager", region).create_secret(Name=name, SecretString=value)
 

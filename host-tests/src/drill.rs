@@ -11,7 +11,10 @@ pub async fn run_on_lab(names: &[String]) -> Result<ExitCode> {
     let selection = Selection::by(&[Testbed::Lab], names)?;
     if !dob_namespaces::is_inside() {
         // Preparations that need the machine's own network and files happen outside the namespaces.
-        BaseImage::prepare(&Plan::render()?)?;
+        let image = BaseImage::prepare(&Plan::render()?)?;
+        if selection.needs_newer_postgresql() {
+            image.add_newer()?;
+        }
         return dob_namespaces::enter("the lab");
     }
     until_interrupted(dob_drills::run_on_lab(&selection)).await

@@ -27,6 +27,9 @@ pub struct Drill {
     /// Whether its cluster has metrics, network policies and the descheduler.
     #[serde(default)]
     pub(crate) needs_addons: bool,
+    /// Whether its lab has the nodes of the newer PostgreSQL.
+    #[serde(default)]
+    needs_newer_postgresql: bool,
     deadline_s: u64,
     /// The deadline with the waiting times of AWS, if it differs.
     full_size_deadline_s: Option<u64>,
@@ -101,6 +104,11 @@ impl Selection {
     /// Whether a drill needs the cluster's addons.
     pub fn needs_addons(&self) -> bool {
         self.drills.iter().any(|drill| drill.needs_addons)
+    }
+
+    /// Whether a drill needs the newer PostgreSQL.
+    pub fn needs_newer_postgresql(&self) -> bool {
+        self.drills.iter().any(|drill| drill.needs_newer_postgresql)
     }
 
     /// The drills of one testbed.

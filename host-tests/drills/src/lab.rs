@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use chrono::NaiveDate;
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::Route;
-use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST};
+use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST, variables};
 use dob_spin::{Build, Clock, Options, Server};
 use dob_support::{Process, eventually};
 use futures_util::future::{BoxFuture, join_all};
@@ -91,9 +91,14 @@ impl LabEnvironment {
 
     /// Starts the component in a region, and redirects the clients to it.
     pub async fn serve(&self, region: &'static str) -> Result<()> {
+        self.serve_from(region, self.lab.region(region).pair()?).await
+    }
+
+    /// The same with these two data nodes, of which one accepts the component's writes.
+    pub async fn serve_from(&self, region: &'static str, hosts: [&Node; 2]) -> Result<()> {
         let mut service = self.service.lock().await;
         let Service { user, password, admin_password, .. } = &*service;
-        let variables = self.lab.region(region).variables(user, password, admin_password)?;
+        let variables = variables(hosts, user, password, admin_password);
         let clock = Clock::default();
         // Greetings reveal the date that they were made from only if the day is known; a real Spin has the real day.
         clock.set_day(self.today.to_epoch_days().into());
@@ -174,14 +179,16 @@ impl LabEnvironment {
     }
 
     /// Undoes what a failed drill may have left: nodes that are off or partitioned, dropped packets, frozen processes, a full volume,
-    /// synchronous mode. After an error the lab is unusable.
+    /// synchronous mode, roles that may not save, the newer cluster. After an error the lab is unusable.
     pub async fn repair(&self) -> Result<()> {
+        self.lab.newer().power_off().await?;
         for node in self.west().nodes().chain(self.central().nodes()) {
             node.power_on().await?;
             node.take_faults_back().await?;
         }
         let leader = self.ready().await?.leader;
         self.central().until_following().await?;
+        leader.let_api_save().await?;
         leader.run(&["dob-replication", "asynchronous"]).await.map(drop)
     }
 
@@ -209,7 +216,8 @@ fn probe(lab: Arc<Lab>) -> Probe {
 }
 
 async fn leaders(lab: &Lab) -> Vec<String> {
-    let nodes: Vec<_> = [WEST, CENTRAL].iter().flat_map(|region| lab.region(region).data_nodes()).collect();
+    let regions = [lab.region(WEST), lab.region(CENTRAL), lab.newer()];
+    let nodes: Vec<_> = regions.iter().flat_map(Region::data_nodes).collect();
     let roles = join_all(nodes.iter().map(|node| node.patroni_role())).await;
     let leads = |role: &Option<String>| role.as_deref() == Some("primary");
     nodes.iter().zip(&roles).filter(|(_, role)| leads(role)).map(|(node, _)| node.name.clone()).collect()

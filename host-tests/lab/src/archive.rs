@@ -1,6 +1,5 @@
 //! A node's backups, and the buckets that hold them.
 
-use crate::database::DATA;
 use crate::node::Node;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
@@ -8,7 +7,6 @@ use std::collections::BTreeSet;
 
 /// The prefix of a bucket's name; the region follows.
 const BUCKET_PREFIX: &str = "dob-backups-";
-const ARCHIVE_STATUS: &str = "/var/lib/postgresql/17/dob/pg_wal/archive_status";
 /// The file that exists while WAL is archived without one of the buckets.
 const LEFT_OUT: &str = "/run/dob/postgres/bucket-left-out";
 /// The options for the lab's S3, whose URLs have the bucket in the path.
@@ -68,11 +66,17 @@ impl Node {
         self.until(&format!("segment {segment} in the archive"), &archived).await.map(drop)
     }
 
+    /// The directory in which a file says whether a segment waits for the archive.
+    fn archive_status(&self) -> String {
+        format!("{}/pg_wal/archive_status", self.data())
+    }
+
     /// Waits until at most this many segments wait for the archive. An attempt of the archiver takes minutes, so this kills it; the next
     /// attempt then finds too many segments waiting.
     pub async fn until_segments_wait(&self, at_most: usize) -> Result<()> {
+        let status = self.archive_status();
         let waiting = format!(
-            "test $(find {ARCHIVE_STATUS} -name '*.ready' | wc -l) -le {at_most} ||
+            "test $(find {status} -name '*.ready' | wc -l) -le {at_most} ||
              {{ pkill --full archive-push; false; }}"
         );
         self.until(&format!("at most {at_most} segments wait for the archive"), &waiting).await.map(drop)
@@ -80,9 +84,9 @@ impl Node {
 
     /// Backdates the start of the outage by five minutes, and waits until WAL is archived without the bucket.
     pub async fn until_bucket_is_left_out(&self) -> Result<()> {
-        let aged = format!(
-            "find {ARCHIVE_STATUS} -name '*.ready' -exec touch --date='6 minutes ago' {{}} +; test -e {LEFT_OUT}"
-        );
+        let status = self.archive_status();
+        let aged =
+            format!("find {status} -name '*.ready' -exec touch --date='6 minutes ago' {{}} +; test -e {LEFT_OUT}");
         self.until("WAL is archived without the bucket", &aged).await.map(drop)
     }
 
@@ -127,7 +131,7 @@ impl Node {
         let path = "SELECT pg_relation_filepath('damaged')";
         self.sql("postgres", make).await?;
         self.sql("postgres", "CHECKPOINT").await?;
-        let file = format!("{DATA}/{}", self.sql("postgres", path).await?);
+        let file = format!("{}/{}", self.data(), self.sql("postgres", path).await?);
         self.script(&format!("printf x | dd of={file} bs=1 seek=12000 conv=notrunc status=none")).await.map(drop)
     }
 

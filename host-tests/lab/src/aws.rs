@@ -63,7 +63,8 @@ impl Aws {
             }).to_string(),
         });
         let regions: Vec<_> = account.buckets.keys().collect();
-        let account = json!({ "regions": regions, "buckets": account.buckets, "secrets": secrets });
+        let account =
+            json!({ "regions": regions, "clusters": account.clusters, "buckets": account.buckets, "secrets": secrets });
         let moto = moto(directory, address, &account.to_string())?;
         let haproxy = haproxy(directory, address)?;
         Ok(Self { admin_password, authority: trusted, names, _moto: moto, _haproxy: haproxy })

@@ -4,15 +4,14 @@ use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
 use dob_support::{cmd, eventually, project_file, read};
 use serde_json::Value;
+use std::path::Display;
 use std::time::Duration;
 
 const PATRONI: &str = "/etc/dob/patroni";
 const VOLUME: &str = "/var/lib/postgresql";
-pub(crate) const DATA: &str = "/var/lib/postgresql/17/dob";
 /// The time limit of a statement, in seconds.
 const STATEMENT_S: &str = "10";
-/// The package that is upgraded, and the suffix of its next version.
-const PACKAGE: &str = "postgresql-17";
+/// The suffix of the next version of a package.
 const NEXT: &str = "next";
 /// Segments that are written before the slot is checked again.
 const BURST: usize = 8;
@@ -231,9 +230,14 @@ impl Node {
         self.sql("postgres", "SELECT pg_postmaster_start_time()").await
     }
 
+    /// Its data directory.
+    pub(crate) fn data(&self) -> Display<'_> {
+        self.postgresql.data_directory.display()
+    }
+
     /// When the node's data directory was created; a new base backup changes it.
     pub async fn data_made_at(&self) -> Result<String> {
-        self.run(&["stat", "--format=%W", &format!("{DATA}/PG_VERSION")]).await
+        self.run(&["stat", "--format=%W", &format!("{}/PG_VERSION", self.data())]).await
     }
 
     /// Writes WAL until a replica's slot is in this state, an expression over `pg_replication_slots`. It waits for the archiver, because
@@ -266,20 +270,56 @@ impl Node {
 
     /// Installs PostgreSQL's unchanged package under a higher version, in place of Debian's next minor version.
     pub async fn upgrade_postgresql(&self) -> Result<()> {
+        let package = &self.postgresql.package;
         let upgrade = format!(
-            "package=$(mktemp --directory) && mkdir $package/DEBIAN
-             dpkg-query --listfiles {PACKAGE} | while read -r path; do
-                 [[ -d $path && ! -L $path ]] || cp --parents --no-dereference \"$path\" $package
+            "build=$(mktemp --directory) && mkdir $build/DEBIAN
+             dpkg-query --listfiles {package} | while read -r path; do
+                 [[ -d $path && ! -L $path ]] || cp --parents --no-dereference \"$path\" $build
              done
-             dpkg-query --status {PACKAGE} | sed '/^Status:/d; s/^Version: .*/&.{NEXT}/' >$package/DEBIAN/control
+             dpkg-query --status {package} | sed '/^Status:/d; s/^Version: .*/&.{NEXT}/' >$build/DEBIAN/control
              for script in preinst postinst prerm postrm; do
-                 [[ ! -e /var/lib/dpkg/info/{PACKAGE}.$script ]] || cp /var/lib/dpkg/info/{PACKAGE}.$script $package/DEBIAN/$script
+                 [[ ! -e /var/lib/dpkg/info/{package}.$script ]] || cp /var/lib/dpkg/info/{package}.$script $build/DEBIAN/$script
              done
-             dpkg-deb -Znone --build $package /tmp/{PACKAGE}.deb
-             DEBIAN_FRONTEND=noninteractive dpkg --install /tmp/{PACKAGE}.deb
-             dpkg-query --show --showformat='${{Version}}' {PACKAGE} | grep '{NEXT}$'"
+             dpkg-deb -Znone --build $build /tmp/{package}.deb
+             DEBIAN_FRONTEND=noninteractive dpkg --install /tmp/{package}.deb
+             dpkg-query --show --showformat='${{Version}}' {package} | grep '{NEXT}$'"
         );
         self.script(&upgrade).await.map(drop)
+    }
+
+    /// Saves this many people, whom no client asks for.
+    pub async fn add_people(&self, people: usize) -> Result<()> {
+        let add = format!(
+            "INSERT INTO dob_api.birthday SELECT 'zz' || translate(n::text, '0123456789', 'abcdefghij'), '1990-05-20'
+             FROM generate_series(1, {people}) n"
+        );
+        self.sql("dob_api", &add).await.map(drop)
+    }
+
+    /// Undoes `add_people`.
+    pub async fn remove_people(&self) -> Result<()> {
+        self.sql("dob_api", "DELETE FROM dob_api.birthday WHERE username LIKE 'zz%'").await.map(drop)
+    }
+
+    /// What must be the same in another version: encoding and collation of the database, and whether pages have checksums.
+    pub async fn make_of_database(&self) -> Result<String> {
+        let make = "SELECT concat_ws(' ', pg_encoding_to_char(encoding), datlocprovider, datcollate, datctype, current_setting('data_checksums'))
+            FROM pg_database WHERE datname = 'dob_api'";
+        self.sql("postgres", make).await
+    }
+
+    /// The major version of its PostgreSQL.
+    pub async fn major_version(&self) -> Result<u32> {
+        Ok(self.sql("postgres", "SELECT current_setting('server_version_num')::int / 10000").await?.parse()?)
+    }
+
+    /// Lets the API's roles save, if an upgrade that failed has left them read-only.
+    pub async fn let_api_save(&self) -> Result<()> {
+        let reset = "DO $$ DECLARE role text; BEGIN
+            FOR role IN SELECT rolname FROM pg_roles WHERE rolname ~ '^dob_api_' LOOP
+                EXECUTE format('ALTER ROLE %I RESET default_transaction_read_only', role);
+            END LOOP; END $$";
+        self.sql("postgres", reset).await.map(drop)
     }
 
     /// Whether a slot has lost its WAL.
@@ -308,7 +348,7 @@ impl Node {
 
     /// The OOM score adjustment of a new session while the postmaster has this one. The postmaster's own is restored afterwards.
     pub async fn oom_score_of_session_under(&self, score: i32) -> Result<String> {
-        let file = format!("/proc/$(head --lines=1 {DATA}/postmaster.pid)/oom_score_adj");
+        let file = format!("/proc/$(head --lines=1 {}/postmaster.pid)/oom_score_adj", self.data());
         let own = self.script(&format!("cat {file}; echo {score} >{file}")).await?;
         let session = self.sql("postgres", "SELECT trim(pg_read_file('/proc/self/oom_score_adj'), E'\n')").await;
         self.script(&format!("echo {own} >{file}")).await?;
@@ -329,8 +369,8 @@ impl Node {
 
     /// The process ids of postmaster, Patroni and etcd, which must survive when memory runs out.
     pub async fn vital_processes(&self) -> Result<String> {
-        self.script(&format!("head --lines=1 {DATA}/postmaster.pid; systemctl show --property=MainPID patroni etcd"))
-            .await
+        let postmaster = format!("{}/postmaster.pid", self.data());
+        self.script(&format!("head --lines=1 {postmaster}; systemctl show --property=MainPID patroni etcd")).await
     }
 
     /// Whether the kernel remounts the data volume read-only when its file system is corrupt.

@@ -28,7 +28,7 @@ pub use base_image::BaseImage;
 pub use node::{Boot, Node};
 pub use plan::Plan;
 pub use prometheus::{Prometheus, Series};
-pub use region::{Region, Roles};
+pub use region::{Region, Roles, variables};
 
 use anyhow::Result;
 use aws::Aws;
@@ -41,6 +41,9 @@ use std::path::{Path, PathBuf};
 pub const WEST: &str = "eu-west-1";
 /// The recovery region.
 pub const CENTRAL: &str = "eu-central-1";
+/// The name of the database cluster in both regions, and of the one to which it is upgraded.
+const CLUSTER: &str = "dob";
+const NEWER: &str = "dob-newer";
 /// The address of the clients and of the AWS emulator.
 pub const HERE: Ipv4Addr = network::HERE;
 /// The bridge that connects all nodes.
@@ -60,16 +63,22 @@ impl Lab {
         network::make()?;
         let aws = Aws::start(Path::new(DIRECTORY), HERE, &plan.account)?;
         let admin_password = aws.admin_password.clone();
-        let nodes = plan.nodes.into_iter().map(|(name, planned)| {
-            let node = Node::make(image, &name, planned, &plan.account, &aws)?;
-            Ok((name, node))
+        // Nodes of the newer PostgreSQL exist only if the image has it.
+        let nodes = plan.nodes.into_iter().filter_map(|(name, planned)| {
+            let layers = image.layers_of(&planned)?;
+            Some(Node::make(layers, &name, planned, &plan.account, &aws).map(|node| (name, node)))
         });
         Ok(Self { nodes: nodes.collect::<Result<_>>()?, admin_password, _aws: aws })
     }
 
     /// A region's nodes.
     pub fn region(&self, name: &'static str) -> Region<'_> {
-        Region { name, all: &self.nodes }
+        Region { name, cluster: CLUSTER, all: &self.nodes }
+    }
+
+    /// The nodes of the newer PostgreSQL, in the primary region.
+    pub fn newer(&self) -> Region<'_> {
+        Region { name: WEST, cluster: NEWER, all: &self.nodes }
     }
 
     /// The initial password of dob_admin, with which `/readyz` creates role, database and schema.
@@ -82,9 +91,10 @@ impl Lab {
         Ok(std::fs::read_to_string(dob_namespaces::authority())?)
     }
 
-    /// Starts Prometheus, which monitors all nodes.
+    /// Starts Prometheus, which monitors the nodes of both regions, as on AWS. The newer cluster becomes one of them when pods use it.
     pub async fn watch(&self) -> Result<Prometheus> {
-        Prometheus::start(Path::new(DIRECTORY), &self.nodes).await
+        let watched = self.nodes.values().filter(|node| node.postgresql.cluster == CLUSTER);
+        Prometheus::start(Path::new(DIRECTORY), watched).await
     }
 
     /// The logs of the AWS emulator.

@@ -1,9 +1,8 @@
 //! One machine of the lab: a Debian system that cloud-init sets up from its user data.
 
 use crate::aws::Aws;
-use crate::base_image::BaseImage;
 use crate::network::{BRIDGE, HERE};
-use crate::plan::{Account, PlannedNode, Ports};
+use crate::plan::{Account, PlannedNode, Ports, Postgresql};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use dob_namespaces::DIRECTORY;
 use dob_support::{Process, cmd, eventually, random_word, read};
@@ -37,8 +36,10 @@ pub struct Node {
     pub region: String,
     /// data, witness or restore
     pub role: String,
+    pub(crate) postgresql: Postgresql,
     directory: PathBuf,
-    image: BaseImage,
+    /// The overlay's lower directories.
+    layers: String,
     seed: NoCloudSeed,
     pub(crate) http: reqwest::Client,
     running: Mutex<Option<Running>>,
@@ -72,13 +73,7 @@ pub enum Boot {
 }
 
 impl Node {
-    pub(crate) fn make(
-        image: &BaseImage,
-        name: &str,
-        planned: PlannedNode,
-        account: &Account,
-        aws: &Aws,
-    ) -> Result<Self> {
+    pub(crate) fn make(layers: String, name: &str, planned: PlannedNode, account: &Account, aws: &Aws) -> Result<Self> {
         let hosts = format!("127.0.0.1 localhost {name}\n{HERE} {}\n", aws.names.join(" "));
         let certificates = aws.authority.clone();
         let data_device = account.data_device.clone();
@@ -95,8 +90,9 @@ impl Node {
             ports: planned.ports,
             region: planned.region,
             role: planned.role,
+            postgresql: planned.postgresql,
             directory: Path::new(DIRECTORY).join(name),
-            image: image.clone(),
+            layers,
             seed,
             http: http_client()?,
             running: Mutex::default(),
@@ -406,7 +402,7 @@ impl Node {
         for directory in [&upper, &work, &root] {
             fs::create_dir_all(directory)?;
         }
-        let (lower, upper, work) = (self.image.0.display(), upper.display(), work.display());
+        let (lower, upper, work) = (&self.layers, upper.display(), work.display());
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         read(&cmd!("mount", "-t", "overlay", "overlay", "-o", options, &root))?;
         self.new_etcd_volume()?;

@@ -5,6 +5,7 @@ use dob_support::{cmd, project_file, read_within};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The lab's Terraform root.
@@ -43,6 +44,16 @@ pub struct PlannedNode {
     /// The user data as EC2 gets it: compressed, in base64.
     pub user_data: String,
     pub ports: Ports,
+    pub postgresql: Postgresql,
+}
+
+/// A node's PostgreSQL; a witness has the cluster's.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Postgresql {
+    /// The name of its cluster.
+    pub cluster: String,
+    pub package: String,
+    pub data_directory: PathBuf,
 }
 
 /// A node's ports.
@@ -57,6 +68,8 @@ pub struct Ports {
 /// Names and sizes that the nodes and AWS share.
 #[derive(Debug, Deserialize)]
 pub struct Account {
+    /// Names of the database clusters.
+    pub clusters: Vec<String>,
     /// By region.
     pub buckets: BTreeMap<String, String>,
     pub secrets: Secrets,

@@ -30,8 +30,8 @@ pub struct Series {
 }
 
 impl Prometheus {
-    /// Starts it with every node as a target and waits until it answers.
-    pub(crate) async fn start(directory: &Path, nodes: &BTreeMap<String, Node>) -> Result<Self> {
+    /// Starts it with these nodes as targets and waits until it answers.
+    pub(crate) async fn start<'a>(directory: &Path, nodes: impl Iterator<Item = &'a Node>) -> Result<Self> {
         let directory = directory.join("prometheus");
         write_configuration(&directory, nodes)?;
         let log = fs::File::create(directory.join("log"))?;
@@ -98,7 +98,7 @@ impl Series {
     }
 }
 
-fn write_configuration(directory: &Path, nodes: &BTreeMap<String, Node>) -> Result<()> {
+fn write_configuration<'a>(directory: &Path, nodes: impl Iterator<Item = &'a Node>) -> Result<()> {
     for part in ["rules", "targets", "tls"] {
         fs::create_dir_all(directory.join(part))?;
     }
@@ -106,7 +106,7 @@ fn write_configuration(directory: &Path, nodes: &BTreeMap<String, Node>) -> Resu
         let labels = json!({ "region": node.region, "node": node.name, "role": node.role });
         json!({ "targets": [node.address], "labels": labels })
     };
-    let targets: Vec<Value> = nodes.values().map(target).collect();
+    let targets: Vec<Value> = nodes.map(target).collect();
     fs::write(directory.join("targets/nodes.json"), json!(targets).to_string())?;
     for nobody in ["collectors", "alertmanagers"] {
         fs::write(directory.join(format!("targets/{nobody}.json")), "[]")?;

@@ -1,15 +1,16 @@
 //! A region's nodes and their roles.
 
 use crate::node::{Node, PATIENCE};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use dob_support::eventually;
 use std::collections::BTreeMap;
 
-/// The nodes of a region.
+/// The nodes of a database cluster in a region.
 #[derive(Clone, Copy)]
 pub struct Region<'a> {
     /// AWS's name of the region.
     pub name: &'static str,
+    pub(crate) cluster: &'static str,
     pub(crate) all: &'a BTreeMap<String, Node>,
 }
 
@@ -41,8 +42,9 @@ impl<'a> Region<'a> {
     }
 
     fn with_role(&self, role: &'static str) -> impl Iterator<Item = &'a Node> + use<'a> {
-        let name = self.name;
-        self.all.values().filter(move |node| node.region == name && node.role == role)
+        let (name, cluster) = (self.name, self.cluster);
+        let is_here = move |node: &&Node| node.region == name && node.postgresql.cluster == cluster;
+        self.all.values().filter(move |node| is_here(node) && node.role == role)
     }
 
     /// Powers on all nodes of its cluster.
@@ -92,7 +94,7 @@ impl<'a> Region<'a> {
     }
 
     async fn until_healthy(&self, role: &str) -> Result<Roles<'a>> {
-        let what = format!("{} has a {role} with a streaming replica", self.name);
+        let what = format!("the cluster {} in {} has a {role} with a streaming replica", self.cluster, self.name);
         eventually(&what, PATIENCE, async || {
             let mut roles = BTreeMap::new();
             for node in self.data_nodes() {
@@ -111,24 +113,35 @@ impl<'a> Region<'a> {
 
     /// The component's variables for this region.
     pub fn variables(&self, user: &str, password: &str, admin_password: &str) -> Result<BTreeMap<String, String>> {
-        let nodes: Vec<&Node> = self.data_nodes().collect();
-        let [a, b] = &nodes[..] else { bail!("{} has {} data nodes, not two", self.name, nodes.len()) };
-        let (port, a, b) = (a.ports.postgresql.to_string(), a.address.to_string(), b.address.to_string());
-        let variables = [
-            ("pg_host_a", a.as_str()),
-            ("pg_host_b", &b),
-            ("pg_replica_host_a", &a),
-            ("pg_replica_host_b", &b),
-            ("pg_port", &port),
-            ("pg_database", "dob_api"),
-            ("pg_user", user),
-            ("pg_password", password),
-            ("pg_sslmode", "require"),
-            ("pg_admin_user", "dob_admin"),
-            ("pg_admin_password", admin_password),
-        ];
-        Ok(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
+        Ok(variables(self.pair()?, user, password, admin_password))
     }
+
+    /// Its two data nodes.
+    pub fn pair(&self) -> Result<[&'a Node; 2]> {
+        let nodes: Vec<&Node> = self.data_nodes().collect();
+        let count = nodes.len();
+        nodes.try_into().map_err(|_| anyhow!("{} has {count} data nodes, not two", self.name))
+    }
+}
+
+/// The component's variables for two hosts, of which one accepts writes.
+pub fn variables(hosts: [&Node; 2], user: &str, password: &str, admin_password: &str) -> BTreeMap<String, String> {
+    let [a, b] = hosts;
+    let (port, a, b) = (a.ports.postgresql.to_string(), a.address.to_string(), b.address.to_string());
+    let variables = [
+        ("pg_host_a", a.as_str()),
+        ("pg_host_b", &b),
+        ("pg_replica_host_a", &a),
+        ("pg_replica_host_b", &b),
+        ("pg_port", &port),
+        ("pg_database", "dob_api"),
+        ("pg_user", user),
+        ("pg_password", password),
+        ("pg_sslmode", "require"),
+        ("pg_admin_user", "dob_admin"),
+        ("pg_admin_password", admin_password),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 async fn streams(leader: &Node, replica: &Node) -> bool {

@@ -15,13 +15,18 @@ locals {
     c = { host = 13, zone = "c", role = "witness" }
     r = { host = 14, zone = "a", role = "restore" }
   }
-  nodes = { for key, region in local.regions : key => {
+  # A second cluster beside west's, for the upgrade to its version. Its recovery region does not exist: nobody answers at those addresses.
+  newer = { name = "eu-west-1", network = "10.77.3", role = "primary", other = "central", beyond = ["10.77.4.11", "10.77.4.12"], cluster = "dob-newer", version = "18" }
+  sites = merge(local.regions, { newer = local.newer })
+  nodes = { for key, site in local.sites : key => {
     for suffix, node in local.shape : "${key}-${suffix}" => {
-      address = "${region.network}.${node.host}"
-      zone    = "${region.name}${node.zone}"
+      address = "${site.network}.${node.host}"
+      zone    = "${site.name}${node.zone}"
       role    = node.role
-    }
+    } if key != "newer" || node.role != "restore"
   } }
+  data_nodes     = { for key, nodes in local.nodes : key => [for node in values(nodes) : node.address if node.role == "data"] }
+  upgrades       = { west = "newer", newer = "west" }
   buckets        = { for region in values(local.regions) : region.name => "dob-backups-${region.name}" }
   secrets        = { certificate_authority = "dob/certificate-authority", passwords = "dob/passwords" }
   data_device    = "/dev/disk/by-id/dob-data"
@@ -31,16 +36,19 @@ locals {
 module "node" {
   source = "../../../terraform/modules/database-node"
   for_each = merge([for key, nodes in local.nodes : {
-    for name in keys(nodes) : name => merge(local.regions[key], { key = key })
+    for name in keys(nodes) : name => merge(local.sites[key], { key = key })
   }]...)
 
-  region       = each.value.name
-  node         = each.key
-  nodes        = local.nodes[each.value.key]
-  cluster_role = each.value.role
+  cluster            = try(each.value.cluster, "dob")
+  postgresql_version = try(each.value.version, null)
+  upgrade_peers      = try(local.data_nodes[local.upgrades[each.value.key]], [])
+  region             = each.value.name
+  node               = each.key
+  nodes              = local.nodes[each.value.key]
+  cluster_role       = each.value.role
   other_region = {
     region    = local.regions[each.value.other].name
-    addresses = [for node in values(local.nodes[each.value.other]) : node.address if node.role == "data"]
+    addresses = try(each.value.beyond, local.data_nodes[each.value.other])
   }
   client_networks = ["10.77.0.0/29"]
   backup_buckets  = local.buckets
@@ -53,15 +61,16 @@ module "node" {
 output "nodes" {
   description = "The nodes by name."
   value = merge([for key, nodes in local.nodes : { for name, node in nodes : name => merge(node, {
-    region    = local.regions[key].name
-    user_data = module.node[name].user_data
-    ports     = module.node[name].ports
+    region     = local.sites[key].name
+    user_data  = module.node[name].user_data
+    ports      = module.node[name].ports
+    postgresql = module.node[name].postgresql
   }) }]...)
 }
 
 output "packages" {
-  description = "What a base system for all of them holds."
-  value       = sort(distinct(flatten(values(module.node)[*].packages)))
+  description = "What a base system for the nodes of both regions holds."
+  value       = sort(distinct(flatten([for name, node in module.node : node.packages if !contains(keys(local.nodes.newer), name)])))
 }
 
 output "patroni" {
@@ -71,5 +80,11 @@ output "patroni" {
 
 output "account" {
   description = "What AWS is asked for."
-  value       = { buckets = local.buckets, secrets = local.secrets, data_device = local.data_device, data_volume_mb = local.data_volume_mb }
+  value = {
+    clusters       = distinct(values(module.node)[*].postgresql.cluster)
+    buckets        = local.buckets
+    secrets        = local.secrets
+    data_device    = local.data_device
+    data_volume_mb = local.data_volume_mb
+  }
 }

@@ -17,7 +17,9 @@ locals {
   tls = { ca = "/run/dob/tls/ca.crt", certificate = "/run/dob/tls/node.crt", key = "/run/dob/tls/node.key" }
 
   data_mount     = "/var/lib/postgresql"
-  data_directory = "${local.data_mount}/17/${var.cluster}"
+  data_directory = "${local.data_mount}/${var.postgresql_version}/${var.cluster}"
+  # Debian's path of PostgreSQL's programs.
+  programs = "/usr/lib/postgresql/${var.postgresql_version}/bin"
 
   runs_etcd     = local.self.role != "restore"
   runs_database = local.self.role != "witness"
@@ -27,6 +29,7 @@ locals {
     local.runs_etcd ? var.packages.etcd : [],
     local.self.role == "data" ? var.packages.data : [],
     local.self.role == "restore" ? var.packages.restore : [],
+    local.runs_database ? ["postgresql-${var.postgresql_version}"] : [],
   )))
 
   # The settings that the scripts read. None of them is secret.
@@ -45,6 +48,7 @@ locals {
     DOB_DATA_DEVICE              = var.data_device
     DOB_DATA_MOUNT               = local.data_mount
     DOB_DATA_DIRECTORY           = local.data_directory
+    DOB_PROGRAMS                 = local.programs
     DOB_SECRET_AUTHORITY         = var.secrets.certificate_authority
     DOB_SECRET_PASSWORDS         = var.secrets.passwords
     DOB_PATRONI_RELEASE          = "${var.patroni.version} ${var.patroni.sha256}"

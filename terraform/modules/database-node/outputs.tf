@@ -26,3 +26,13 @@ output "packages" {
   description = "Debian packages of this node."
   value       = local.packages
 }
+
+output "postgresql" {
+  description = "Name of the cluster, its PostgreSQL: version, package, and where the data is."
+  value = {
+    cluster        = var.cluster
+    version        = var.postgresql_version
+    package        = "postgresql-${var.postgresql_version}"
+    data_directory = local.data_directory
+  }
+}

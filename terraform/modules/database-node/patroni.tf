@@ -100,9 +100,11 @@ locals {
         postgresql = {
           use_pg_rewind = true
           use_slots     = true
-          # These must be the same on all nodes, so Patroni reads them only from here.
-          parameters = { max_connections = local.max_connections, hot_standby = "on", wal_log_hints = "on" }
+          # These must be the same on all nodes, so Patroni reads them only from here. Only WAL of this level can be copied into another version.
+          parameters = { max_connections = local.max_connections, hot_standby = "on", wal_log_hints = "on", wal_level = "logical" }
         }
+        # The slots of such a copy. Patroni would drop them.
+        ignore_slots = [{ type = "logical", database = "dob_api", plugin = "pgoutput" }]
       }, { for setting, value in local.cluster_roles[var.cluster_role] : setting => value if value != null })
       initdb         = [{ encoding = "UTF8" }, { locale = "C.UTF-8" }, "data-checksums"]
       post_bootstrap = "/usr/local/sbin/dob-roles"
@@ -111,7 +113,7 @@ locals {
       listen          = "${local.self.address}:${local.ports.postgresql}"
       connect_address = "${local.self.address}:${local.ports.postgresql}"
       data_dir        = local.data_directory
-      bin_dir         = "/usr/lib/postgresql/17/bin"
+      bin_dir         = local.programs
       use_unix_socket = true
       pgpass          = "/run/dob/postgres/pgpass"
       # If diverged data can't be rewound, it is copied from the leader again, because the leader's data counts.
@@ -131,6 +133,7 @@ locals {
           "hostssl replication replicator ${address}/32 scram-sha-256",
           "hostssl postgres rewinder ${address}/32 scram-sha-256",
         ]]),
+        [for address in var.upgrade_peers : "hostssl dob_api replicator ${address}/32 scram-sha-256"],
         ["hostssl all postgres,replicator,rewinder,prometheus all reject"],
         [for network in var.client_networks : "hostssl all all ${network} scram-sha-256"],
       )

@@ -8,6 +8,27 @@ variable "cluster" {
   }
 }
 
+variable "postgresql_version" {
+  description = "Major version of PostgreSQL. A running cluster keeps its version: a newer one is a cluster of its own, into which the data is copied (docs/runbooks.md)."
+  type        = string
+  default     = "17"
+  nullable    = false
+  validation {
+    condition     = contains(["17", "18"], var.postgresql_version)
+    error_message = "postgresql_version must be 17 or 18: no other version was tried."
+  }
+}
+
+variable "upgrade_peers" {
+  description = "Addresses of the data nodes of this cluster's older or newer version, while it is upgraded: they may read its changes, and it theirs."
+  type        = list(string)
+  default     = []
+  validation {
+    condition     = alltrue([for address in var.upgrade_peers : can(cidrhost("${address}/32", 0))])
+    error_message = "Each of upgrade_peers must be an IPv4 address."
+  }
+}
+
 variable "region" {
   description = "AWS region of this node."
   type        = string
@@ -173,15 +194,15 @@ variable "secrets" {
 }
 
 variable "packages" {
-  description = "Debian packages of a node, by its role. Packages that are installed already, for example in an image, are left as they are."
+  description = "Debian packages of a node, by its role, besides PostgreSQL. Packages that are installed already, for example in an image, are left as they are."
   type        = map(list(string))
   default = {
     common  = ["awscli", "curl", "jq", "openssl", "prometheus-node-exporter"]
     etcd    = ["etcd-client", "etcd-server"]
-    restore = ["e2fsprogs", "pgbackrest", "postgresql-17"]
+    restore = ["e2fsprogs", "pgbackrest"]
     # The Python packages are Patroni's dependencies.
     data = [
-      "e2fsprogs", "pgbackrest", "postgresql-17", "prometheus-postgres-exporter",
+      "e2fsprogs", "pgbackrest", "prometheus-postgres-exporter",
       "python3-click", "python3-dateutil", "python3-etcd", "python3-prettytable", "python3-psutil", "python3-psycopg2", "python3-urllib3", "python3-venv",
       "python3-yaml", "python3-ydiff",
     ]

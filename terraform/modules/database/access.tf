@@ -24,12 +24,15 @@ locals {
     { for name, port in local.among_nodes : "nodes-${name}" => { port = port, group = aws_security_group.nodes.id } },
     { for name, port in local.between_regions : "other-region-${name}" => { port = port, cidr = var.peer.data_cidr } },
     { for name, port in local.metrics : "metrics-${name}" => { port = port, group = var.clients.security_group_id } },
+    # The other version reads this one's changes.
+    { for address in var.upgrade_peers : "upgrade-${address}" => { port = var.ports.postgresql, cidr = "${address}/32" } },
     { pods = { port = var.ports.postgresql, group = var.clients.security_group_id } },
     var.ssh == null ? {} : { ssh = { port = 22, cidr = var.ssh.from } },
   )
   egress = merge(
     { for name, port in local.among_nodes : "nodes-${name}" => { port = port, group = aws_security_group.nodes.id } },
     { for name, port in local.between_regions : "other-region-${name}" => { port = port, cidr = var.peer.data_cidr } },
+    { for address in var.upgrade_peers : "upgrade-${address}" => { port = var.ports.postgresql, cidr = "${address}/32" } },
     # Debian's packages (by plain HTTP too, because they are signed), AWS's services, and the other region's bucket.
     { https = { port = 443, cidr = "0.0.0.0/0" }, http = { port = 80, cidr = "0.0.0.0/0" } },
   )

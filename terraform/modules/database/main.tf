@@ -35,19 +35,21 @@ module "node" {
   source   = "../database-node"
   for_each = local.nodes
 
-  cluster          = var.name
-  region           = local.region
-  node             = each.key
-  nodes            = local.nodes
-  other_region     = { region = var.peer.region, addresses = var.peer.addresses }
-  cluster_role     = var.cluster_role
-  replication_mode = var.replication_mode
-  client_networks  = [var.clients.cidr]
-  backup_buckets   = var.backups.buckets
-  data_device      = local.devices[each.key]
-  data_volume_mb   = var.data_volume_gb * 1024
-  memory_mb        = data.aws_ec2_instance_type.this[local.instance_types[each.key]].memory_size
-  secrets          = { certificate_authority = var.secrets.certificate_authority, passwords = var.secrets.passwords }
+  cluster            = var.name
+  postgresql_version = var.postgresql_version
+  upgrade_peers      = var.upgrade_peers
+  region             = local.region
+  node               = each.key
+  nodes              = local.nodes
+  other_region       = { region = var.peer.region, addresses = var.peer.addresses }
+  cluster_role       = var.cluster_role
+  replication_mode   = var.replication_mode
+  client_networks    = [var.clients.cidr]
+  backup_buckets     = var.backups.buckets
+  data_device        = local.devices[each.key]
+  data_volume_mb     = var.data_volume_gb * 1024
+  memory_mb          = data.aws_ec2_instance_type.this[local.instance_types[each.key]].memory_size
+  secrets            = { certificate_authority = var.secrets.certificate_authority, passwords = var.secrets.passwords }
   # What only EC2 needs: Session Manager's agent, which Debian's image lacks.
   commands = [["bash", "-c", local.ec2]]
 }

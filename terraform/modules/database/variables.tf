@@ -14,6 +14,18 @@ variable "restore_node" {
   default     = false
 }
 
+variable "postgresql_version" {
+  description = "Major version of PostgreSQL (database-node has the default, and checks it). A running cluster keeps its version."
+  type        = string
+  default     = null
+}
+
+variable "upgrade_peers" {
+  description = "Addresses of the data nodes of this cluster's older or newer version, while it is upgraded."
+  type        = list(string)
+  default     = []
+}
+
 variable "cluster_role" {
   description = "What a new cluster is: primary or standby (database-node checks it)."
   type        = string

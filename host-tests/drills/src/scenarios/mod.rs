@@ -13,6 +13,7 @@ mod regions;
 mod repairs;
 mod rollouts;
 mod steps;
+mod upgrades;
 
 use crate::cluster::ClusterEnvironment;
 use crate::lab::LabEnvironment;
@@ -29,7 +30,7 @@ macro_rules! scenarios {
 }
 
 /// The scenario of each drill of the database.
-const ON_LAB: [(&str, Scenario<LabEnvironment>); 45] = scenarios! {
+const ON_LAB: [(&str, Scenario<LabEnvironment>); 46] = scenarios! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-crash-replaying" => leader::crash_replaying,
@@ -65,6 +66,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 45] = scenarios! {
     "replica-rebuilt" => repairs::replica_rebuilt,
     "connections-raised" => repairs::connections_raised,
     "minor-upgrade" => repairs::minor_upgrade,
+    "major-upgrade" => upgrades::major,
     "pause-left-over" => repairs::pause_left_over,
     "page-damaged" => repairs::page_damaged,
     "restore" => backups::restore,

@@ -99,13 +99,77 @@ run "a_witness_has_no_database" {
     node = "west-c"
   }
   assert {
-    condition     = !contains(output.packages, "postgresql-17") && !contains(output.packages, "patroni")
+    condition     = !anytrue([for package in output.packages : startswith(package, "postgresql-")]) && !contains(output.packages, "patroni")
     error_message = "A witness gets a database."
   }
   assert {
     condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/etc/dob/patroni/node.yml")
     error_message = "A witness gets Patroni's configuration."
   }
+}
+
+run "a_new_cluster_can_be_copied_into_another_version" {
+  command = plan
+  assert {
+    condition = one([for file in yamldecode(output.cloud_config).write_files : yamldecode(file.content).bootstrap.dcs.postgresql.parameters.wal_level
+    if file.path == "/etc/dob/patroni/node.yml"]) == "logical"
+    error_message = "The WAL can't be read by another version, so that an upgrade has to restart this cluster first."
+  }
+  assert {
+    condition = one([for file in yamldecode(output.cloud_config).write_files : yamldecode(file.content).bootstrap.dcs.ignore_slots
+    if file.path == "/etc/dob/patroni/node.yml"])[0] == { type = "logical", database = "dob_api", plugin = "pgoutput" }
+    error_message = "Patroni drops the slots through which another version reads the changes."
+  }
+  assert {
+    condition     = !strcontains(output.cloud_config, "hostssl dob_api replicator")
+    error_message = "Somebody may read the database's changes although it is not upgraded."
+  }
+}
+
+run "the_version_is_one_variable" {
+  command = plan
+  variables {
+    cluster            = "dob-18"
+    postgresql_version = "18"
+    upgrade_peers      = ["10.77.1.21", "10.77.1.22"]
+  }
+  assert {
+    condition     = contains(output.packages, "postgresql-18") && length([for package in output.packages : package if startswith(package, "postgresql-")]) == 1
+    error_message = "The packages are not those of the version."
+  }
+  assert {
+    condition     = output.postgresql.data_directory == "/var/lib/postgresql/18/dob-18" && strcontains(output.cloud_config, "pg1-path=/var/lib/postgresql/18/dob-18\n")
+    error_message = "The data directory is not the version's."
+  }
+  assert {
+    condition     = length(regexall("postgresql[/-]17", output.cloud_config)) == 0
+    error_message = "A path or a package is another version's."
+  }
+  assert {
+    condition = one([for file in yamldecode(output.cloud_config).write_files : slice(yamldecode(file.content).postgresql.pg_hba,
+      index(yamldecode(file.content).postgresql.pg_hba, "hostssl dob_api replicator 10.77.1.21/32 scram-sha-256"),
+      index(yamldecode(file.content).postgresql.pg_hba, "hostssl all postgres,replicator,rewinder,prometheus all reject"))
+      if file.path == "/etc/dob/patroni/node.yml"]) == [
+      "hostssl dob_api replicator 10.77.1.21/32 scram-sha-256", "hostssl dob_api replicator 10.77.1.22/32 scram-sha-256",
+    ]
+    error_message = "The other version's data nodes, and only they, may read the database's changes."
+  }
+}
+
+run "the_paths_of_a_running_cluster_stay" {
+  command = plan
+  assert {
+    condition     = output.postgresql.data_directory == "/var/lib/postgresql/17/dob" && contains(output.packages, "postgresql-17")
+    error_message = "A replaced node would not find its data, or would run another version of PostgreSQL."
+  }
+}
+
+run "a_version_that_nobody_tried" {
+  command = plan
+  variables {
+    postgresql_version = "16"
+  }
+  expect_failures = [var.postgresql_version]
 }
 
 run "synchronous_by_one_variable" {

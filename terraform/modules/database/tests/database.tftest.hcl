@@ -25,6 +25,27 @@ variables {
   agent          = { version = "1.2.3", sha256 = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef" }
 }
 
+run "an_upgrade_opens_one_port_to_the_other_versions_nodes" {
+  command = plan
+  variables {
+    upgrade_peers = ["10.20.68.21"]
+  }
+  assert {
+    condition = alltrue([for rule in [aws_vpc_security_group_ingress_rule.nodes["upgrade-10.20.68.21"], aws_vpc_security_group_egress_rule.nodes["upgrade-10.20.68.21"]] :
+      rule.cidr_ipv4 == "10.20.68.21/32" && rule.from_port == 5432 && rule.to_port == 5432
+    ])
+    error_message = "The other version's nodes can't read this one's changes, or they reach more than that."
+  }
+  assert {
+    condition     = alltrue([for name, node in module.node : strcontains(node.cloud_config, "hostssl dob_api replicator 10.20.68.21/32") || !strcontains(node.cloud_config, "pg_hba")])
+    error_message = "The nodes refuse the other version's."
+  }
+  assert {
+    condition     = alltrue([for node in aws_instance.node : length(node.user_data_base64) * 3 / 4 <= 16384])
+    error_message = "The user data is larger than the 16 KB that EC2 takes."
+  }
+}
+
 run "the_nodes" {
   command = plan
   assert {
