@@ -26,7 +26,8 @@ class Node:
         self.folder, self.answers = folder, folder / "answers"
         for path in ("answers", "sbin", "run/postgres", f"{DATA}/pg_wal/archive_status", "etc", "postgresql"):
             (folder / path).mkdir(parents=True)
-        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf"}
+        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf",
+                 "/usr/share/postgresql-common/pgdg": "fakes"}
         for command in SBIN.iterdir():
             text = re.sub("|".join(moved), lambda found: str(folder / moved[found[0]]), command.read_text())
             # Whoever runs the tests stays who they are.
@@ -73,6 +74,23 @@ def test_a_region_is_promoted_once_the_other_one_is_set_to_follow(node):
     node.fake("patronictl", f"sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni")
     promoted = node.run("dob-promote")
     assert (promoted.code, promoted.out) == (0, "this region leads\n"), promoted.err
+
+
+@pytest.mark.parametrize("installed, known, added", [(True, False, False), (False, True, False), (False, False, True)])
+def test_a_version_that_debian_lacks_comes_from_postgresqls_own_repository(node, installed, known, added):
+    with (node.folder / "etc/node.env").open("a") as settings:
+        settings.write('DOB_ROLE="restore"\nDOB_PACKAGES="curl postgresql-99"\n')
+    for program in ("groupadd", "usermod", "systemctl", "apt.postgresql.org.sh", "packages"):
+        node.fake(program, "")
+    node.fake("dpkg", "true" if installed else "false")
+    node.fake("apt-cache", "true" if known else "false")
+    (node.folder / "sbin/dob-packages").write_text('#!/bin/bash\npackages "$@"\n')
+    done = node.run("dob-install")
+    assert done.code == 0, done.err
+    asked = (node.folder / "asked").read_text()
+    before, _, after = asked.partition("packages curl postgresql-99\n")
+    assert ("apt.postgresql.org.sh -y\n" in before) == added and "systemctl" in after
+    assert not added or before.index("packages postgresql-common\n") < before.index("apt.postgresql.org.sh")
 
 
 def test_a_wait_that_never_comes_true_ends_with_what_was_waited_for(node):
