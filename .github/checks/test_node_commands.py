@@ -46,6 +46,12 @@ class Node:
         (self.answers / f"{address}-patroni").write_text(json.dumps({"state": state, "role": role, "xlog": {"replayed_location": 1}}))
         (self.answers / f"{address}-config").write_text(json.dumps(config))
 
+    def has_left_timeline_1_and_runs(self):
+        """This process stands in for its PostgreSQL."""
+        (self.folder / DATA / "pg_wal/00000002.history").write_text("1\t0/AA000100\tno recovery target specified\n")
+        (self.folder / "postgresql/postgres").symlink_to(f"/proc/{os.getpid()}/exe")
+        (self.folder / DATA / "postmaster.pid").write_text(f"{os.getpid()}\n")
+
     def run(self, command, *arguments):
         done = subprocess.run(
             [self.folder / "sbin" / command, *arguments], capture_output=True, text=True, timeout=60,
@@ -143,6 +149,26 @@ def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     os.utime(node.folder / "run/postgres/bucket-left-out", (0, 0))
     assert node.run("dob-archive", f"pg_wal/{SEGMENT}").code == 0
     assert hole.stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("number, archived", [("A9", True), ("AA", False), ("AB", False)])
+def test_a_segment_that_the_node_s_own_history_has_left_does_not_hold_up_the_archive(node, number, archived):
+    # This node led timeline 1, which ended within segment AA, and now leads timeline 2.
+    node.has_left_timeline_1_and_runs()
+    node.fake("pgbackrest", '[[ $* != *archive-get* ]] || exit 1')
+    done = node.run("dob-archive", f"pg_wal/0000000100000000000000{number}")
+    assert done.code == 0, done.err
+    asked = node.folder / "asked"
+    assert (asked.exists() and "archive-push" in asked.read_text()) == archived
+    assert ("is not archived" in done.err) != archived
+
+
+def test_a_node_that_follows_keeps_what_it_wrote_beyond_its_leader_s_history(node):
+    node.has_left_timeline_1_and_runs()
+    (node.folder / DATA / "standby.signal").touch()
+    node.fake("pgbackrest", "exit 1")
+    done = node.run("dob-archive", f"pg_wal/{SEGMENT}")
+    assert done.code == 1 and "another leader has taken over" in done.err, done.err
 
 
 @pytest.fixture
