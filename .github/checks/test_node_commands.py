@@ -26,7 +26,8 @@ class Node:
         self.folder, self.answers = folder, folder / "answers"
         for path in ("answers", "sbin", "run/postgres", f"{DATA}/pg_wal/archive_status", "etc", "postgresql"):
             (folder / path).mkdir(parents=True)
-        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf"}
+        moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf",
+                 "/usr/share/postgresql-common/pgdg": "fakes"}
         for command in SBIN.iterdir():
             text = re.sub("|".join(moved), lambda found: str(folder / moved[found[0]]), command.read_text())
             # Whoever runs the tests stays who they are.
@@ -79,6 +80,12 @@ class Node:
         """Changes a setting of the node."""
         settings = self.folder / "etc/node.env"
         settings.write_text(re.sub(f'(?m)^{name}=.*$', f'{name}="{value}"', settings.read_text()))
+
+    def has_left_timeline_1_and_runs(self):
+        """This process stands in for its PostgreSQL."""
+        (self.folder / DATA / "pg_wal/00000002.history").write_text("1\t0/AA000100\tno recovery target specified\n")
+        (self.folder / "postgresql/postgres").symlink_to(f"/proc/{os.getpid()}/exe")
+        (self.folder / DATA / "postmaster.pid").write_text(f"{os.getpid()}\n")
 
     def run(self, command, *arguments):
         done = subprocess.run(
@@ -265,6 +272,23 @@ def test_replication_is_left_alone_if_a_region_does_not_say_what_it_is_set_to(re
     assert refused.code == 1 and "nothing has changed" in refused.err and "PATCH" not in (replicating.folder / "asked").read_text()
 
 
+@pytest.mark.parametrize("installed, known, added", [(True, False, False), (False, True, False), (False, False, True)])
+def test_a_version_that_debian_lacks_comes_from_postgresqls_own_repository(node, installed, known, added):
+    with (node.folder / "etc/node.env").open("a") as settings:
+        settings.write('DOB_ROLE="restore"\nDOB_PACKAGES="curl postgresql-99"\n')
+    for program in ("groupadd", "usermod", "systemctl", "apt.postgresql.org.sh", "packages"):
+        node.fake(program, "")
+    node.fake("dpkg", "true" if installed else "false")
+    node.fake("apt-cache", "true" if known else "false")
+    (node.folder / "sbin/dob-packages").write_text('#!/bin/bash\npackages "$@"\n')
+    done = node.run("dob-install")
+    assert done.code == 0, done.err
+    asked = (node.folder / "asked").read_text()
+    before, _, after = asked.partition("packages curl postgresql-99\n")
+    assert ("apt.postgresql.org.sh -y\n" in before) == added and "systemctl" in after
+    assert not added or before.index("packages postgresql-common\n") < before.index("apt.postgresql.org.sh")
+
+
 def test_a_wait_that_never_comes_true_ends_with_what_was_waited_for(node):
     began = time.monotonic()
     script = '. "$0"/sbin/dob-lib; patience 2 "the moon is not a cheese" false; echo went on'
@@ -315,6 +339,26 @@ def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     os.utime(node.folder / "run/postgres/bucket-left-out", (0, 0))
     assert node.run("dob-archive", f"pg_wal/{SEGMENT}").code == 0
     assert hole.stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("number, archived", [("A9", True), ("AA", False), ("AB", False)])
+def test_a_segment_that_the_node_s_own_history_has_left_does_not_hold_up_the_archive(node, number, archived):
+    # This node led timeline 1, which ended within segment AA, and now leads timeline 2.
+    node.has_left_timeline_1_and_runs()
+    node.fake("pgbackrest", '[[ $* != *archive-get* ]] || exit 1')
+    done = node.run("dob-archive", f"pg_wal/0000000100000000000000{number}")
+    assert done.code == 0, done.err
+    asked = node.folder / "asked"
+    assert (asked.exists() and "archive-push" in asked.read_text()) == archived
+    assert ("is not archived" in done.err) != archived
+
+
+def test_a_node_that_follows_keeps_what_it_wrote_beyond_its_leader_s_history(node):
+    node.has_left_timeline_1_and_runs()
+    (node.folder / DATA / "standby.signal").touch()
+    node.fake("pgbackrest", "exit 1")
+    done = node.run("dob-archive", f"pg_wal/{SEGMENT}")
+    assert done.code == 1 and "another leader has taken over" in done.err, done.err
 
 
 @pytest.fixture
