@@ -275,7 +275,7 @@ def test_replication_is_left_alone_if_a_region_does_not_say_what_it_is_set_to(re
 @pytest.mark.parametrize("installed, known, added", [(True, False, False), (False, True, False), (False, False, True)])
 def test_a_version_that_debian_lacks_comes_from_postgresqls_own_repository(node, installed, known, added):
     with (node.folder / "etc/node.env").open("a") as settings:
-        settings.write('DOB_ROLE="restore"\nDOB_PACKAGES="curl postgresql-99"\n')
+        settings.write('DOB_ROLE="restore"\nDOB_PACKAGES="curl postgresql-next"\n')
     for program in ("groupadd", "usermod", "systemctl", "apt.postgresql.org.sh", "packages"):
         node.fake(program, "")
     node.fake("dpkg", "true" if installed else "false")
@@ -284,7 +284,7 @@ def test_a_version_that_debian_lacks_comes_from_postgresqls_own_repository(node,
     done = node.run("dob-install")
     assert done.code == 0, done.err
     asked = (node.folder / "asked").read_text()
-    before, _, after = asked.partition("packages curl postgresql-99\n")
+    before, _, after = asked.partition("packages curl postgresql-next\n")
     assert ("apt.postgresql.org.sh -y\n" in before) == added and "systemctl" in after
     assert not added or before.index("packages postgresql-common\n") < before.index("apt.postgresql.org.sh")
 

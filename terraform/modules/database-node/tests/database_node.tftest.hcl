@@ -30,15 +30,15 @@ run "a_data_node" {
     error_message = "There is a password in the user data."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"shared_buffers\": \"1024MB\"")
+    condition     = strcontains(output.cloud_config, "\"shared_buffers\":\"1024MB\"")
     error_message = "PostgreSQL's settings are not computed from the memory."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"tcp_user_timeout\": \"15s\"")
+    condition     = strcontains(output.cloud_config, "\"tcp_user_timeout\":\"15s\"")
     error_message = "PostgreSQL waits 15 minutes for a peer that is gone."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"reserved_connections\": 5") && strcontains(output.cloud_config, "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor, pg_use_reserved_connections;")
+    condition     = strcontains(output.cloud_config, "\"reserved_connections\":5") && strcontains(output.cloud_config, "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor, pg_use_reserved_connections;")
     error_message = "If all connections are taken, the exporter can't log in, and the alert on them can't fire."
   }
   assert {
@@ -62,7 +62,7 @@ run "a_data_node" {
     error_message = "If the kernel kills a session because memory runs out, systemd stops Patroni."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"primary_start_timeout\": 10")
+    condition     = strcontains(output.cloud_config, "\"primary_start_timeout\":10")
     error_message = "Patroni waits for minutes for a crashed leader that replays its WAL."
   }
   assert {
@@ -70,7 +70,7 @@ run "a_data_node" {
     error_message = "A member of a running cluster has the command for a restore."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"synchronous_mode\": false")
+    condition     = strcontains(output.cloud_config, "\"synchronous_mode\":false")
     error_message = "Replication is not asynchronous by default."
   }
   assert {
@@ -178,7 +178,7 @@ run "synchronous_by_one_variable" {
     replication_mode = "synchronous"
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"synchronous_mode\": true")
+    condition     = strcontains(output.cloud_config, "\"synchronous_mode\":true")
     error_message = "Replication is not synchronous."
   }
 }
@@ -189,7 +189,7 @@ run "a_standby_cluster_follows_the_other_region" {
     cluster_role = "standby"
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"host\": \"10.77.2.11,10.77.2.12\"")
+    condition     = strcontains(output.cloud_config, "\"host\":\"10.77.2.11,10.77.2.12\"")
     error_message = "The standby cluster does not stream from the other region."
   }
 }
