@@ -128,7 +128,8 @@ impl Node {
     /// Creates a table, and corrupts a byte of it on this node's volume only.
     pub async fn damage_a_page(&self) -> Result<()> {
         // Autovacuum would make the page dirty in memory, and the next checkpoint would write it whole again.
-        let make = "CREATE TABLE damaged WITH (autovacuum_enabled = false) AS SELECT generate_series(1, 1000) AS number";
+        let make =
+            "CREATE TABLE damaged WITH (autovacuum_enabled = false) AS SELECT generate_series(1, 1000) AS number";
         let path = "SELECT pg_relation_filepath('damaged')";
         self.sql("postgres", make).await?;
         self.sql("postgres", "CHECKPOINT").await?;

@@ -389,18 +389,22 @@ impl Node {
         self.run(&[&["patronictl", "--config-file", PATRONI][..], arguments].concat()).await
     }
 
-    /// Waits until Patroni reports a pending restart, restarts PostgreSQL, and waits until a setting has its new value.
+    /// Waits until Patroni reports a pending restart, restarts PostgreSQL, and waits until a setting has its new value. A leader that Patroni
+    /// has demoted since may have the value already, because it was restarted then.
     pub async fn restart_for(&self, setting: &str, value: &str) -> Result<()> {
-        let name = &self.name;
+        let (name, show) = (&self.name, format!("SHOW {setting}"));
         let pending = format!(
-            "patronictl --config-file {PATRONI} list --format=json |
+            "[[ $(runuser -u postgres -- psql -XqAtc '{show}') == {value} ]] ||
+             patronictl --config-file {PATRONI} list --format=json |
              jq -e '.[] | select(.Member == \"{name}\") | .\"Pending restart\"'"
         );
-        self.until("Patroni asks for a restart", &pending).await?;
-        self.patronictl(&["restart", "dob", name, "--force"]).await?;
+        self.until("Patroni asks for a restart, or has restarted it", &pending).await?;
+        if self.sql("postgres", &show).await? != value {
+            self.patronictl(&["restart", "dob", name, "--force"]).await?;
+        }
         let what = format!("{name}: {setting} is {value}");
         eventually(&what, PATIENCE, async || {
-            let now = self.sql("postgres", &format!("SHOW {setting}")).await?;
+            let now = self.sql("postgres", &show).await?;
             ensure!(now == value, "it is {now}");
             Ok(())
         })

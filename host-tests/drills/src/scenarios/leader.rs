@@ -114,9 +114,28 @@ pub async fn shutdown(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note(rejoined))
 }
 
-/// The leader's node loses its power. Clients that only greet show how much of their rate is left until a date is saved again.
+/// The leader's node loses its power, while etcd's leader is another node.
 pub async fn power_off(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = ready_with_etcd_elsewhere(environment).await?;
+    lose_power(environment, leader).await
+}
+
+/// The same, and etcd's leader is on that node. etcd's next leader restarts the ttl of Patroni's leader key.
+pub async fn power_off_with_etcd(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
+    leader.lead_etcd().await?;
+    lose_power(environment, leader).await
+}
+
+/// The region's nodes. The witness leads etcd, so a failover does not wait for an election there.
+async fn ready_with_etcd_elsewhere(environment: &LabEnvironment) -> Result<Roles<'_>> {
+    let roles = environment.ready().await?;
+    roles.witness.lead_etcd().await?;
+    Ok(roles)
+}
+
+/// The leader's power is cut. Clients that only greet show how much of their rate is left until a date is saved again.
+async fn lose_power(environment: &LabEnvironment, leader: &Node) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     let readers = environment.readers(&traffic).await;
     traffic.mark("leader's power cut");
@@ -130,12 +149,6 @@ pub async fn power_off(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(environment.judge(traffic).await?.with_note(format!("{kept}; {rejoined}")))
 }
 
-/// The same, and etcd's leader is on that node. etcd's next leader restarts the ttl of Patroni's leader key.
-pub async fn power_off_with_etcd(environment: &LabEnvironment) -> Result<Outcome> {
-    environment.ready().await?.leader.lead_etcd().await?;
-    power_off(environment).await
-}
-
 /// The same, with every acknowledged date on both nodes.
 pub async fn power_off_synchronous(environment: &LabEnvironment) -> Result<Outcome> {
     synchronously(environment, power_off).await
@@ -143,7 +156,7 @@ pub async fn power_off_synchronous(environment: &LabEnvironment) -> Result<Outco
 
 /// The same while the replica lags: it takes over without the leader's last dates, which the recovery region already has.
 pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> {
-    let Roles { leader, replica, .. } = environment.ready().await?;
+    let Roles { leader, replica, .. } = ready_with_etcd_elsewhere(environment).await?;
     let traffic = environment.traffic().await;
     traffic.mark("replication in the region stopped");
     leader.drop_replication_to(replica)?;
@@ -217,7 +230,7 @@ async fn cut_and_return(leader: &Node, replica: &Node, traffic: &Traffic) -> Res
 
 /// The leader's zone is partitioned from all others, and reconnected.
 pub async fn zone_cut(environment: &LabEnvironment) -> Result<Outcome> {
-    let Roles { leader, replica, .. } = environment.ready().await?;
+    let Roles { leader, replica, .. } = ready_with_etcd_elsewhere(environment).await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader's zone cut off");
     leader.cut_off()?;
