@@ -15,6 +15,8 @@ const SHARE: f64 = 0.8;
 const P99: Duration = Duration::from_millis(300);
 /// Both count from so long after the fault, when the first requests have noticed it.
 const NOTICED_AFTER: Duration = Duration::from_secs(1);
+/// The rate before the fault counts from here, when all clients have connected.
+const CONNECTED_AFTER: Duration = Duration::from_millis(500);
 
 /// Running clients. Dropping it ends them.
 pub(crate) struct Readers(LoadGenerator);
@@ -57,9 +59,8 @@ impl Kept {
         let during = history.iter().filter(|one| (noticed..end).contains(&one.started));
         let mut latencies: Vec<f64> = during.map(|one| (one.ended - one.started).as_secs_f64()).collect();
         latencies.sort_by(f64::total_cmp);
-        // The first half second is left out, because the clients are still connecting.
-        let before = rate(Duration::from_millis(500), fault);
-        Self { share: rate(noticed, end) / before, p99: Duration::from_secs_f64(percentile(&latencies, 0.99)) }
+        let share = rate(noticed, end) / rate(CONNECTED_AFTER, fault);
+        Self { share, p99: Duration::from_secs_f64(percentile(&latencies, 0.99)) }
     }
 
     /// Fails if the build for WASI 0.3 kept less than it promises. The one for WASI 0.2 promises nothing here.

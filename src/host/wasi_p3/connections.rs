@@ -17,7 +17,7 @@ const KEPT_FOR: Duration = Duration::from_millis(50);
 
 /// The connections that an instance keeps, by address. Clones share them.
 #[derive(Clone, Default)]
-pub struct Connections(Rc<RefCell<BTreeMap<Rc<str>, Slot>>>);
+pub struct Connections(Rc<RefCell<BTreeMap<String, Slot>>>);
 
 type Outcome = Result<Rc<pg::Connection>, DatabaseError>;
 
@@ -38,7 +38,6 @@ struct Opening {
 pub struct Shared {
     pub connection: Rc<pg::Connection>,
     connections: Connections,
-    address: Rc<str>,
 }
 
 /// A statement whose answer is pending. If this is dropped without an answer, the connection is not kept, because later statements on it
@@ -51,30 +50,27 @@ pub struct Unanswered<'a> {
 impl Connections {
     /// The connection to this address. Opens it if there is none.
     pub async fn get(&self, address: &str) -> Result<Shared, DatabaseError> {
-        let kept = match self.0.borrow().get_key_value(address) {
-            Some((address, Slot::Open(connection))) => Some((address.clone(), connection.clone())),
+        let kept = match self.0.borrow().get(address) {
+            Some(Slot::Open(connection)) => Some(connection.clone()),
             _ => None,
         };
-        let (address, connection) = match kept {
-            Some(kept) => kept,
-            None => {
-                let address = Rc::from(address);
-                (Rc::clone(&address), self.opened(address).await?)
-            }
+        let connection = match kept {
+            Some(connection) => connection,
+            None => self.opened(address).await?,
         };
-        Ok(Shared { connection, connections: self.clone(), address })
+        Ok(Shared { connection, connections: self.clone() })
     }
 
-    async fn opened(&self, address: Rc<str>) -> Outcome {
+    async fn opened(&self, address: &str) -> Outcome {
         let (signal, mut end) = wit_stream::new();
         let outcome = {
             let mut slots = self.0.borrow_mut();
-            let slot = slots.entry(address.clone()).or_insert_with(|| Slot::Opening(Opening::default()));
+            let slot = slots.entry(address.to_owned()).or_insert_with(|| Slot::Opening(Opening::default()));
             let Slot::Opening(opening) = slot else { unreachable!("it was not open, and nothing ran since") };
             opening.waiting.push(signal);
             if opening.waiting.len() == 1 {
                 // Not opened by the request itself, because it may give up while others still wait.
-                wit_bindgen::spawn(self.clone().open(address));
+                wit_bindgen::spawn(self.clone().open(address.to_owned()));
             }
             opening.outcome.clone()
         };
@@ -82,10 +78,10 @@ impl Connections {
         outcome.get().cloned().unwrap_or_else(|| Err(DatabaseError::NoConnection("nothing opened it".to_owned())))
     }
 
-    async fn open(self, address: Rc<str>) {
+    async fn open(self, address: String) {
         let outcome = open(&address).await;
         let before = match &outcome {
-            Ok(connection) => self.0.borrow_mut().insert(address.clone(), Slot::Open(connection.clone())),
+            Ok(connection) => self.0.borrow_mut().insert(address, Slot::Open(connection.clone())),
             Err(_) => self.0.borrow_mut().remove(&address),
         };
         if let Some(Slot::Opening(opening)) = before {
@@ -93,16 +89,14 @@ impl Connections {
         }
         if let Ok(connection) = outcome {
             wait_for(KEPT_FOR.as_nanos() as u64).await;
-            self.keep_no_longer(&address, &connection);
+            self.keep_no_longer(&connection);
         }
     }
 
     /// Requests that use the connection continue with it. The next request opens another one.
-    fn keep_no_longer(&self, address: &str, connection: &Rc<pg::Connection>) {
-        let mut slots = self.0.borrow_mut();
-        if matches!(slots.get(address), Some(Slot::Open(kept)) if Rc::ptr_eq(kept, connection)) {
-            slots.remove(address);
-        }
+    fn keep_no_longer(&self, connection: &Rc<pg::Connection>) {
+        let is_kept = |slot: &Slot| matches!(slot, Slot::Open(kept) if Rc::ptr_eq(kept, connection));
+        self.0.borrow_mut().retain(|_, slot| !is_kept(slot));
     }
 }
 
@@ -123,8 +117,7 @@ impl Unanswered<'_> {
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if !self.is_answered {
-            let Shared { connection, connections, address } = self.shared;
-            connections.keep_no_longer(address, connection);
+            self.shared.connections.keep_no_longer(&self.shared.connection);
         }
     }
 }
