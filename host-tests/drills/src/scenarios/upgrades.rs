@@ -43,11 +43,11 @@ pub async fn major(environment: &LabEnvironment) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     let copied = copy(&traffic, &old, &new).await?;
     environment.serve_from(WEST, [new.node, old.node]).await?;
-    traffic.mark("the component knows both leaders");
+    traffic.mark("both leaders configured");
     switch(&traffic, &old, &new, Afterwards::Follow).await?;
     environment.serve_from(WEST, [new.node, newer.replica]).await?;
     new.node.run(&["dob-backup"]).await?;
-    traffic.mark("the component knows only the new cluster, which has a backup");
+    traffic.mark("new cluster backed up");
     traffic.run_for(SERVED_FOR).await;
     environment.serve_from(WEST, [old.node, new.node]).await?;
     switch(&traffic, &new, &old, Afterwards::End).await?;
@@ -91,7 +91,7 @@ async fn switch(traffic: &Traffic, from: &Session<'_>, to: &Session<'_>, afterwa
         from.run("follow").await?;
     }
     to.run_with("start-saves", &[("PRINTED", &printed)]).await?;
-    traffic.mark(&format!("saves may continue on {}", to.node.name));
+    traffic.mark(&format!("saves allowed on {}", to.node.name));
     traffic.until_saved().await.map(drop)
 }
 
