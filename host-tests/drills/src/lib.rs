@@ -13,6 +13,7 @@
 //! lab                      the database nodes of two regions, with the component in front
 //! cluster                  SpinKube with the component, and a database behind it
 //! alerts                   the alerts that a drill must raise
+//! runbook                  the commands of the runbooks
 //! scenarios                what happens in each drill
 //! results, dashboard       the page of all results, and the picture of the dashboard
 //! run                      one drill after the other
@@ -30,6 +31,7 @@ mod promises;
 mod readers;
 mod results;
 mod run;
+mod runbook;
 mod scenarios;
 mod timeline;
 mod traffic;

@@ -1,4 +1,4 @@
-//! A node's PostgreSQL, Patroni and etcd.
+//! A node's PostgreSQL and Patroni.
 
 use crate::node::{Node, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
@@ -50,10 +50,12 @@ impl Node {
     pub async fn take_faults_back(&self) -> Result<()> {
         self.reconnect()?;
         self.limit_memory(None)?;
+        self.give_etcd_room().await?;
         let back = format!(
             "nft delete table ip lab 2>/dev/null || true
              fsfreeze --unfreeze {VOLUME} 2>/dev/null || true
              pkill --signal CONT --uid postgres || true
+             systemctl start dob-guard
              patronictl --config-file {PATRONI} resume dob 2>/dev/null || true
              echo 0 >{CLOCK}
              runuser --user postgres -- psql --command 'ALTER SYSTEM RESET fsync' --command 'SELECT pg_reload_conf()' || true
@@ -106,6 +108,11 @@ impl Node {
     /// Freezes PostgreSQL and Patroni, while the node's kernel still acknowledges packets for them.
     pub async fn freeze_postgresql(&self) -> Result<()> {
         self.run(&["pkill", "--signal", "STOP", "--uid", "postgres"]).await.map(drop)
+    }
+
+    /// Freezes Patroni alone. PostgreSQL keeps serving, but nothing renews the leader key.
+    pub async fn freeze_patroni(&self) -> Result<()> {
+        self.run(&["systemctl", "kill", "--kill-whom=main", "--signal=STOP", "patroni"]).await.map(drop)
     }
 
     /// Stops replaying WAL. `pg_wal_replay_pause` would not do: Patroni resumes the replay.
@@ -170,23 +177,6 @@ impl Node {
         self.script(&format!("rm -f {VOLUME}/filler*")).await.map(drop)
     }
 
-    /// Kills etcd and deletes its data.
-    pub async fn lose_etcd(&self) -> Result<()> {
-        let lose = "systemctl kill --signal=KILL etcd; systemctl stop etcd; rm -r /var/lib/etcd/*/member";
-        self.script(lose).await.map(drop)
-    }
-
-    /// Makes this node's member etcd's leader.
-    pub async fn lead_etcd(&self) -> Result<()> {
-        let lead = "source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=$(etcd_of \"$DOB_MEMBERS\"); export ETCDCTL_ENDPOINTS
-             members=$(etcdctl endpoint status --write-out=json)
-             own=$(jq \".[] | select(.Endpoint | contains(\\\"//$DOB_ADDRESS:\\\")).Status.header.member_id\" <<<\"$members\")
-             leads=$(jq --raw-output '.[] | select(.Status.header.member_id == .Status.leader).Endpoint' <<<\"$members\")
-             [[ $leads == *//$DOB_ADDRESS:* ]] || ETCDCTL_ENDPOINTS=$leads etcdctl move-leader $(printf %x $own)";
-        self.until("its member leads etcd", lead).await.map(drop)
-    }
-
     /// Whether its Patroni is in failsafe mode: it keeps leading without etcd while all members answer it.
     pub async fn is_in_failsafe_mode(&self) -> Result<bool> {
         let url = format!("https://{}:{}/metrics", self.address, self.ports.patroni);
@@ -195,11 +185,24 @@ impl Node {
         Ok(lines.next().context("Patroni does not report its failsafe mode")?.ends_with(" 1"))
     }
 
-    /// The ID of its etcd member. A member keeps its ID as long as it keeps its data.
-    pub async fn etcd_member(&self) -> Result<String> {
-        let id = "source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl endpoint status --write-out=json | jq '.[].Status.header.member_id'";
-        self.until("etcd tells its member", id).await
+    /// Lets PostgreSQL and the kernel wait for a peer that is gone for as long as Linux does by default, or resets both limits.
+    pub async fn wait_long_for_peers(&self, is_on: bool) -> Result<()> {
+        let (change, retries) = if is_on { ("SET tcp_user_timeout = 0", 15) } else { ("RESET tcp_user_timeout", 6) };
+        self.run(&["sysctl", "--write", &format!("net.ipv4.tcp_retries2={retries}")]).await?;
+        self.sql("postgres", &format!("ALTER SYSTEM {change}")).await?;
+        self.sql("postgres", "SELECT pg_reload_conf()").await.map(drop)
+    }
+
+    /// Address and port of the follower to which a walsender writes without an end.
+    pub async fn follower_that_reads_nothing(&self) -> Result<(String, String)> {
+        let writing = "SELECT host(client_addr), client_port FROM pg_stat_activity
+            WHERE backend_type = 'walsender' AND wait_event = 'ClientWrite'";
+        eventually(&format!("a walsender on {} waits in ClientWrite", self.name), PATIENCE, async || {
+            let found = self.sql("postgres", writing).await?;
+            let (address, port) = found.split_once('|').context("none does")?;
+            Ok((address.to_owned(), port.to_owned()))
+        })
+        .await
     }
 
     /// Turns PostgreSQL's `fsync` off, or resets it to `on`, and waits until that is in effect.
@@ -213,16 +216,6 @@ impl Node {
             Ok(())
         })
         .await
-    }
-
-    /// Waits until etcd has this many members, all healthy as seen from this node.
-    pub async fn until_etcd_has(&self, members: usize) -> Result<()> {
-        let healthy = format!(
-            "source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD; export ETCDCTL_ENDPOINTS
-             etcdctl endpoint health --cluster | grep -c 'is healthy' | grep -qx {members}"
-        );
-        self.until(&format!("{members} healthy members of etcd"), &healthy).await.map(drop)
     }
 
     /// When its PostgreSQL was started.

@@ -7,7 +7,8 @@
 //! plan                          the lab as Terraform plans it
 //! base_image, network, aws      the nodes' base image, their network, the AWS emulator
 //! node                          one machine: power, network, commands
-//! database, archive, secrets    a node's PostgreSQL, its backups, its secrets
+//! database, etcd                a node's PostgreSQL with Patroni, its member of etcd
+//! archive, secrets              its backups, its secrets
 //! region                        the nodes of a region, and who leads
 //! prometheus                    their monitoring
 //! ```
@@ -16,6 +17,7 @@ mod archive;
 mod aws;
 mod base_image;
 mod database;
+mod etcd;
 mod network;
 mod node;
 mod plan;

@@ -1,6 +1,6 @@
 //! Faults that the service must tolerate, or must answer in time.
 
-use super::steps::{AFTER, judge_later, refuses};
+use super::steps::{AFTER, FAULT, WITHOUT_ETCD, judge_later, refuses};
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::traffic::Traffic;
@@ -9,14 +9,10 @@ use dob_lab::{Boot, CENTRAL, Node, Roles, WEST};
 use dob_support::eventually;
 use std::time::{Duration, Instant};
 
-/// How long a fault lasts: longer than Patroni takes to act on anything.
-const FAULT: Duration = Duration::from_secs(15);
 /// How long it may take until a client has taken all connections.
 const TAKEN_WITHIN: Duration = Duration::from_secs(90);
 /// The memory limit of the node, in bytes.
 const MEMORY: u64 = 512 << 20;
-/// How long etcd is down or partitioned: three times Patroni's ttl.
-const WITHOUT_ETCD: Duration = Duration::from_secs(60);
 
 /// The replica's power is cut.
 pub async fn replica_lost(environment: &LabEnvironment) -> Result<Outcome> {
@@ -40,51 +36,6 @@ async fn node_lost(environment: &LabEnvironment, node: &Node) -> Result<Outcome>
     environment.west().until_leading().await?;
     traffic.mark("replica streams");
     judge_later(environment, traffic).await
-}
-
-/// etcd on the leader's node is killed and comes back without its data. Then PostgreSQL on the standby leader restarts while its etcd
-/// is down.
-pub async fn etcd_lost(environment: &LabEnvironment) -> Result<Outcome> {
-    let Roles { leader, .. } = environment.ready().await?;
-    let traffic = environment.traffic().await;
-    traffic.mark("etcd on the leader's node killed, its data deleted");
-    leader.lose_etcd().await?;
-    traffic.run_for(FAULT).await;
-    traffic.mark("etcd started");
-    leader.run(&["systemctl", "start", "etcd"]).await?;
-    traffic.mark("etcd on that node is a member again");
-    let standby = environment.central().until_following().await?.leader;
-    standby.run(&["systemctl", "stop", "etcd"]).await?;
-    standby.run(&["systemctl", "restart", "patroni"]).await?;
-    environment.central().until_following().await?;
-    traffic.mark("the recovery region follows after a restart without its etcd");
-    standby.run(&["systemctl", "start", "etcd"]).await?;
-    let outcome = judge_later(environment, traffic).await?;
-    let now = environment.ready().await?.leader;
-    ensure!(now.name == leader.name, "{} leads", now.name);
-    Ok(outcome)
-}
-
-/// All three members of etcd are stopped: the leader keeps leading as long as the replica's Patroni answers it.
-pub async fn etcd_all_stopped(environment: &LabEnvironment) -> Result<Outcome> {
-    let Roles { leader, .. } = environment.ready().await?;
-    let traffic = environment.traffic().await;
-    traffic.mark("etcd stopped on all nodes");
-    for node in environment.west().nodes() {
-        node.run(&["systemctl", "stop", "etcd"]).await?;
-    }
-    traffic.run_for(WITHOUT_ETCD).await;
-    ensure!(leader.is_in_failsafe_mode().await?, "{} is not in failsafe mode", leader.name);
-    traffic.mark("etcd started");
-    for node in environment.west().nodes() {
-        node.run(&["systemctl", "start", "--no-block", "etcd"]).await?;
-    }
-    leader.until_etcd_has(3).await?;
-    traffic.mark("etcd has its majority again");
-    let outcome = judge_later(environment, traffic).await?;
-    let now = environment.ready().await?.leader;
-    ensure!(now.name == leader.name, "{} leads", now.name);
-    Ok(outcome)
 }
 
 /// First leader and replica are partitioned from each other, but not from the witness. Then only the leader's traffic with etcd is cut.

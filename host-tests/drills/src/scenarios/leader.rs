@@ -1,11 +1,13 @@
 //! The leader crashes, shuts down, hangs, is partitioned, or hands over.
 
 use super::steps::AFTER;
+use crate::alerts;
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
+use crate::runbook::Section;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, bail, ensure};
-use dob_lab::{Node, Roles};
+use dob_lab::{Node, Roles, WEST};
 use dob_spin::Build;
 use dob_support::eventually;
 use serde_json::Value;
@@ -311,6 +313,53 @@ pub async fn frozen(environment: &LabEnvironment) -> Result<Outcome> {
     environment.west().until_leading().await?;
     traffic.run_for(AFTER).await;
     judge_and_name_leader(environment, traffic).await
+}
+
+/// Patroni alone is frozen, while PostgreSQL takes writes. It must have stopped before another node leads.
+pub async fn patroni_frozen(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's Patroni frozen");
+    leader.freeze_patroni().await?;
+    tokio::select! {
+        opened = until_open(replica) => bail!("two leaders: the replica accepts writes, too: {opened:?}"),
+        closed = until_closed(leader) => closed?,
+    };
+    traffic.mark("dob-guard has killed PostgreSQL");
+    traffic.until_saved().await?;
+    environment.west().until_leading().await?;
+    traffic.run_for(AFTER).await;
+    judge_and_name_leader(environment, traffic).await
+}
+
+/// The same without what kills PostgreSQL: two nodes lead, and what the old one accepts is lost. A person stops it.
+pub async fn two_lead(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    // Clients try the old leader first.
+    environment.serve_from(WEST, [leader, replica]).await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's Patroni frozen, dob-guard stopped");
+    leader.run(&["systemctl", "stop", "dob-guard"]).await?;
+    leader.freeze_patroni().await?;
+    until_open(replica).await?;
+    traffic.mark("the replica leads, too");
+    ensure!(leader.takes_writes().await?, "{} accepts no writes, so there are no two leaders", leader.name);
+    alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoLeaders".to_owned()].into()).await?;
+    let runbook = Section("Two nodes of a region lead");
+    traffic.mark("old leader stopped");
+    runbook.run(leader, &["stop"], &[]).await?;
+    ensure!(!leader.runs_postgresql().await?, "PostgreSQL still runs on {}", leader.name);
+    traffic.until_saved().await?;
+    traffic.run_for(AFTER).await;
+    traffic.mark("old leader started");
+    leader.run(&["systemctl", "start", "patroni", "dob-guard"]).await?;
+    environment.west().until_leading().await?;
+    traffic.mark("old leader follows");
+    traffic.run_for(AFTER).await;
+    let outcome = environment.judge(traffic).await?;
+    environment.serve(WEST).await?;
+    let seconds = outcome.figures()?.lost_seconds;
+    Ok(outcome.with_note(format!("two leaders, {seconds:.1} s of dates lost: a control, which must lose some")))
 }
 
 /// A planned switchover.

@@ -2,6 +2,7 @@
 
 mod backups;
 mod database_behind_pods;
+mod etcd;
 mod faults;
 mod leader;
 mod monitoring;
@@ -30,7 +31,7 @@ macro_rules! scenarios {
 }
 
 /// The scenario of each drill of the database.
-const ON_LAB: [(&str, Scenario<LabEnvironment>); 46] = scenarios! {
+const ON_LAB: [(&str, Scenario<LabEnvironment>); 51] = scenarios! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-crash-replaying" => leader::crash_replaying,
@@ -44,12 +45,16 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 46] = scenarios! {
     "zone-cut" => leader::zone_cut,
     "zone-cut-synchronous" => leader::zone_cut_synchronous,
     "leader-frozen" => leader::frozen,
+    "patroni-frozen" => leader::patroni_frozen,
+    "two-leaders" => leader::two_lead,
     "disk-stalled" => leader::disk_stalled,
     "switchover" => leader::switchover,
     "replica-lost" => faults::replica_lost,
     "witness-lost" => faults::witness_lost,
-    "etcd-lost" => faults::etcd_lost,
-    "etcd-all-stopped" => faults::etcd_all_stopped,
+    "etcd-lost" => etcd::member_lost,
+    "etcd-all-stopped" => etcd::all_stopped,
+    "etcd-emptied" => etcd::emptied,
+    "etcd-full" => etcd::full,
     "asymmetric-cut" => faults::asymmetric_cut,
     "clock-jumps" => faults::clock_jumps,
     "disk-full" => faults::disk_full,
@@ -63,6 +68,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 46] = scenarios! {
     "node-unfit" => faults::node_unfit,
     "majority-lost" => repairs::majority_lost,
     "slot-lost" => repairs::slot_lost,
+    "checkpoint-stuck" => repairs::checkpoint_stuck,
     "replica-rebuilt" => repairs::replica_rebuilt,
     "connections-raised" => repairs::connections_raised,
     "minor-upgrade" => repairs::minor_upgrade,

@@ -4,6 +4,7 @@ use super::steps::{judge_later, refuses};
 use crate::alerts;
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
+use crate::runbook::Section;
 use anyhow::{Context, Result, ensure};
 use dob_lab::{Boot, Roles};
 use dob_support::eventually;
@@ -68,6 +69,34 @@ pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let outcome = judge_later(environment, traffic).await?;
     ensure!(!leader.has_lost_slots().await?, "the slot is still lost");
     Ok(outcome.with_note(format!("a checkpoint ended {took:.1} s after the power cut")))
+}
+
+/// The same without the time limits of the leader's sockets: a checkpoint waits for the process that sends. A person ends its connection.
+pub async fn checkpoint_stuck(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    leader.wait_long_for_peers(true).await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("link to the replica slowed down");
+    leader.slow_replication_to(replica)?;
+    leader.write_wal_until_slot(replica, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
+    traffic.mark("its slot has less than 32 MB left; replica's power cut");
+    replica.power_off().await?;
+    leader.pass_packets()?;
+    leader.write_wal_until_slot(replica, "wal_status IN ('unreserved', 'lost')").await?;
+    let stuck = leader.checkpoint(CHECKPOINT_WITHIN).await.err().context("a checkpoint ended in time")?;
+    ensure!(format!("{stuck:#}").contains("checkpointer waits in ReplicationSlotDrop"), "{stuck:#}");
+    alerts::until_fired(&environment.prometheus, traffic.started(), &["CheckpointStuck".to_owned()].into()).await?;
+    let (address, port) = leader.follower_that_reads_nothing().await?;
+    traffic.mark("its connection ended");
+    let words = [("ADDRESS", address.as_str()), ("PORT", &port)];
+    Section("A checkpoint does not end").run(leader, &["end-connection"], &words).await?;
+    leader.checkpoint(CHECKPOINT_WITHIN).await?;
+    traffic.mark("a checkpoint ended; replica's power on");
+    leader.wait_long_for_peers(false).await?;
+    replica.power_on().await?;
+    environment.west().until_leading().await?;
+    traffic.mark("replica streams");
+    judge_later(environment, traffic).await
 }
 
 /// The replica is reinitialized, while its volume blocks the base backup for a while.

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 /// How long the clients run after recovery.
 pub const AFTER: Duration = Duration::from_secs(5);
+/// How long a fault lasts: longer than Patroni takes to act on anything.
+pub const FAULT: Duration = Duration::from_secs(15);
+/// How long etcd does not work, or is partitioned: three times Patroni's ttl.
+pub const WITHOUT_ETCD: Duration = Duration::from_secs(60);
 
 /// Waits for a while after recovery, and judges the clients' history.
 pub async fn judge_later(environment: &LabEnvironment, traffic: Traffic) -> Result<Outcome> {

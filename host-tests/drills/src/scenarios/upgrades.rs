@@ -1,15 +1,15 @@
-//! The upgrade of PostgreSQL to a major version, with the commands of the runbook, read from its text.
+//! The upgrade of PostgreSQL to a major version, with the commands of the runbook.
 
 use super::steps::judge_later;
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
+use crate::runbook::Section;
 use crate::traffic::Traffic;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use dob_lab::{Boot, Node, Roles, WEST};
 use std::time::{Duration, Instant};
 
-const RUNBOOKS: &str = include_str!("../../../../docs/runbooks.md");
-const SECTION: &str = "\n## Upgrade PostgreSQL to a major version\n";
+const RUNBOOK: Section = Section("Upgrade PostgreSQL to a major version");
 /// How many people have saved before the copy begins.
 const PEOPLE: usize = 100_000;
 /// For how long the clients save in the new cluster.
@@ -112,38 +112,7 @@ impl Session<'_> {
     /// Runs commands of the runbook, with these words replaced.
     async fn run_with(&self, name: &str, words: &[(&str, &str)]) -> Result<String> {
         let address = self.other.address.to_string();
-        let session = commands("session")?.replace("ADDRESS", &address);
-        let script = words.iter().fold(commands(name)?, |script, (word, value)| script.replace(word, value));
-        // What "How to run a command" defines for a session.
-        let aliases = "psql() { runuser -u postgres -- psql \"$@\"; }
-            patronictl() { command patronictl --config-file /etc/dob/patroni \"$@\"; }";
-        let why = || format!("the runbook's commands '{name}' failed on {}", self.node.name);
-        self.node.run(&["bash", "-c", &format!("{aliases}\n{session}\n{script}")]).await.with_context(why)
-    }
-}
-
-/// The commands in the runbook's section whose first line begins with this name.
-fn commands(name: &str) -> Result<String> {
-    let section = RUNBOOKS.split(SECTION).nth(1).context("the runbooks have no section on a major version")?;
-    let section = section.split("\n## ").next().unwrap_or_default();
-    let mut blocks = section.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let block = blocks.find(|block| block.trim_start().starts_with(&format!("# {name}: ")));
-    let block = block.with_context(|| format!("the runbook has no commands '{name}'"))?;
-    let indent = block.len() - block.trim_start().len();
-    Ok(block.lines().map(|line| line.get(indent..).unwrap_or_default()).collect::<Vec<_>>().join("\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_runbook_has_the_commands_without_their_indent() {
-        let end = commands("end").unwrap();
-        assert!(end.lines().any(|line| line == "END"), "{end}");
-        assert!(commands("typo").is_err());
-        for name in ["session", "prepare", "offer", "copy", "copied", "stop-saves", "follow", "start-saves"] {
-            assert!(commands(name).is_ok(), "{name}");
-        }
+        let words = [words, &[("ADDRESS", address.as_str())]].concat();
+        RUNBOOK.run(self.node, &["session", name], &words).await
     }
 }
