@@ -39,6 +39,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_runbooks_have_the_commands_of_the_drills() {
+        let upgrade = ["session", "prepare", "offer", "copy", "copied", "stop-saves", "follow", "start-saves", "end"];
+        let sections: [(&str, &[&str]); 4] = [
+            ("Upgrade PostgreSQL to a major version", &upgrade),
+            ("etcd is full", &["session", "make-room"]),
+            ("Two nodes of a region lead", &["stop"]),
+            ("A checkpoint does not end", &["end-connection"]),
+        ];
+        for (section, names) in sections {
+            for name in names {
+                assert!(Section(section).commands(name).is_ok(), "{section}: {name}");
+            }
+        }
+    }
+
+    #[test]
     fn commands_have_no_indent_and_unknown_ones_are_an_error() {
         let section = Section("Upgrade PostgreSQL to a major version");
         let end = section.commands("end").unwrap();

@@ -55,10 +55,13 @@ impl Node {
             "nft delete table ip lab 2>/dev/null || true
              fsfreeze --unfreeze {VOLUME} 2>/dev/null || true
              pkill --signal CONT --uid postgres || true
-             systemctl start dob-guard
+             for unit in etcd patroni dob-guard; do
+                 ! systemctl is-enabled --quiet $unit || systemctl start --no-block $unit
+             done
              patronictl --config-file {PATRONI} resume dob 2>/dev/null || true
              echo 0 >{CLOCK}
-             runuser --user postgres -- psql --command 'ALTER SYSTEM RESET fsync' --command 'SELECT pg_reload_conf()' || true
+             runuser --user postgres -- psql --command 'ALTER SYSTEM RESET ALL' --command 'SELECT pg_reload_conf()' || true
+             sysctl --quiet --write net.ipv4.tcp_retries2=6
              rm -f {VOLUME}/filler*"
         );
         self.script(&back).await.map(drop)
@@ -185,11 +188,19 @@ impl Node {
         Ok(lines.next().context("Patroni does not report its failsafe mode")?.ends_with(" 1"))
     }
 
-    /// Lets PostgreSQL and the kernel wait for a peer that is gone for as long as Linux does by default, or resets both limits.
-    pub async fn wait_long_for_peers(&self, is_on: bool) -> Result<()> {
-        let (change, retries) = if is_on { ("SET tcp_user_timeout = 0", 15) } else { ("RESET tcp_user_timeout", 6) };
-        self.run(&["sysctl", "--write", &format!("net.ipv4.tcp_retries2={retries}")]).await?;
-        self.sql("postgres", &format!("ALTER SYSTEM {change}")).await?;
+    /// Lets PostgreSQL and the kernel wait for a peer that is gone for as long as Linux does by default.
+    pub async fn wait_long_for_peers(&self) -> Result<()> {
+        self.limit_waits_for_peers("ALTER SYSTEM SET tcp_user_timeout = 0", 15).await
+    }
+
+    /// Undoes `wait_long_for_peers`.
+    pub async fn wait_as_configured_for_peers(&self) -> Result<()> {
+        self.limit_waits_for_peers("ALTER SYSTEM RESET tcp_user_timeout", 6).await
+    }
+
+    async fn limit_waits_for_peers(&self, change: &str, retries: u8) -> Result<()> {
+        self.run(&["sysctl", "--quiet", "--write", &format!("net.ipv4.tcp_retries2={retries}")]).await?;
+        self.sql("postgres", change).await?;
         self.sql("postgres", "SELECT pg_reload_conf()").await.map(drop)
     }
 
@@ -328,7 +339,7 @@ impl Node {
         let Err(error) = self.run(&[&["runuser", "--user", "postgres", "--"][..], &checkpoint].concat()).await else {
             return Ok(());
         };
-        let waits = "SELECT string_agg(concat_ws(' ', backend_type, application_name, 'waits in', wait_event), ', ')
+        let waits = "SELECT string_agg(concat_ws(' ', backend_type, nullif(application_name, ''), 'waits in', wait_event), ', ')
             FROM pg_stat_activity WHERE backend_type IN ('checkpointer', 'walsender')";
         let waits = self.sql("postgres", waits).await.unwrap_or_else(|error| format!("{error:#}"));
         Err(error.context(format!("no checkpoint has ended within {deadline:?}: {waits}")))

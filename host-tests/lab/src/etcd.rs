@@ -56,13 +56,16 @@ impl Node {
         self.script(&limit).await.map(drop)
     }
 
-    /// Undoes `limit_etcd`, and does nothing if there is no limit.
+    /// Undoes `limit_etcd`, and lifts the alarm that etcd was full.
     pub async fn give_etcd_room(&self) -> Result<()> {
         let give = format!(
-            "[[ -e {LIMITED}/room.conf ]] || exit 0
-             rm {LIMITED}/room.conf
-             systemctl daemon-reload
-             systemctl restart etcd"
+            "if [[ -e {LIMITED}/room.conf ]]; then
+                 rm {LIMITED}/room.conf
+                 systemctl daemon-reload
+                 systemctl restart etcd
+             fi
+             source /usr/local/sbin/dob-lib
+             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl alarm disarm >/dev/null || true"
         );
         self.script(&give).await.map(drop)
     }

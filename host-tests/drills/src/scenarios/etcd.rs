@@ -86,7 +86,7 @@ pub async fn full(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// All three members lose their data while the data nodes run. A person starts etcd anew, and then the nodes.
+/// All three members lose their data while the data nodes run. A person stops both, starts etcd anew, and then starts them.
 pub async fn emptied(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let nodes: Vec<&Node> = environment.west().nodes().collect();
@@ -111,9 +111,9 @@ pub async fn emptied(environment: &LabEnvironment) -> Result<Outcome> {
     replica.run(&["systemctl", "start", "patroni"]).await?;
     let now = environment.west().until_leading().await?.leader;
     ensure!(now.name == leader.name, "{} leads", now.name);
-    let limits = "maximum_lag_on_failover";
+    let setting = "maximum_lag_on_failover";
     let kept = leader.patronictl(&["show-config", "dob"]).await?;
-    ensure!(kept.contains(limits), "Patroni's configuration was lost with etcd: {kept}");
+    ensure!(kept.contains(setting), "Patroni's configuration was lost with etcd: {kept}");
     environment.central().until_following().await?;
     let note = format!("saves succeed {recovery_time} s after Patroni was started");
     Ok(judge_later(environment, traffic).await?.with_note(note))

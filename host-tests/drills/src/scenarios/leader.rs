@@ -348,7 +348,7 @@ pub async fn two_lead(environment: &LabEnvironment) -> Result<Outcome> {
     let runbook = Section("Two nodes of a region lead");
     traffic.mark("old leader stopped");
     runbook.run(leader, &["stop"], &[]).await?;
-    ensure!(!leader.runs_postgresql().await?, "PostgreSQL still runs on {}", leader.name);
+    until_closed(leader).await?;
     traffic.until_saved().await?;
     traffic.run_for(AFTER).await;
     traffic.mark("old leader started");

@@ -74,7 +74,7 @@ pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
 /// The same without the time limits of the leader's sockets: a checkpoint waits for the process that sends. A person ends its connection.
 pub async fn checkpoint_stuck(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
-    leader.wait_long_for_peers(true).await?;
+    leader.wait_long_for_peers().await?;
     let traffic = environment.traffic().await;
     traffic.mark("link to the replica slowed down");
     leader.slow_replication_to(replica)?;
@@ -92,7 +92,7 @@ pub async fn checkpoint_stuck(environment: &LabEnvironment) -> Result<Outcome> {
     Section("A checkpoint does not end").run(leader, &["end-connection"], &words).await?;
     leader.checkpoint(CHECKPOINT_WITHIN).await?;
     traffic.mark("a checkpoint ended; replica's power on");
-    leader.wait_long_for_peers(false).await?;
+    leader.wait_as_configured_for_peers().await?;
     replica.power_on().await?;
     environment.west().until_leading().await?;
     traffic.mark("replica streams");
