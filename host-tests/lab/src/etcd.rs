@@ -1,7 +1,7 @@
 //! A node's member of etcd.
 
 use crate::node::Node;
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// Where a limit to etcd's room is stored. It is gone after a power cut.
 const LIMITED: &str = "/run/systemd/system/etcd.service.d";
@@ -78,7 +78,7 @@ impl Node {
              for _ in $(seq {WRITES}); do
                  said=$(head --bytes={VALUE_BYTES} /dev/zero | tr '\\0' x | etcdctl put {FILLER} 2>&1) || break
              done
-             grep --quiet 'database space exceeded' <<<\"$said\" || { echo \"etcd is not full: $said\"; exit 1; }"
+             grep --quiet 'database space exceeded' <<<\"$said\" || {{ echo \"etcd is not full: $said\"; exit 1; }}"
         );
         self.script(&fill).await.map(drop)
     }
