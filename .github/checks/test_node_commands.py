@@ -396,15 +396,20 @@ def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql
     assert (restoring.folder / "data/version/restore-begun").exists()
 
 
+# The codes with which pgBackRest ends, first for one repository, then for the other.
 @pytest.mark.parametrize("codes, code", [
     ([0], 0),
+    ([1, 0], 0),
+    ([103, 0], 0),
     # The end of the archive.
-    ([1], 1),
+    ([1, 1], 1),
     # S3 is away for a moment.
     ([103, 101, 0], 0),
-    ([103, 1], 1),
-    # And for good: PostgreSQL must not take it for the end of the archive.
+    ([103, 101, 1, 1], 1),
+    ([1, 103, 1, 0], 0),
+    # And for good: PostgreSQL must not take it for the end of the archive, even if one repository says so.
     ([103] * 9, 255),
+    ([1, 103] * 9, 255),
 ])
 def test_a_restore_does_not_end_where_the_archive_can_not_be_asked(restoring, codes, code):
     left = restoring.folder / "codes"
@@ -415,7 +420,14 @@ def test_a_restore_does_not_end_where_the_archive_can_not_be_asked(restoring, co
         program = restoring.folder / "sbin/dob-restore"
         program.write_text(re.sub("(?m)^SEGMENT_PATIENCE=.*", "SEGMENT_PATIENCE=0", program.read_text()))
     assert restoring.run("dob-restore", "segment", "all", SEGMENT, "pg_wal/RECOVERYXLOG").code == code
-    assert f"--stanza=dob archive-get {SEGMENT} pg_wal/RECOVERYXLOG" in (restoring.folder / "asked").read_text()
+    assert f"--stanza=dob --repo=1 --archive-async archive-get {SEGMENT} pg_wal/RECOVERYXLOG" in (restoring.folder / "asked").read_text()
+
+
+def test_a_restore_from_both_repositories_needs_both(restoring):
+    restoring.fake("pgbackrest", "case $* in *--repo=2*repo-ls*) exit 103 ;; esac")
+    refused = restoring.run("dob-restore", "run", "latest")
+    assert refused.code == 1 and "repository 2 can't be read" in refused.err and "dob-restore 'latest' 1" in refused.err, refused.err
+    assert " restore " not in (restoring.folder / "asked").read_text()
 
 
 @pytest.mark.parametrize("state", ["starting", "stopped", "running"])
