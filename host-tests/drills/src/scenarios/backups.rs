@@ -88,7 +88,10 @@ pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
     leader.until_archived().await?;
     let fresh = fresh_node(environment).await?;
     let refused = fresh.refusal(&["dob-restore", &moment]).await?;
-    ensure!(refused.contains("repository 1 can't be read"), "a restore from both buckets, of which one is gone: {refused}");
+    ensure!(
+        refused.contains("repository 1 can't be read"),
+        "a restore from both buckets, of which one is gone: {refused}"
+    );
     let refused = fresh.refusal(&["dob-restore", &moment, "1"]).await?;
     ensure!(refused.contains("nothing could be restored"), "a restore from a bucket that is gone: {refused}");
     fresh.run(&["dob-restore", &moment, "2"]).await?;
