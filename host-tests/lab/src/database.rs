@@ -21,6 +21,8 @@ const RESTARTS_WITHIN_S: &str = "30";
 const CLOCK_SOURCE: &str = "host-tests/lab/src/clock.c";
 const CLOCK_LIBRARY: &str = "/usr/local/lib/clock.so";
 const CLOCK: &str = "/run/clock";
+/// The node's configuration of the kernel's sockets.
+const KERNEL: &str = "/etc/sysctl.d/60-dob.conf";
 
 impl Node {
     /// Runs SQL on the node's PostgreSQL as its superuser.
@@ -61,7 +63,7 @@ impl Node {
              patronictl --config-file {PATRONI} resume dob 2>/dev/null || true
              echo 0 >{CLOCK}
              runuser --user postgres -- psql --command 'ALTER SYSTEM RESET ALL' --command 'SELECT pg_reload_conf()' || true
-             sysctl --quiet --write net.ipv4.tcp_retries2=6
+             sysctl --quiet --load={KERNEL}
              rm -f {VOLUME}/filler*"
         );
         self.script(&back).await.map(drop)
@@ -190,16 +192,18 @@ impl Node {
 
     /// Lets PostgreSQL and the kernel wait for a peer that is gone for as long as Linux does by default.
     pub async fn wait_long_for_peers(&self) -> Result<()> {
-        self.limit_waits_for_peers("ALTER SYSTEM SET tcp_user_timeout = 0", 15).await
+        self.run(&["sysctl", "--quiet", "--write", "net.ipv4.tcp_retries2=15"]).await?;
+        self.reconfigure("ALTER SYSTEM SET tcp_user_timeout = 0").await
     }
 
     /// Undoes `wait_long_for_peers`.
     pub async fn wait_as_configured_for_peers(&self) -> Result<()> {
-        self.limit_waits_for_peers("ALTER SYSTEM RESET tcp_user_timeout", 6).await
+        self.run(&["sysctl", "--quiet", &format!("--load={KERNEL}")]).await?;
+        self.reconfigure("ALTER SYSTEM RESET tcp_user_timeout").await
     }
 
-    async fn limit_waits_for_peers(&self, change: &str, retries: u8) -> Result<()> {
-        self.run(&["sysctl", "--quiet", "--write", &format!("net.ipv4.tcp_retries2={retries}")]).await?;
+    /// Changes PostgreSQL's configuration, and lets it read that.
+    async fn reconfigure(&self, change: &str) -> Result<()> {
         self.sql("postgres", change).await?;
         self.sql("postgres", "SELECT pg_reload_conf()").await.map(drop)
     }
@@ -219,8 +223,7 @@ impl Node {
     /// Turns PostgreSQL's `fsync` off, or resets it to `on`, and waits until that is in effect.
     pub async fn set_fsync(&self, is_on: bool) -> Result<()> {
         let (change, value) = if is_on { ("RESET fsync", "on") } else { ("SET fsync = off", "off") };
-        self.sql("postgres", &format!("ALTER SYSTEM {change}")).await?;
-        self.sql("postgres", "SELECT pg_reload_conf()").await?;
+        self.reconfigure(&format!("ALTER SYSTEM {change}")).await?;
         eventually(&format!("fsync is {value} on {}", self.name), PATIENCE, async || {
             let now = self.sql("postgres", "SHOW fsync").await?;
             ensure!(now == value, "it is {now}");

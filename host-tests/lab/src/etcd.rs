@@ -9,20 +9,20 @@ const LIMITED: &str = "/run/systemd/system/etcd.service.d";
 const FILLER: &str = "/filler";
 const VALUE_BYTES: usize = 1 << 20;
 const WRITES: usize = 200;
+/// Lets etcdctl ask the node's own member.
+const OWN: &str = "source /usr/local/sbin/dob-lib; export ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD";
 
 impl Node {
     /// The ID of its etcd member. A member keeps its ID as long as it keeps its data.
     pub async fn etcd_member(&self) -> Result<String> {
-        let id = "source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl endpoint status --write-out=json | jq '.[].Status.header.member_id'";
-        self.until("etcd tells its member", id).await
+        let id = format!("{OWN}; etcdctl endpoint status --write-out=json | jq '.[].Status.header.member_id'");
+        self.until("etcd tells its member", &id).await
     }
 
     /// Waits until etcd has this many members, all healthy as seen from this node.
     pub async fn until_etcd_has(&self, members: usize) -> Result<()> {
         let healthy = format!(
-            "source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD; export ETCDCTL_ENDPOINTS
+            "{OWN}
              etcdctl endpoint health --cluster | grep -c 'is healthy' | grep -qx {members}"
         );
         self.until(&format!("{members} healthy members of etcd"), &healthy).await.map(drop)
@@ -64,8 +64,8 @@ impl Node {
                  systemctl daemon-reload
                  systemctl restart etcd
              fi
-             source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl alarm disarm >/dev/null || true"
+             {OWN}
+             etcdctl alarm disarm >/dev/null || true"
         );
         self.script(&give).await.map(drop)
     }
@@ -73,8 +73,7 @@ impl Node {
     /// Writes new values of one key until etcd has no room for the old ones.
     pub async fn fill_etcd(&self) -> Result<()> {
         let fill = format!(
-            "source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD; export ETCDCTL_ENDPOINTS
+            "{OWN}
              for _ in $(seq {WRITES}); do
                  said=$(head --bytes={VALUE_BYTES} /dev/zero | tr '\\0' x | etcdctl put {FILLER} 2>&1) || break
              done
@@ -85,8 +84,6 @@ impl Node {
 
     /// The alarms that etcd's members have raised, or nothing.
     pub async fn etcd_alarms(&self) -> Result<String> {
-        let alarms = "source /usr/local/sbin/dob-lib
-             ETCDCTL_ENDPOINTS=https://$DOB_ADDRESS:$DOB_PORT_ETCD etcdctl alarm list";
-        self.script(alarms).await
+        self.script(&format!("{OWN}; etcdctl alarm list")).await
     }
 }

@@ -1,7 +1,6 @@
 //! Restores from S3, lost buckets and damaged backups.
 
-use super::steps::judge_later;
-use crate::alerts;
+use super::steps::{judge_later, until_fired};
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
@@ -79,7 +78,7 @@ pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let lost = Instant::now();
     leader.delete_bucket(CENTRAL).await?;
     leader.finish_segment().await?;
-    alerts::until_fired(&environment.prometheus, lost, &["WalArchiveFailing".to_owned()].into()).await?;
+    until_fired(environment, lost, &["WalArchiveFailing"]).await?;
     leader.until_bucket_is_left_out().await?;
     let refused = leader.refusal(&["dob-backup"]).await?;
     ensure!(refused.contains("no backup in repository 2 ("), "{refused}");
@@ -116,8 +115,7 @@ pub async fn archive_lost(environment: &LabEnvironment) -> Result<Outcome> {
         leader.until_segments_wait(MAY_WAIT).await?;
     }
     traffic.mark("more written than the volume holds");
-    let alerts = ["WalArchiveFailing", "ArchiveHole"].map(str::to_owned);
-    alerts::until_fired(&environment.prometheus, traffic.started(), &alerts.into()).await?;
+    until_fired(environment, traffic.started(), &["WalArchiveFailing", "ArchiveHole"]).await?;
     traffic.mark("S3 is back");
     leader.pass_packets()?;
     leader.run(&["dob-backup"]).await?;

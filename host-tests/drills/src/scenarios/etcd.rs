@@ -1,7 +1,6 @@
 //! etcd loses members, its data, or its room.
 
-use super::steps::{FAULT, WITHOUT_ETCD, judge_later};
-use crate::alerts;
+use super::steps::{FAULT, WITHOUT_ETCD, judge_later, until_fired};
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::runbook::Section;
@@ -67,7 +66,7 @@ pub async fn full(environment: &LabEnvironment) -> Result<Outcome> {
     witness.fill_etcd().await?;
     traffic.mark("etcd is full");
     traffic.run_for(WITHOUT_ETCD).await;
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["EtcdFilling".to_owned()].into()).await?;
+    until_fired(environment, traffic.started(), &["EtcdFilling"]).await?;
     let alarms = leader.etcd_alarms().await?;
     ensure!(alarms.contains("NOSPACE"), "etcd is not full: its alarms are '{alarms}'");
     traffic.mark("the runbook's commands");

@@ -1,7 +1,6 @@
 //! The leader crashes, shuts down, hangs, is partitioned, or hands over.
 
-use super::steps::AFTER;
-use crate::alerts;
+use super::steps::{AFTER, until_fired};
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::runbook::Section;
@@ -165,8 +164,9 @@ pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> 
     leader.drop_replication_to(replica)?;
     traffic.run_for(LAG).await;
     traffic.mark("leader's power cut");
-    leader.power_off().await?;
+    leader.cut_off()?;
     let lagged = stopped.elapsed().as_secs_f64();
+    leader.power_off().await?;
     traffic.until_saved().await?;
     traffic.run_for(AFTER).await;
     power_on_again(environment, leader, &traffic).await?;
@@ -342,7 +342,7 @@ pub async fn two_lead(environment: &LabEnvironment) -> Result<Outcome> {
     until_open(replica).await?;
     traffic.mark("the replica leads, too");
     ensure!(leader.takes_writes().await?, "{} accepts no writes, so there are no two leaders", leader.name);
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoLeaders".to_owned()].into()).await?;
+    until_fired(environment, traffic.started(), &["TwoLeaders"]).await?;
     let runbook = Section("Two nodes of a region lead");
     traffic.mark("old leader stopped");
     runbook.run(leader, &["stop"], &[]).await?;

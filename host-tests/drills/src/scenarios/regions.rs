@@ -1,7 +1,6 @@
 //! The primary region is lost and the other takes over; then failing back.
 
-use super::steps::AFTER;
-use crate::alerts;
+use super::steps::{AFTER, until_fired};
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::traffic::Traffic;
@@ -141,5 +140,5 @@ async fn promote_though_partitioned(environment: &LabEnvironment, traffic: &Traf
 async fn reconnect_two_that_lead(environment: &LabEnvironment, traffic: &Traffic) -> Result<()> {
     traffic.mark("regions reconnected: both lead");
     environment.west().reconnect()?;
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["TwoRegionsLead".to_owned()].into()).await
+    until_fired(environment, traffic.started(), &["TwoRegionsLead"]).await
 }

@@ -1,12 +1,12 @@
 //! Faults that a person repairs, with the runbooks' commands.
 
-use super::steps::{judge_later, refuses};
-use crate::alerts;
+use super::steps::{judge_later, refuses, until_fired};
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::runbook::Section;
+use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
-use dob_lab::{Boot, Roles};
+use dob_lab::{Boot, Node, Roles};
 use dob_support::eventually;
 use std::time::{Duration, Instant};
 
@@ -48,14 +48,7 @@ pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
 pub async fn slot_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("link to the replica slowed down");
-    leader.slow_replication_to(replica)?;
-    leader.write_wal_until_slot(replica, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
-    traffic.mark("its slot has less than 32 MB left; replica's power cut");
-    let cut = Instant::now();
-    replica.power_off().await?;
-    leader.pass_packets()?;
-    leader.write_wal_until_slot(replica, "wal_status IN ('unreserved', 'lost')").await?;
+    let cut = lose_unread_replica(leader, replica, &traffic).await?;
     traffic.mark("its slot is beyond the limit");
     let left =
         CHECKPOINT_WITHIN.checked_sub(cut.elapsed()).context("writing the WAL after the power cut took too long")?;
@@ -76,16 +69,10 @@ pub async fn checkpoint_stuck(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     leader.wait_long_for_peers().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("link to the replica slowed down");
-    leader.slow_replication_to(replica)?;
-    leader.write_wal_until_slot(replica, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
-    traffic.mark("its slot has less than 32 MB left; replica's power cut");
-    replica.power_off().await?;
-    leader.pass_packets()?;
-    leader.write_wal_until_slot(replica, "wal_status IN ('unreserved', 'lost')").await?;
+    lose_unread_replica(leader, replica, &traffic).await?;
     let stuck = leader.checkpoint(CHECKPOINT_WITHIN).await.err().context("a checkpoint ended in time")?;
     ensure!(format!("{stuck:#}").contains("checkpointer waits in ReplicationSlotDrop"), "{stuck:#}");
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["CheckpointStuck".to_owned()].into()).await?;
+    until_fired(environment, traffic.started(), &["CheckpointStuck"]).await?;
     let (address, port) = leader.follower_that_reads_nothing().await?;
     traffic.mark("its connection ended");
     let words = [("ADDRESS", address.as_str()), ("PORT", &port)];
@@ -97,6 +84,20 @@ pub async fn checkpoint_stuck(environment: &LabEnvironment) -> Result<Outcome> {
     environment.west().until_leading().await?;
     traffic.mark("replica streams");
     judge_later(environment, traffic).await
+}
+
+/// Cuts the replica's power while the leader has more WAL for it than fits into their sockets, and writes until its slot is beyond the limit.
+/// Returns when its power was cut.
+async fn lose_unread_replica(leader: &Node, replica: &Node, traffic: &Traffic) -> Result<Instant> {
+    traffic.mark("link to the replica slowed down");
+    leader.slow_replication_to(replica)?;
+    leader.write_wal_until_slot(replica, "active AND safe_wal_size < pg_size_bytes('32MB')").await?;
+    traffic.mark("its slot has less than 32 MB left; replica's power cut");
+    let cut = Instant::now();
+    replica.power_off().await?;
+    leader.pass_packets()?;
+    leader.write_wal_until_slot(replica, "wal_status IN ('unreserved', 'lost')").await?;
+    Ok(cut)
 }
 
 /// The replica is reinitialized, while its volume blocks the base backup for a while.
@@ -180,7 +181,7 @@ pub async fn pause_left_over(environment: &LabEnvironment) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     traffic.mark("patronictl pause");
     leader.patronictl(&["pause", "dob", "--wait"]).await?;
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["ClusterPaused".to_owned()].into()).await?;
+    until_fired(environment, traffic.started(), &["ClusterPaused"]).await?;
     traffic.mark("patronictl resume");
     leader.patronictl(&["resume", "dob", "--wait"]).await?;
     judge_later(environment, traffic).await
@@ -201,7 +202,7 @@ pub async fn page_damaged(environment: &LabEnvironment) -> Result<Outcome> {
     leader.run(&["dob-backup", "nightly"]).await?;
     let after = leader.backups().await?;
     ensure!(before.is_subset(&after) && after.len() == before.len() + 2, "{before:?} before, {after:?} after");
-    alerts::until_fired(&environment.prometheus, traffic.started(), &["PageDamaged".to_owned()].into()).await?;
+    until_fired(environment, traffic.started(), &["PageDamaged"]).await?;
     traffic.mark("dob-switchover");
     leader.run(&["dob-switchover"]).await?;
     let now = environment.west().until_leading().await?.leader;

@@ -1,11 +1,12 @@
 //! Steps that several scenarios share.
 
+use crate::alerts;
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Result, ensure};
 use dob_lab::Node;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the clients run after recovery.
 pub const AFTER: Duration = Duration::from_secs(5);
@@ -18,6 +19,12 @@ pub const WITHOUT_ETCD: Duration = Duration::from_secs(60);
 pub async fn judge_later(environment: &LabEnvironment, traffic: Traffic) -> Result<Outcome> {
     traffic.run_for(AFTER).await;
     environment.judge(traffic).await
+}
+
+/// Waits until these alerts have fired since a moment.
+pub async fn until_fired(environment: &LabEnvironment, since: Instant, expected: &[&str]) -> Result<()> {
+    let expected = expected.iter().map(|&alert| alert.to_owned()).collect();
+    alerts::until_fired(&environment.prometheus, since, &expected).await
 }
 
 /// Waits until the node's journal has a sentence, and checks that PostgreSQL does not run.
