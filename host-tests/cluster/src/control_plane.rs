@@ -214,6 +214,8 @@ etcd: {{ external: {{ endpoints: [\"{ETCD}\"] }} }}
         for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
             command.arg(format!("--{flag}={}", self.configuration(account).display()));
         }
+        // There is one of each. On a busy machine it would lose its lease, and end.
+        command.arg("--leader-elect=false");
         Ok(command)
     }
 }
