@@ -1,6 +1,7 @@
 //! An AWS emulator on the lab's network: moto behind haproxy, which adds TLS. It has AWS's host names, so that the nodes' clients need
 //! no configuration.
 
+use crate::network::{BUCKETS, HERE};
 use crate::plan::Account;
 use anyhow::{Context, Result};
 use dob_support::{Authority, Process, project_file, random_word};
@@ -19,7 +20,6 @@ const PROGRAM: &str = "host-tests/lab/aws.py";
 const PORT: u16 = 5000;
 /// How long the emulator may take to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(120);
-const SERVICES: [&str; 3] = ["s3", "secretsmanager", "logs"];
 
 /// The path of the node's role in the metadata service.
 const ROLES: &str = "/latest/meta-data/iam/security-credentials";
@@ -33,19 +33,20 @@ pub(crate) struct Aws {
     pub admin_password: String,
     /// The authority that signs AWS's certificates here; the nodes trust it.
     pub authority: PathBuf,
-    /// The host names that resolve to it.
-    pub names: Vec<String>,
+    /// Its addresses and host names, as in /etc/hosts.
+    pub hosts: String,
     _moto: Process,
     _haproxy: Process,
 }
 
 impl Aws {
-    pub fn start(directory: &Path, address: Ipv4Addr, account: &Account) -> Result<Self> {
-        let names: Vec<String> = account
-            .buckets
-            .keys()
-            .flat_map(|region| SERVICES.map(|service| format!("{service}.{region}.amazonaws.com")))
-            .collect();
+    pub fn start(directory: &Path, account: &Account) -> Result<Self> {
+        let hosts = account.buckets.keys().zip(BUCKETS).flat_map(|(region, bucket)| {
+            [("s3", bucket), ("secretsmanager", HERE), ("logs", HERE)]
+                .map(|(service, address)| (address, format!("{service}.{region}.amazonaws.com")))
+        });
+        let (addresses, names): (Vec<Ipv4Addr>, Vec<String>) = hosts.unzip();
+        let hosts = addresses.iter().zip(&names).map(|(address, name)| format!("{address} {name}\n")).collect();
         let public = Authority::new("lab public authority")?;
         let trusted = directory.join("public-authority.crt");
         fs::write(&trusted, &public.certificate)?;
@@ -65,16 +66,16 @@ impl Aws {
         let regions: Vec<_> = account.buckets.keys().collect();
         let account =
             json!({ "regions": regions, "clusters": account.clusters, "buckets": account.buckets, "secrets": secrets });
-        let moto = moto(directory, address, &account.to_string())?;
-        let haproxy = haproxy(directory, address)?;
-        Ok(Self { admin_password, authority: trusted, names, _moto: moto, _haproxy: haproxy })
+        let moto = moto(directory, &account.to_string())?;
+        let haproxy = haproxy(directory)?;
+        Ok(Self { admin_password, authority: trusted, hosts, _moto: moto, _haproxy: haproxy })
     }
 }
 
-fn moto(directory: &Path, address: Ipv4Addr, account: &str) -> Result<Process> {
+fn moto(directory: &Path, account: &str) -> Result<Process> {
     let log = fs::File::create(directory.join("moto.log"))?;
     let mut moto = Command::new(project_file(PYTHON));
-    moto.arg(project_file(PROGRAM)).args([address.to_string(), PORT.to_string()]);
+    moto.arg(project_file(PROGRAM)).args([HERE.to_string(), PORT.to_string()]);
     moto.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
     let mut moto = Process::spawn(&mut moto, "`make drill` installs it")?;
     writeln!(moto.0.stdin.as_mut().context("piped")?, "{account}")?;
@@ -86,7 +87,7 @@ fn moto(directory: &Path, address: Ipv4Addr, account: &str) -> Result<Process> {
     Ok(moto)
 }
 
-fn haproxy(directory: &Path, address: Ipv4Addr) -> Result<Process> {
+fn haproxy(directory: &Path) -> Result<Process> {
     let server = directory.join("server.pem");
     let credentials = directory.join("credentials.json");
     fs::write(&credentials, CREDENTIALS)?;
@@ -98,7 +99,7 @@ fn haproxy(directory: &Path, address: Ipv4Addr) -> Result<Process> {
   timeout client 60s
   timeout server 60s
 frontend aws
-  bind {address}:443 ssl crt {}
+  bind {HERE}:443,{}:443,{}:443 ssl crt {}
   default_backend moto
 frontend metadata
   bind 169.254.169.254:80
@@ -108,8 +109,10 @@ frontend metadata
   http-request return status 200 content-type application/json file {} if {{ path {ROLES}/lab-role }}
   http-request deny deny_status 404
 backend moto
-  server moto {address}:{PORT}
+  server moto {HERE}:{PORT}
 ",
+        BUCKETS[0],
+        BUCKETS[1],
         server.display(),
         credentials.display()
     );

@@ -63,7 +63,7 @@ impl Lab {
     /// Creates the network, the AWS emulator and the nodes, which are off. This process must be inside the run's prepared namespaces.
     pub fn make(plan: Plan, image: &BaseImage) -> Result<Self> {
         network::make()?;
-        let aws = Aws::start(Path::new(DIRECTORY), HERE, &plan.account)?;
+        let aws = Aws::start(Path::new(DIRECTORY), &plan.account)?;
         let admin_password = aws.admin_password.clone();
         // Nodes of the newer PostgreSQL exist only if the image has it.
         let nodes = plan.nodes.into_iter().filter_map(|(name, planned)| {

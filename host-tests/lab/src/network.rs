@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 
 /// The address of the clients and of the AWS emulator.
 pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The addresses of S3 in both regions, in the order of the regions' names.
+pub(crate) const BUCKETS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 2), Ipv4Addr::new(10, 77, 0, 3)];
 /// The address of EC2's metadata service.
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 /// The bridge that connects all nodes.
@@ -15,8 +17,9 @@ pub(crate) const BRIDGE: &str = "br-lab";
 pub(crate) fn make() -> Result<()> {
     // A fixed MAC address: else the bridge takes a node's, and changes it when that node goes, which breaks all connections.
     read(&cmd!("ip", "link", "add", BRIDGE, "address", "02:00:00:00:77:01", "type", "bridge"))?;
-    for address in [format!("{HERE}/16"), format!("{METADATA}/32")] {
-        read(&cmd!("ip", "address", "add", address, "dev", BRIDGE))?;
+    read(&cmd!("ip", "address", "add", format!("{HERE}/16"), "dev", BRIDGE))?;
+    for address in [METADATA, BUCKETS[0], BUCKETS[1]] {
+        read(&cmd!("ip", "address", "add", format!("{address}/32"), "dev", BRIDGE))?;
     }
     read(&cmd!("ip", "link", "set", BRIDGE, "up")).map(drop)
 }

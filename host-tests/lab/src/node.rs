@@ -1,7 +1,7 @@
 //! One machine of the lab: a Debian system that cloud-init sets up from its user data.
 
 use crate::aws::Aws;
-use crate::network::{BRIDGE, HERE};
+use crate::network::{BRIDGE, BUCKETS, HERE};
 use crate::plan::{Account, PlannedNode, Ports, Postgresql};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use dob_namespaces::DIRECTORY;
@@ -74,7 +74,7 @@ pub enum Boot {
 
 impl Node {
     pub(crate) fn make(layers: String, name: &str, planned: PlannedNode, account: &Account, aws: &Aws) -> Result<Self> {
-        let hosts = format!("127.0.0.1 localhost {name}\n{HERE} {}\n", aws.names.join(" "));
+        let hosts = format!("127.0.0.1 localhost {name}\n{}", aws.hosts);
         let certificates = aws.authority.clone();
         let data_device = account.data_device.clone();
         let seed = NoCloudSeed {
@@ -248,7 +248,15 @@ impl Node {
 
     /// Rejects the node's connections to AWS.
     pub fn refuse_aws(&self) -> Result<()> {
-        self.filter(&format!("ip daddr {HERE} tcp dport 443 reject with tcp reset"))
+        let [first, second] = BUCKETS;
+        self.filter(&format!("ip daddr {{ {HERE}, {first}, {second} }} tcp dport 443 reject with tcp reset"))
+    }
+
+    /// Its own region's S3 accepts the node's connections, and never answers on them.
+    pub async fn silence_own_bucket(&self) -> Result<()> {
+        let address = "getent hosts \"$(sed -n 's/^repo1-s3-endpoint=//p' /etc/pgbackrest.conf)\" | cut --delimiter=' ' --fields=1";
+        let address = self.run(&["bash", "-c", address]).await?;
+        self.filter(&format!("ip daddr {address} tcp dport 443 tcp flags & syn == 0 drop"))
     }
 
     /// Removes the node's packet filter.

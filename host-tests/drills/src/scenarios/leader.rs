@@ -135,6 +135,15 @@ async fn ready_with_etcd_elsewhere(environment: &LabEnvironment) -> Result<Roles
     Ok(roles)
 }
 
+/// The same, while its region's bucket accepts connections and does not answer. A promotion asks the archive several times.
+pub async fn power_off_with_silent_bucket(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = ready_with_etcd_elsewhere(environment).await?;
+    replica.silence_own_bucket().await?;
+    let outcome = lose_power(environment, leader).await?;
+    replica.pass_packets()?;
+    Ok(outcome)
+}
+
 /// The leader's power is cut. Clients that only greet show how much of their rate is left until a date is saved again.
 async fn lose_power(environment: &LabEnvironment, leader: &Node) -> Result<Outcome> {
     let traffic = environment.traffic().await;

@@ -31,13 +31,14 @@ macro_rules! scenarios {
 }
 
 /// The scenario of each drill of the database.
-const ON_LAB: [(&str, Scenario<LabEnvironment>); 51] = scenarios! {
+const ON_LAB: [(&str, Scenario<LabEnvironment>); 52] = scenarios! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-crash-replaying" => leader::crash_replaying,
     "leader-shutdown" => leader::shutdown,
     "leader-power-off" => leader::power_off,
     "leader-power-off-with-etcd" => leader::power_off_with_etcd,
+    "leader-power-off-silent-bucket" => leader::power_off_with_silent_bucket,
     "leader-power-off-synchronous" => leader::power_off_synchronous,
     "leader-power-off-lagging" => leader::power_off_lagging,
     "power-cut-for-real" => leader::power_cut_for_real,
