@@ -74,7 +74,7 @@ class Node:
     def hurry(self, command):
         """Its waits end after a second."""
         program = self.folder / "sbin" / command
-        program.write_text(re.sub(r"\b(patience|timeout) \d+", r"\1 1", program.read_text()))
+        program.write_text(re.sub(r"\b(patience|timeout|timeout --foreground) \d+", r"\1 1", program.read_text()))
 
     def set(self, name, value):
         """Changes a setting of the node."""
@@ -322,6 +322,60 @@ def test_a_backup_is_due_once_a_night(node, now, newest, due):
     assert ("backed up" in done.out) == due
 
 
+def reached_for_archiving(repository):
+    """pgBackRest's code. There is no newer timeline, and the other bucket can't be reached."""
+    configuration = "$(grep -o -- '--config=[^ ]*' <<<\"$*\" | cut -d= -f2)"
+    return f'case $* in *archive-get*) exit 1 ;; *--config=*) ! grep -q repo{3 - repository} "{configuration}" ;; *) exit 1 ;; esac'
+
+
+def test_a_lost_bucket_is_not_waited_for_before_the_one_that_is_reached(node):
+    node.answer(OWN[0], "running", "primary", {})
+    left_out = node.folder / "run/postgres/bucket-left-out"
+    left_out.write_text("2\n")
+    os.utime(left_out, (0, 0))
+    node.fake("pgbackrest", f'{reached_for_archiving(2)}\n')
+    assert node.run("dob-archive", f"pg_wal/{SEGMENT}").code == 0
+    asked = [line for line in (node.folder / "asked").read_text().splitlines() if "archive-push" in line]
+    # The first one asks for both.
+    assert len(asked) == 2 and "--config=" in asked[1], asked
+
+
+def hanging(repository, answer):
+    return f"case $* in *--repo={repository}*) sleep 20 ;; *) {answer} ;; esac"
+
+
+def asked_for_wal(node):
+    return re.findall(r"--repo=(\d) archive-get", (node.folder / "asked").read_text())
+
+
+def test_a_bucket_that_does_not_answer_is_waited_for_once_in_some_minutes(node):
+    node.hurry("dob-archive-get")
+    node.fake("pgbackrest", hanging(1, "exit 1"))
+    for _ in range(3):
+        assert node.run("dob-archive-get", SEGMENT, "segment").code == 1
+    assert asked_for_wal(node) == ["1", "2", "2", "2"]
+    os.utime(node.folder / "run/postgres/other-first", (0, 0))
+    assert node.run("dob-archive-get", SEGMENT, "segment").code == 1
+    assert asked_for_wal(node)[4:] == ["1", "2"]
+
+
+def test_the_other_region_s_bucket_may_be_the_next_that_does_not_answer(node):
+    node.hurry("dob-archive-get")
+    (node.folder / "run/postgres/other-first").touch()
+    node.fake("pgbackrest", hanging(2, "exit 0"))
+    assert node.run("dob-archive-get", SEGMENT, "segment").code == 0
+    assert asked_for_wal(node) == ["2", "1"]
+
+
+def test_an_overtaken_leader_learns_it_from_the_bucket_that_answers(node):
+    node.hurry("dob-archive-get")
+    node.hurry("dob-archive")
+    history = "1\\t0/AA000100\\tno recovery target specified\\n"
+    node.fake("pgbackrest", hanging(1, f'[[ $* == *archive-get\\ 00000002.history* ]] || exit 1; printf "{history}" >"${{!#}}"'))
+    done = node.run("dob-archive", f"pg_wal/{SEGMENT}")
+    assert done.code == 1 and "another leader has taken over" in done.err, done.err
+
+
 def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     # Later, another node may lead, and the bucket may be back before that node leaves it out.
     waiting = node.folder / DATA / "pg_wal/archive_status" / f"{SEGMENT}.ready"
@@ -329,7 +383,7 @@ def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     os.utime(waiting, (0, 0))
     node.answer(OWN[0], "running", "primary", {})
     # There is no newer timeline. Only the first bucket can be reached.
-    node.fake("pgbackrest", "case $* in *archive-get*) exit 1 ;; *--config=*) ! grep -q repo2 \"$(grep -o -- '--config=[^ ]*' <<<\"$*\" | cut -d= -f2)\" ;; *) exit 1 ;; esac")
+    node.fake("pgbackrest", reached_for_archiving(1))
     hole = node.folder / "data/version/archive-hole"
     archived = node.run("dob-archive", f"pg_wal/{SEGMENT}")
     assert archived.code == 0, archived.err
@@ -457,6 +511,24 @@ def test_the_state_is_shown_while_postgresql_does_not_answer(node):
     node.fake("pgbackrest", "echo '[]'")
     shown = node.run("dob-status")
     assert shown.code == 0 and "a\tleader\tstarting" in shown.out and "starting up" in shown.err, shown.err
+
+
+@pytest.mark.parametrize("answer, shown", [("echo '[]'", "none"), ("exit 49", "unknown")])
+def test_a_backup_that_can_not_be_asked_for_is_not_said_to_be_missing(node, answer, shown):
+    node.answer(OWN[0], "running", "primary", LEADS)
+    (node.answers / f"{OWN[0]}-cluster").write_text(json.dumps({"members": [{"name": "a", "role": "leader", "state": "running"}]}))
+    node.fake("psql", "echo '{}'")
+    node.fake("pgbackrest", answer)
+    assert node.run("dob-status").out.splitlines()[-1] == f"last backup {shown}"
+
+
+def test_a_stream_of_logs_that_could_not_be_created_is_created_at_the_next_start(node):
+    program = node.folder / "sbin/dob-logs"
+    program.write_text(program.read_text().replace("/var/lib/dob", str(node.folder)))
+    node.fake("journalctl", """echo '{"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": "1", "MESSAGE": "started"}'""")
+    node.fake("aws", "exit 255")
+    assert node.run("dob-logs").code != 0
+    assert [line.split()[2] for line in (node.folder / "asked").read_text().splitlines() if line.startswith("aws")] == ["create-log-stream", "put-log-events"]
 
 
 def test_a_backup_is_made_in_each_bucket_although_old_ones_can_not_be_removed_from_the_first(node):
