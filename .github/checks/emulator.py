@@ -43,6 +43,8 @@ class Emulator:
         self.names = {}
         self.sent = []
         self.asked = set()
+        # How many questions for an outcome fail.
+        self.fails = 0
         ssm.Command.invocation_response = lambda command, instance, plugin: self.run(command, instance)
         # Without targets, moto would send the command to every instance.
         ssm.Command._get_instance_ids_from_targets = lambda command: []
@@ -89,6 +91,9 @@ class Emulator:
 
     def outcome(self, command, instance):
         """Returns InProgress to the first question, and the outcome after that."""
+        if self.fails:
+            self.fails -= 1
+            raise exceptions.SSMException("InternalServerError", "an error occurred on the server side")
         [outcome] = [each for each in command.invocations if each["InstanceId"] == instance]
         if command.command_id not in self.asked:
             self.asked.add(command.command_id)

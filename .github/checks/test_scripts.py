@@ -65,6 +65,15 @@ def test_a_command_that_operations_do_not_have_is_not_blamed_on_the_machine(scri
     assert failed.code == 1 and "does not allow 'dob-guard'" in failed.err and "did not take" not in failed.err
 
 
+def test_aws_may_fail_for_a_while_to_say_what_has_become_of_a_command(script, region):
+    region.fails = 3
+    done = script("on-node", HERE, "leader", "dob-switchover", aws=region)
+    assert (done.code, done.out) == (0, "west-b moved\n"), done.err
+    region.fails = 100
+    failed = script("on-node", HERE, "leader", "dob-switchover", aws=region, ON_NODE_SILENCE="1")
+    assert failed.code == 1 and "InternalServerError" in failed.err
+
+
 def test_a_command_that_does_not_end_is_given_up(script, region):
     failed = script("on-node", HERE, "data", "dob-rejoin", aws=region, ON_NODE_PATIENCE="2")
     assert failed.code == 1 and "dob-rejoin on i-" in failed.err and "is not done after 2 s" in failed.err
@@ -212,7 +221,8 @@ def test_a_secret_whose_copy_is_not_in_sync_is_left_alone(script, aws):
 @pytest.fixture
 def two_regions(aws, tmp_path):
     """Two regions, led by the recovery region. A file says which one leads, so that commands can change it."""
-    leads, lag = tmp_path / "leads", tmp_path / "lag"
+    leads, lag, archiver = (tmp_path / name for name in ("leads", "lag", "archiver"))
+    archiver.write_text('{"last_failed_time": null}')
     leads.write_text("central")
     lag.write_text("99999999\n0\n")
 
@@ -221,7 +231,7 @@ def two_regions(aws, tmp_path):
         role = f'$([[ $(cat {leads}) == {follower} ]] && echo leader || echo standby_leader)'
         return (f'role="{role}"; lag=$(head -n 1 {lag}); [[ $1 != --json || $role != leader ]] || sed -i "1{{\\$!d}}" {lag}\n'
                 f'echo "{{\\"cluster\\": [{{\\"name\\": \\"{name}\\", \\"role\\": \\"$role\\"}}], \\"node\\": {{\\"stat_wal_receiver\\": '
-                f'{{\\"slot_name\\": \\"s\\"}}, \\"stat_replication\\": [{{\\"state\\": \\"streaming\\", \\"lag_bytes\\": $lag}}]}}}}"\n')
+                f'{{\\"slot_name\\": \\"s\\"}}, \\"archiver\\": $(cat {archiver}), \\"stat_replication\\": [{{\\"state\\": \\"streaming\\", \\"lag_bytes\\": $lag}}]}}}}"\n')
 
     aws.node("west-a", HERE, "data", dob_status=says("west-a", "west"), dob_rejoin="echo follows", dob_promote=f"echo west > {leads}")
     aws.node("central-a", THERE, "data", dob_status=says("central-a", "central"), dob_rejoin=f'[[ $1 == --hand-over ]] && echo nobody > {leads}')
@@ -239,6 +249,14 @@ def test_failback_stops_no_writes_if_the_returning_region_does_not_catch_up(scri
     (tmp_path / "lag").write_text("99999999\n")
     done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1", FAIL_BACK_PATIENCE="1")
     assert done.code == 1 and "lag in bytes: 99999999" in done.err
+    assert not [sent for sent in two_regions.sent if "--hand-over" in sent[1]]
+
+
+def test_failback_stops_no_writes_while_the_leading_region_does_not_archive(script, two_regions, tmp_path):
+    # PostgreSQL would not end before it has archived.
+    (tmp_path / "archiver").write_text('{"last_archived_time": "2026-05-20T12:00:00+00:00", "last_failed_time": "2026-05-20T12:00:01+00:00"}')
+    done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1", FAIL_BACK_PATIENCE="1")
+    assert done.code == 1 and f"{THERE} does not archive" in done.err
     assert not [sent for sent in two_regions.sent if "--hand-over" in sent[1]]
 
 
