@@ -333,7 +333,7 @@ def test_a_lost_bucket_is_not_waited_for_before_the_one_that_is_reached(node):
     left_out = node.folder / "run/postgres/bucket-left-out"
     left_out.write_text("2\n")
     os.utime(left_out, (0, 0))
-    node.fake("pgbackrest", f'{reached_for_archiving(2)}\n')
+    node.fake("pgbackrest", reached_for_archiving(2))
     assert node.run("dob-archive", f"pg_wal/{SEGMENT}").code == 0
     asked = [line for line in (node.folder / "asked").read_text().splitlines() if "archive-push" in line]
     # The first one asks for both.

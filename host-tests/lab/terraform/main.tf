@@ -4,7 +4,7 @@ terraform {
 }
 
 locals {
-  # Addresses: 10.77.<region>.<node>/16, one bridge; 10.77.0.1 is the clients', and AWS's.
+  # Addresses: 10.77.<region>.<node>/16, one bridge; 10.77.0.1 is the clients', and AWS's; S3 has the next two.
   regions = {
     west    = { name = "eu-west-1", network = "10.77.1", role = "primary", other = "central" }
     central = { name = "eu-central-1", network = "10.77.2", role = "standby", other = "west" }
