@@ -21,6 +21,7 @@ pub async fn power_off(environment: &ClusterEnvironment) -> Result<Outcome> {
     let took = environment.until_out_of_service(|pod| node.has_pod(pod)).await?;
     traffic.mark("out of the load balancer");
     node.power_on().await?;
+    node.until_ready(&environment.cluster.client).await?;
     environment.ready().await?;
     traffic.mark("three pods serve");
     let outcome = environment.judge(traffic).await?;
