@@ -280,12 +280,12 @@ impl Node {
     /// Runs a command on the node as root. An error contains its output.
     pub async fn run(&self, command: &[&str]) -> Result<String> {
         let mut nsenter = tokio::process::Command::new("nsenter");
-        // Killing nsenter would not end the command that it has started on the node.
+        // nsenter is never killed: the command would go on, and once it ended, nobody would reap it, so that the node could not end either.
         let limit = COMMAND_DEADLINE.as_secs().to_string();
         nsenter
             .args(["--target", &self.init()?.to_string(), "--all", "--", "timeout", "--kill-after=5", &limit])
             .args(command);
-        nsenter.env("PATH", PATH).env_remove("SSL_CERT_FILE").stdin(Stdio::null()).kill_on_drop(true);
+        nsenter.env("PATH", PATH).env_remove("SSL_CERT_FILE").stdin(Stdio::null());
         let output = timeout(COMMAND_DEADLINE + Duration::from_secs(10), nsenter.output())
             .await
             .map_err(|_| anyhow!("{}: {} did not end within {COMMAND_DEADLINE:?}", self.name, command.join(" ")))??;
