@@ -1,10 +1,13 @@
 //! `make drill` and `make rollout`: break the lab's nodes, or the cluster, under load.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use dob_cluster::Parts;
 use dob_drills::{Pace, Selection, Testbed};
 use dob_lab::{BaseImage, Plan};
 use std::process::ExitCode;
+
+/// The exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// Runs the named drills of the database in new namespaces.
 pub async fn run_on_lab(names: &[String]) -> Result<ExitCode> {
@@ -44,6 +47,9 @@ fn enter_for_each_testbed(selection: &Selection, pace: Pace) -> Result<ExitCode>
         let size = (pace == Pace::FULL).then(|| "--full-size".to_owned());
         let arguments = ["rollout".to_owned()].into_iter().chain(names).chain(size);
         let ended = dob_namespaces::enter_with("the cluster", arguments)?;
+        if ended == ExitCode::from(INTERRUPTED) {
+            return Ok(ended);
+        }
         if ended != ExitCode::SUCCESS {
             code = ended;
         }
@@ -54,6 +60,9 @@ fn enter_for_each_testbed(selection: &Selection, pace: Pace) -> Result<ExitCode>
 async fn until_interrupted(drills: impl Future<Output = Result<()>>) -> Result<ExitCode> {
     tokio::select! {
         done = drills => done.map(|()| ExitCode::SUCCESS),
-        _ = tokio::signal::ctrl_c() => bail!("stopped; everything that was started has ended"),
+        _ = tokio::signal::ctrl_c() => {
+            eprintln!("stopped; everything that was started has ended");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
     }
 }
