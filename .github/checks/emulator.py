@@ -84,9 +84,9 @@ class Emulator:
         # Like the SSM document, which puts the parameters into a line of shell.
         done = subprocess.run(["bash", "-c", f"{self.folder}/{name}/{line}"], cwd=self.folder, capture_output=True, text=True)
         # A test's command ends with one of these if it must run forever, or must never reach a node whose agent hangs.
-        ended = {0: "Success", 124: "InProgress", 125: "Delayed"}.get(done.returncode, "Failed")
+        ended = {0: "Success", 123: "TimedOut", 124: "InProgress", 125: "Delayed"}.get(done.returncode, "Failed")
         return {"CommandId": command.command_id, "InstanceId": instance, "Status": ended,
-                "StatusDetails": "Undeliverable" if done.returncode == 126 else ended,
+                "StatusDetails": {123: "DeliveryTimedOut", 126: "Undeliverable"}.get(done.returncode, ended),
                 "StandardOutputContent": done.stdout, "StandardErrorContent": done.stderr}
 
     def outcome(self, command, instance):

@@ -438,6 +438,14 @@ def test_the_end_of_the_archive_is_restored_without_a_time(restoring):
     assert not (restoring.folder / "data/version/restore-begun").exists()
 
 
+def test_a_restore_waits_for_the_secrets(restoring):
+    restoring.fake("mountpoint", "")
+    restoring.fake("systemctl", "echo dead")
+    (restoring.folder / "run/secrets.env").unlink()
+    refused = restoring.run("dob-restore", "latest")
+    assert refused.code == 1 and "the secrets are not there" in refused.err, refused.err
+
+
 def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql_s_reason(restoring):
     # PostgreSQL ends soon after pg_ctl has reported it as started.
     log = restoring.folder / "data/version/restored.log"

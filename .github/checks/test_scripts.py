@@ -79,7 +79,7 @@ def test_a_command_that_does_not_end_is_given_up(script, region):
     assert failed.code == 1 and "dob-rejoin on i-" in failed.err and "is not done after 2 s" in failed.err
 
 
-@pytest.mark.parametrize("hangs", ["exit 125", "exit 126", None])
+@pytest.mark.parametrize("hangs", ["exit 123", "exit 125", "exit 126", None])
 def test_a_node_that_takes_no_command_does_not_hide_the_other(script, aws, tmp_path, hangs):
     aws.node("west-a", HERE, "data", dob_status=hangs or "", dob_promote=hangs or "")
     aws.node("west-b", HERE, "data", dob_status=status(*CLUSTER), dob_promote="echo leads")
@@ -88,6 +88,20 @@ def test_a_node_that_takes_no_command_does_not_hide_the_other(script, aws, tmp_p
     for node in ("data", "leader"):
         done = script("on-node", HERE, node, "dob-promote", aws=aws, ON_NODE_TAKEN_WITHIN="1")
         assert (done.code, done.out) == (0, "leads\n"), done.err
+
+
+@pytest.mark.parametrize("hangs", ["exit 123", "exit 125"])
+def test_a_named_node_that_takes_no_command_is_not_waited_for(script, aws, hangs):
+    aws.node("dob-eu-west-1-a", HERE, "data", dob_status=hangs)
+    failed = script("on-node", HERE, "dob-eu-west-1-a", "dob-status", aws=aws, ON_NODE_TAKEN_WITHIN="1", ON_NODE_PATIENCE="20")
+    assert failed.code == 1 and "did not accept dob-status" in failed.err, failed.err
+
+
+def test_a_region_whose_api_fails_does_not_hide_the_other(script, fake, aws):
+    aws.node("dob-eu-central-1-a", THERE, "data", dob_status="echo well")
+    path = fake("aws", f'[[ $* != *"ec2 describe-instances --region {HERE}"* ]] || {{ echo "Could not connect to the endpoint URL" >&2; exit 255; }}\nPATH=${{PATH#*:}} exec aws "$@"')
+    done = script("on-node", f"{HERE},{THERE}", "dob-eu-central-1-a", "dob-status", aws=aws, PATH=path)
+    assert (done.code, done.out) == (0, "well\n") and f"the nodes of {HERE} can't be listed" in done.err, done.err
 
 
 def test_it_is_said_when_no_node_takes_a_command(script, aws):
@@ -321,7 +335,7 @@ def test_no_pod_is_rolled_without_an_answer(script, fake, tmp_path):
     assert done.code == 1 and "rollout" not in (tmp_path / "asked").read_text()
 
 
-@pytest.mark.parametrize("broken, words", [("9", "did not work and was rolled back: the release before it"), ("98", "neither sha256:9")])
+@pytest.mark.parametrize("broken, words", [("9", "did not work and was rolled back: the image before it"), ("98", "neither sha256:9")])
 def test_a_release_that_does_not_work_is_replaced_by_the_one_before(fake, tmp_path, broken, words):
     for folder in ("scripts", "k8s/release"):
         (tmp_path / folder).mkdir(parents=True)
@@ -352,6 +366,19 @@ def test_the_tunnel_ends_with_the_command(script, fake, tmp_path):
     plugin = (tmp_path / "plugin").read_text().strip()
     state = subprocess.run(["ps", "-o", "stat=", "-p", plugin], capture_output=True, text=True).stdout.strip()
     assert state[:1] in ("", "Z"), "the plugin still runs"
+
+
+def test_the_tunnel_goes_on_through_another_node(script, fake, tmp_path):
+    fake("session-manager-plugin", "true")
+    fake("kubectl", f"[[ $* != *--raw* || -e {tmp_path}/open ]]")
+    path = fake("aws", f"""case $* in
+        *describe-cluster*) echo https://cluster ;;
+        *describe-instances*) printf 'i-1\\ti-2\\n' ;;
+        *start-session*) echo $6 >>{tmp_path}/targets; [[ $(wc -l <{tmp_path}/targets) == 1 ]] || {{ touch {tmp_path}/open; sleep 60; }} ;;
+    esac""")
+    done = script("with-cluster", HERE, "true", PATH=path)
+    assert done.code == 0, done.err
+    assert sorted((tmp_path / "targets").read_text().split()) == ["i-1", "i-2"]
 
 
 @pytest.fixture
@@ -570,12 +597,13 @@ def test_a_drill_reports_the_node_that_it_adds_even_if_the_apply_fails(planned, 
     assert (tmp_path / "output").read_text() == "made=true\n"
 
 
-def test_a_restore_is_compared_with_the_moment(script, aws):
+def test_a_restore_is_compared_with_the_moment(script, aws, tmp_path):
     moment = '{"at": "2026-05-20 12:00:00+00", "segment": "000000010000000000000002", "rows": 3, "checksum": "c"}'
     aws.node("west-a", HERE, "data", dob_checksum=f"echo '{moment}'",
              dob_status=status(("west-a", "leader"), archiver={"last_archived_wal": "000000010000000000000003"}))
-    aws.node("central-r", THERE, "restore", dob_restore="true", dob_checksum=f"echo '{moment}'")
-    done = script("restore-drill", "run", aws=aws, AWS_REGION=THERE, PRIMARY_REGION=HERE)
+    not_yet = f"[[ -e {tmp_path}/asked-once ]] || {{ touch {tmp_path}/asked-once; echo 'dob-restore: the secrets are not there' >&2; exit 1; }}"
+    aws.node("central-r", THERE, "restore", dob_restore=not_yet, dob_checksum=f"echo '{moment}'")
+    done = script("restore-drill", "run", aws=aws, AWS_REGION=THERE, PRIMARY_REGION=HERE, RESTORE_DRILL_INTERVAL="0.1")
     assert done.code == 0 and "| rows restored | 3, checksum c |" in done.out, done.err
     assert ("central-r", "dob-restore '2026-05-20 12:00:00+00'") in aws.sent
 
@@ -726,35 +754,35 @@ def account(script, fake, tmp_path, aws):
     return account
 
 
-REGION = [("aws_vpc", {}), ("aws_launch_template", {"instance_type": "m7i.large"}), ("aws_eks_node_group", {"scaling_config": [{"max_size": 6}]}),
+REGION = [("aws_vpc", {}), ("aws_launch_template", {"instance_type": "m7i.large"}), ("aws_eks_node_group", {"scaling_config": [{"desired_size": 3, "max_size": 6}]}),
           ("aws_instance", {"instance_type": "t3.small"}), *[("aws_eip", {}), ("aws_nat_gateway", {})] * 3]
 
 
 def test_an_account_with_room_passes(account):
     done = account("primary", REGION)
     assert done.code == 0, done.err
-    # Six nodes and one more machine, with two processors each. The emulator has a VPC from the start.
-    assert f"{HERE}: processors of virtual machines: 14 planned, 0 in use, 50 allowed" in done.out
+    # Nine nodes during an update and one more machine, with two processors each. The emulator has a VPC from the start.
+    assert f"{HERE}: processors of virtual machines: 20 planned, 0 in use, 50 allowed" in done.out
     assert f"{HERE}: VPCs: 1 planned, 1 in use" in done.out and f"{HERE}: NAT gateways in a zone: 1 planned" in done.out
 
 
 def test_the_quota_of_an_account_that_never_asked_for_more_is_aws_s_default(account):
     done = account("primary", REGION, quota="2.0", asked="get-aws-default-service-quota")
-    assert done.code == 1 and "no room for 14 more processors" in done.err, done.err
+    assert done.code == 1 and "no room for 20 more processors" in done.err, done.err
 
 
 def test_every_quota_that_is_too_small_is_named_with_what_to_ask_for(account, aws):
     aws.node("west-a", HERE, "data")
     done = account("primary", REGION, quota="2.0")
     assert done.code == 1
-    assert "no room for 14 more processors" in done.err and "--quota-code L-0263D0A3 --desired-value 3" in done.err and "VPCs" not in done.err
+    assert "no room for 20 more processors" in done.err and "--quota-code L-0263D0A3 --desired-value 3" in done.err and "VPCs" not in done.err
 
 
 def test_what_is_in_use_leaves_less_room(account, aws):
-    assert account("primary", REGION, quota="14").code == 0
+    assert account("primary", REGION, quota="20").code == 0
     aws.node("west-a", HERE, "data")
-    done = account("primary", REGION, quota="14")
-    assert done.code == 1 and "no room for 14 more processors" in done.err and len(done.err.splitlines()) == 1, done.err
+    done = account("primary", REGION, quota="20")
+    assert done.code == 1 and "no room for 20 more processors" in done.err and len(done.err.splitlines()) == 1, done.err
 
 
 def test_a_second_resource_of_a_kind_that_an_account_can_have_once_is_refused(account, aws):

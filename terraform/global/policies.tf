@@ -84,6 +84,13 @@ locals {
       ]])
     },
     {
+      # EKS asks for this role with the caller's rights when a node group is created.
+      Sid      = "NodeGroups"
+      Effect   = root == "global" ? "Deny" : "Allow"
+      Action   = "iam:GetRole"
+      Resource = "arn:aws:iam::${local.account}:role/aws-service-role/eks-nodegroup.amazonaws.com/AWSServiceRoleForAmazonEKSNodegroup"
+    },
+    {
       Sid      = "Providers"
       Effect   = root == "global" ? "Allow" : "Deny"
       Action   = [for action in ["Create", "Delete", "Get", "Tag", "Untag", "Update"] : "iam:${action}OpenIDConnectProvider${action == "Update" ? "Thumbprint" : ""}"]

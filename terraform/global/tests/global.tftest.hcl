@@ -218,6 +218,12 @@ run "least_privilege" {
     error_message = "One region's workflow can change the other region's roles."
   }
   assert {
+    condition = alltrue([for side in ["primary", "recovery"] : [
+      for statement in jsondecode(aws_iam_role_policy.github["apply-${side}"].policy).Statement : "${statement.Effect} ${statement.Action} ${statement.Resource}" if statement.Sid == "NodeGroups"
+    ] == ["Allow iam:GetRole arn:aws:iam::123456789012:role/aws-service-role/eks-nodegroup.amazonaws.com/AWSServiceRoleForAmazonEKSNodegroup"]])
+    error_message = "A region's workflow can't create a node group: EKS reads its service-linked role with the caller's rights."
+  }
+  assert {
     condition = length(setintersection(
       flatten([for statement in local.operations : statement.Action]),
       flatten([for statement in local.restore_drill : try(statement.Action, ["a Deny of all but some"]) if statement.Effect == "Deny"]),

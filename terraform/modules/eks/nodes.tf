@@ -138,6 +138,11 @@ resource "aws_eks_node_group" "this" {
   # If EKS can't drain a node within 15 minutes, the update fails rather than kill its pods.
   force_update_version = false
 
+  # Draining takes up to 15 minutes for each node. The workflow waits a little longer than this.
+  timeouts {
+    update = "210m"
+  }
+
   lifecycle {
     create_before_destroy = true
   }

@@ -50,7 +50,7 @@ variable "node_count" {
   type        = object({ min = number, desired = number, max = number })
   validation {
     condition     = var.node_count.min >= 3 && var.node_count.min <= var.node_count.desired && var.node_count.desired < var.node_count.max
-    error_message = "node_count must have 3 <= min <= desired < max: a node in each zone, and room for one more while nodes are replaced."
+    error_message = "node_count must have 3 <= min <= desired < max: a node in each zone, and room to add one."
   }
 }
 

@@ -54,6 +54,10 @@ run "the_cluster" {
 
 run "the_nodes" {
   assert {
+    condition     = tonumber(trimsuffix(aws_eks_node_group.this.timeouts.update, "m")) >= (15 + 5) * (var.node_count.desired + 6)
+    error_message = "Terraform gives up while EKS still replaces nodes: it may drain each for 15 minutes."
+  }
+  assert {
     condition     = aws_launch_template.node.metadata_options[0].http_tokens == "required" && aws_launch_template.node.metadata_options[0].http_put_response_hop_limit == 1
     error_message = "Pods can take the node's role."
   }
