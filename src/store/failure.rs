@@ -6,6 +6,9 @@ use crate::host::DatabaseError;
 /// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
 const HOST_POOL_SIZE: u32 = 64;
 
+/// The step that reads the configuration.
+const CONFIGURE: &str = "configure";
+
 /// What failed, for the operator's log. Clients never see it.
 #[derive(Debug)]
 pub struct Failure {
@@ -113,6 +116,11 @@ impl Failure {
         matches!(self.sqlstate.as_deref(), Some("42P04" | "23505"))
     }
 
+    /// Whether a variable is missing or invalid.
+    pub fn is_misconfigured(&self) -> bool {
+        self.step == CONFIGURE
+    }
+
     /// Whether the cause is a bug or a changed schema, and not the database's health.
     pub fn is_unexpected(&self) -> bool {
         self.kind == Kind::Unexpected
@@ -131,6 +139,6 @@ fn kind_of(sqlstate: &str) -> Kind {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self { step: "configure", sqlstate: None, message: error.to_string(), kind: Kind::Refused }
+        Self { step: CONFIGURE, sqlstate: None, message: error.to_string(), kind: Kind::Refused }
     }
 }

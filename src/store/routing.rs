@@ -97,6 +97,8 @@ impl<'a, H: Host> Store<'a, H> {
         });
         match (replica.await, answer) {
             (Ok(found), _) => Ok(found),
+            // The primary will be repaired anyway. Without this, nobody would learn that the replicas need it, too.
+            (Err(replica), Some(_)) if replica.is_misconfigured() => Err(replica),
             (Err(_), Some(failed)) => failed,
             (Err(_), None) => self.in_time("find", primary).await,
         }

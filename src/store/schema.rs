@@ -120,10 +120,10 @@ impl<H: Host> Store<'_, H> {
     /// Checks primary and replica. With administrator credentials, first creates what is missing on the primary.
     pub async fn readiness(&self) -> Readiness {
         let primary = self.host.within(PRIMARY_WITHIN, self.primary_readiness()).await;
-        let replicas = self.config.replicas(None).await.unwrap_or_default();
-        let replica = match replicas[..] {
-            [] => None,
-            _ => Some(self.in_time("check", self.on_replicas(None, check)).await.map(drop)),
+        let replica = match self.config.replicas(None).await {
+            Ok(replicas) if replicas.is_empty() => None,
+            Ok(_) => Some(self.in_time("check", self.on_replicas(None, check)).await.map(drop)),
+            Err(invalid) => Some(Err(invalid.into())),
         };
         Readiness { primary: primary.unwrap_or_else(|| Err(Failure::late("check"))), replica }
     }

@@ -1,7 +1,7 @@
 //! `/readyz`, which creates role, database and table.
 
 use crate::helpers::*;
-use dob_postgresql::Database;
+use dob_postgresql::{Database, Shutdown};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -220,6 +220,18 @@ async fn an_invalid_variable_is_named_only_in_the_log() {
         service.log()
     );
     assert!(!service.log().contains("super-secret"), "{}", service.log());
+}
+
+#[tokio::test]
+async fn an_invalid_replica_is_not_ready_and_named_once_it_is_needed() {
+    let (mut database, _directory) = empty_server().await;
+    let replica = ("pg_replica_host_a", "db-b,db-c");
+    let service = Service::start(with(database.variables("dob_api"), &[replica])).await;
+    let ready = service.get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["replica"]), (200, &"not ready".into()), "{ready:?}");
+    database.stop(Shutdown::Orderly).unwrap();
+    service.get("/hello/john").await.problem(503);
+    assert!(service.log().contains("variable pg_replica_host_a must be a host name"), "{}", service.log());
 }
 
 #[tokio::test]
