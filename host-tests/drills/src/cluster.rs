@@ -234,8 +234,8 @@ impl ClusterEnvironment {
     pub async fn traffic(&self) -> Traffic {
         let profile = LoadProfile {
             gives_up_after: GIVES_UP_AFTER,
-            // As long as the load balancer keeps the connections of a draining target.
-            keeps_connection: Some(self.cluster.target_group.deregistration_delay),
+            // The load balancer cuts the connections of a drained target after this delay, and a request on them must have ended by then.
+            keeps_connection: Some(self.cluster.target_group.deregistration_delay.mul_f64(2.0 / 3.0)),
             ..Traffic::profile(self.current.next_load(), today())
         };
         let traffic = Traffic::start(&profile, &self.route, probe(self.cluster.clone()));
