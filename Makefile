@@ -76,11 +76,11 @@ checks: packages-checks $(PYTHON) $(if $(filter emulator terraform,$(ONLY)),$(PR
 drill: packages-lab $(PYTHON) terraform-is-there component ## Break database nodes under load, and measure; one drill: D=leader-crash, all: D=all (root)
 	$(CHECKED) $(HOST) drill $(D)
 
-rollout: packages-cluster $(PYTHON) go-is-there component ## Roll versions out under load, break Kubernetes nodes; all: D=all or D='all --full-size' (root)
+rollout: packages-cluster $(if $(filter all leader-lost-behind-pods,$(D)),packages-lab terraform-is-there) $(PYTHON) go-is-there component ## Roll versions out under load, break Kubernetes nodes; all: D=all or D='all --full-size' (root)
 	$(CHECKED) cargo build --quiet --bins && $(CHECKED) $(HOST) rollout $(D)
 
-lab: packages-lab $(PYTHON) terraform-is-there component ## Boot the database nodes of a region on this machine, and serve from them (root)
-	@$(HOST) lab
+lab: packages-lab $(PYTHON) terraform-is-there component ## Boot the database nodes of a region on this machine, and serve from them; of two: BOTH=1 (root)
+	@$(HOST) lab $(if $(BOTH),--both)
 
 cluster: packages-cluster $(PYTHON) go-is-there component ## Run SpinKube on this machine: three nodes, and the API behind a load balancer (root)
 	@$(CHECKED) cargo build --quiet --bins && $(CHECKED) $(HOST) cluster

@@ -19,6 +19,7 @@ const KUBECONFIG: &str = ".cluster/kubeconfig";
 /// Starts the cluster, rolls out, and prints how to reach it.
 pub async fn run() -> Result<ExitCode> {
     if !dob_namespaces::is_inside() {
+        shim()?;
         Parts::prepare(true)?;
         for (variable, port) in [KUBERNETES, SERVICE] {
             PortForward::reserve(variable, port)?;

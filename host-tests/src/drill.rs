@@ -1,7 +1,7 @@
 //! `make drill` and `make rollout`: break the lab's nodes, or the cluster, under load.
 
 use anyhow::Result;
-use dob_cluster::Parts;
+use dob_cluster::{Parts, shim};
 use dob_drills::{Pace, Selection, Testbed};
 use dob_lab::{BaseImage, Plan};
 use std::process::ExitCode;
@@ -27,7 +27,12 @@ pub async fn run_on_lab(names: &[String]) -> Result<ExitCode> {
 pub async fn run_on_cluster(names: &[String], pace: Pace) -> Result<ExitCode> {
     let selection = Selection::by(&[Testbed::Cluster, Testbed::ClusterOnLab], names)?;
     if !dob_namespaces::is_inside() {
+        // Preparations that need the machine's own network and files happen outside the namespaces.
+        shim()?;
         Parts::prepare(selection.needs_addons())?;
+        if selection.at(Testbed::ClusterOnLab).next().is_some() {
+            BaseImage::prepare(&Plan::render()?)?;
+        }
         return enter_for_each_testbed(&selection, pace);
     }
     until_interrupted(dob_drills::run_on_cluster(&selection, pace)).await
@@ -40,9 +45,6 @@ fn enter_for_each_testbed(selection: &Selection, pace: Pace) -> Result<ExitCode>
         let names: Vec<String> = selection.at(testbed).map(|drill| drill.name.clone()).collect();
         if names.is_empty() {
             continue;
-        }
-        if testbed == Testbed::ClusterOnLab {
-            BaseImage::prepare(&Plan::render()?)?;
         }
         let size = (pace == Pace::FULL).then(|| "--full-size".to_owned());
         let arguments = ["rollout".to_owned()].into_iter().chain(names).chain(size);
@@ -59,10 +61,12 @@ fn enter_for_each_testbed(selection: &Selection, pace: Pace) -> Result<ExitCode>
 
 async fn until_interrupted(drills: impl Future<Output = Result<()>>) -> Result<ExitCode> {
     tokio::select! {
-        done = drills => done.map(|()| ExitCode::SUCCESS),
+        // In this order, so that Ctrl-C is noticed from the start.
+        biased;
         _ = tokio::signal::ctrl_c() => {
             eprintln!("stopped; everything that was started has ended");
             Ok(ExitCode::from(INTERRUPTED))
         }
+        done = drills => done.map(|()| ExitCode::SUCCESS),
     }
 }

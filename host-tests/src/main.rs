@@ -4,9 +4,11 @@ mod cluster;
 mod drill;
 mod lab;
 
+use anyhow::Result;
 use clap::Parser;
 use dob_drills::Pace;
 use dob_run::exit_code;
+use dob_support::allow_open_files;
 use std::process::ExitCode;
 
 /// Serves the component without Spin, and runs the drills.
@@ -39,7 +41,12 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    exit_code(match Command::parse() {
+    exit_code(run(Command::parse()).await)
+}
+
+async fn run(command: Command) -> Result<ExitCode> {
+    allow_open_files()?;
+    match command {
         Command::Serve(command) => command.execute().await.map(|()| ExitCode::SUCCESS),
         Command::Lab { both } => lab::run(both).await,
         Command::Cluster => cluster::run().await,
@@ -48,5 +55,5 @@ async fn main() -> ExitCode {
             let pace = if full_size { Pace::FULL } else { Pace::EACH_CHANGE };
             drill::run_on_cluster(&names, pace).await
         }
-    })
+    }
 }

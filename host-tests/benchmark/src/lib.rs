@@ -35,6 +35,7 @@ use anyhow::Result;
 /// Measures everything and prints the report. The calling program must have the subcommands `serve` and `native`, because its servers
 /// are the same program, started again.
 pub async fn run(settings: Settings) -> Result<()> {
+    dob_support::allow_open_files()?;
     servers::build_floors()?;
     let databases = databases::Databases::create().await?;
     let counted = relay::count(&databases).await?;

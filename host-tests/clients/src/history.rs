@@ -107,7 +107,10 @@ pub fn version(greeting: &str, today: NaiveDate) -> Option<u16> {
     u16::try_from((same - TODAY).num_days()).ok()
 }
 
-/// The n-th user of a client, in letters only as the contract requires. Up to 676 clients share no user.
+/// As many clients share no user.
+pub const CLIENTS_WITHOUT_SHARED_USERS: usize = 26 * 26;
+
+/// The n-th user of a client, in letters only as the contract requires.
 pub fn user(client: usize, n: usize) -> String {
     let letter = |number: usize| char::from(b'a' + (number % 26) as u8);
     // The width is fixed, so that no two pairs of numbers give the same name.

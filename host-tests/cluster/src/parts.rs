@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 const CACHE: &str = "/var/cache/dob-api";
 const SOURCES: &str = "host-tests/cluster/parts";
+/// Builds the collector from its manifest.
+const BUILD_COLLECTOR: &str = "scripts/build-collector";
 /// Raise this when the build below changes, so that cached programs are rebuilt.
 const RECIPE: u32 = 1;
 /// How long Go may take to answer a question about a module.
@@ -104,6 +106,9 @@ impl Part {
         let read =
             |file| fs::read(self.sources().join(file)).with_context(|| format!("{SOURCES}/{}/{file}", self.name));
         (RECIPE, read("go.mod")?, read("go.sum")?).hash(&mut hasher);
+        if self.name == COLLECTOR.name {
+            (read("manifest.yaml")?, fs::read(project_file(BUILD_COLLECTOR))?).hash(&mut hasher);
+        }
         Ok(Path::new(CACHE).join(format!("part-{}-{:016x}", self.name, hasher.finish())))
     }
 
@@ -151,7 +156,7 @@ impl Part {
     /// The build. The collector's sources are written by a program of its own.
     fn command(&self, bin: &Path) -> Result<Command> {
         if self.name == COLLECTOR.name {
-            let mut script = Command::new(project_file("scripts/build-collector"));
+            let mut script = Command::new(project_file(BUILD_COLLECTOR));
             script.arg(bin.join(self.name));
             return Ok(script);
         }

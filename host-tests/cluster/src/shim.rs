@@ -10,14 +10,12 @@ const VARIABLE: &str = "SHIM";
 /// The pods' runtime: the shim that SHIM names, or else the stand-in that was built with this program.
 pub fn shim() -> Result<PathBuf> {
     // An empty variable counts as unset.
-    let shim = match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-        Some(path) => PathBuf::from(path).canonicalize().context("SHIM names no file")?,
-        None => std::env::current_exe()?.with_file_name(NAME),
+    let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) else {
+        let own = std::env::current_exe()?.with_file_name(NAME);
+        ensure!(own.exists(), "there is no {}: build it with `cargo build --bins`, or set {VARIABLE}", own.display());
+        return Ok(own);
     };
-    ensure!(
-        shim.ends_with(NAME) && shim.exists(),
-        "SHIM must name a program {NAME}, and {} is not one",
-        shim.display()
-    );
+    let shim = PathBuf::from(path).canonicalize().context("SHIM names no file")?;
+    ensure!(shim.ends_with(NAME), "{VARIABLE} must name a program {NAME}, and {} is not one", shim.display());
     Ok(shim)
 }

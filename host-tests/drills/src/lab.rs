@@ -179,7 +179,7 @@ impl LabEnvironment {
     }
 
     /// Undoes what a failed drill may have left: nodes that are off or partitioned, dropped packets, frozen processes, a full volume,
-    /// synchronous mode, roles that may not save, the newer cluster. After an error the lab is unusable.
+    /// synchronous mode, roles that may not save, the newer cluster, clients that were sent to other nodes. After an error the lab is unusable.
     pub async fn repair(&self) -> Result<()> {
         self.lab.newer().power_off().await?;
         for node in self.west().nodes().chain(self.central().nodes()) {
@@ -189,7 +189,8 @@ impl LabEnvironment {
         let leader = self.ready().await?.leader;
         self.central().until_following().await?;
         leader.let_api_save().await?;
-        leader.run(&["dob-replication", "asynchronous"]).await.map(drop)
+        leader.run(&["dob-replication", "asynchronous"]).await?;
+        self.serve(WEST).await
     }
 
     /// Saves every node's journal, to find out why a drill failed. Returns their directory.

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use chrono::{Days, NaiveDate};
-use dob_clients::history::Operation;
+use dob_clients::history::{CLIENTS_WITHOUT_SHARED_USERS, Operation};
 use dob_clients::load::{LoadGenerator, LoadProfile, Route, Workload};
 use futures_util::future::BoxFuture;
 use std::sync::{Arc, Mutex};
@@ -52,9 +52,14 @@ pub(crate) struct Timeline {
 impl Traffic {
     /// The load profile of the n-th load generator in a run.
     pub fn profile(load: usize, today: NaiveDate) -> LoadProfile {
+        let first = load * CLIENTS;
+        assert!(
+            first + CLIENTS <= CLIENTS_WITHOUT_SHARED_USERS,
+            "two drills' clients would share users: run fewer drills"
+        );
         LoadProfile {
             clients: CLIENTS,
-            first: load * CLIENTS,
+            first,
             pace: Duration::from_millis(100),
             // The service asks for 2 s. With 500 ms, all clients together notice within 50 ms that it is back.
             pace_after_failure: Duration::from_millis(500),

@@ -100,9 +100,10 @@ impl Plan {
             read_within(DEADLINE, &cmd("terraform", arguments).dir(project_file(ROOT)))
         };
         terraform(&["init"])?;
-        terraform(&["apply", "-auto-approve", &state_option])?;
-        let printed = terraform(&["output", "-json", "-no-color", &state_option]);
-        std::fs::remove_file(&state)?;
+        let printed = terraform(&["apply", "-auto-approve", &state_option])
+            .and_then(|_| terraform(&["output", "-json", "-no-color", &state_option]));
+        // It does not exist if Terraform has failed early.
+        let _ = std::fs::remove_file(&state);
         #[derive(Deserialize)]
         struct Outputs {
             nodes: Output<BTreeMap<String, PlannedNode>>,

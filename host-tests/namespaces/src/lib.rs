@@ -12,7 +12,7 @@ pub use port_forward::PortForward;
 use anyhow::{Context, Result, bail};
 use dob_support::{cmd, read};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::Uid;
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -50,9 +50,11 @@ pub fn enter_with(what: &str, arguments: impl IntoIterator<Item = String>) -> Re
     unsafe { command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?)) };
     // Ctrl-C also reaches the inner process, which ends everything; this one waits for that and cleans up.
     // SAFETY: an ignored signal runs no handler.
-    unsafe { nix::sys::signal::signal(Signal::SIGINT, nix::sys::signal::SigHandler::SigIgn)? };
+    let before = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn)? };
     let status = command.status().context("can't run unshare")?;
     cgroups::remove()?;
+    // SAFETY: it is the handler that was set before.
+    unsafe { signal(Signal::SIGINT, before)? };
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 

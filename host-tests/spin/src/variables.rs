@@ -5,6 +5,7 @@ use crate::bindings::spin::variables::variables as latest;
 use crate::manifest::{Manifest, Variable};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use wasmtime::component::{Accessor, HasData};
 
 /// The prefix of the environment variables that set the application's variables, as in Spin.
@@ -28,8 +29,12 @@ impl Variables {
 
     /// The application variables that this process's environment sets.
     pub fn from_environment() -> BTreeMap<String, String> {
-        let given = |(name, value): (String, String)| Some((name.strip_prefix(VARIABLE_PREFIX)?.to_lowercase(), value));
-        std::env::vars().filter_map(given).collect()
+        // A variable that is not UTF-8 can't be one of these.
+        let given = |(name, value): (OsString, OsString)| {
+            let name = name.into_string().ok()?.strip_prefix(VARIABLE_PREFIX)?.to_lowercase();
+            Some((name, value.into_string().ok()?))
+        };
+        std::env::vars_os().filter_map(given).collect()
     }
 
     /// The variables without a value and a default; Spin does not start without them.

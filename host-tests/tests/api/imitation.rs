@@ -3,7 +3,7 @@
 use crate::helpers::*;
 use anyhow::ensure;
 use dob_spin::{App, Build, HostCall, Options, PgError};
-use dob_support::{end_within, eventually};
+use dob_support::{allow_open_files, end_within, eventually};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ fn a_header_that_is_not_utf8_is_a_500_and_a_missing_host_closes_the_connection()
 
 #[test]
 fn a_thousand_unfinished_bodies_occupy_all_instances_of_wasi_0_2_and_few_of_0_3() {
-    allow_open_files();
+    allow_open_files().unwrap();
     let app = TestApp::new();
     // With an instance for each of them, Spin answers the next request itself.
     let (status, body) = match Build::chosen().unwrap() {
@@ -173,7 +173,7 @@ fn a_signal_ends_the_process_at_once_with_requests_in_flight() {
 #[test]
 fn as_many_instances_as_there_can_be_stay_within_the_memory_of_a_pod() {
     let app = TestApp::new();
-    allow_open_files();
+    allow_open_files().unwrap();
     let host = HostProcess::start(app.database.variables("dob_api"), &[]);
     // Spin keeps the memory that an instance has touched after the instance ends.
     let mut slow: Vec<TcpStream> = (0..1000)

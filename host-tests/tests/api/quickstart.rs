@@ -5,11 +5,12 @@ use crate::tls;
 use dob_support::{Process, end_within, eventually, free_port};
 use nix::unistd::User;
 use std::fs;
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// The program of `make run` on a port, with its data in `data`.
@@ -40,9 +41,10 @@ fn interrupt(mut child: Process) {
 
 /// Its error, a single sentence.
 fn refused(mut command: Command) -> String {
-    let Output { status, stderr, .. } = command.output().unwrap();
-    assert!(!status.success());
-    let words = String::from_utf8(stderr).unwrap();
+    let mut child = Process::spawn(&mut command, "cargo builds it").unwrap();
+    assert!(!end_within(HANGS_AFTER, "a start that must be refused", &mut child.0).unwrap().success());
+    let mut words = String::new();
+    child.0.stderr.take().unwrap().read_to_string(&mut words).unwrap();
     assert!(!words.contains("panicked"), "{words}");
     words
 }

@@ -37,8 +37,7 @@ async fn readyz(variables: &BTreeMap<String, String>, trusted: &Path) -> u16 {
     let mut variables = variables.clone();
     variables.insert("pg_sslmode".to_owned(), "require".to_owned());
     let host = HostProcess::start(variables, &[("SSL_CERT_FILE", trusted)]);
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    client.get(format!("http://{}/readyz", host.address)).send().await.unwrap().status().as_u16()
+    client().get(format!("http://{}/readyz", host.address)).send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use crate::helpers::*;
 use dob_api::http::BODY_WITHIN;
+use dob_support::allow_open_files;
 use futures_util::{future::join_all, stream};
 use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
 use hyper::Request;
@@ -186,7 +187,7 @@ fn a_body_that_does_not_arrive_over_http2_is_408_and_ends_its_stream_only() {
 #[test]
 fn clients_that_do_not_read_their_answers_hold_no_instance() {
     let app = TestApp::new();
-    allow_open_files();
+    allow_open_files().unwrap();
     // More than the maximum of instances.
     let unread: Vec<TcpStream> = (0..1100)
         .map(|_| {

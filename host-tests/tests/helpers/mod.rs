@@ -5,7 +5,6 @@ use dob_postgresql::Database;
 use dob_spin::{Build, Clock, Faults, Manifest, Options, Server, VARIABLE_PREFIX};
 use dob_support::{Process, eventually, free_port};
 use futures_util::future::join_all;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::{Client, Method};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,12 +46,6 @@ pub async fn database(directory: &TempDir, host: Ipv4Addr) -> Result<Database> {
     let mut database = Database::create(&directory.path().join("primary"), address, "super-secret", FAST)?;
     database.start().await?;
     Ok(database)
-}
-
-/// Raises this process's limit of open files as far as the system allows.
-pub fn allow_open_files() {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("the process's own limit");
-    setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("what the system allows");
 }
 
 /// A client that ignores proxies in the environment.

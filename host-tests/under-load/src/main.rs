@@ -68,7 +68,8 @@ async fn run(arguments: &Arguments) -> Result<()> {
     load.run_for(AFTERWARDS).await;
     let saves_again = load.until_saved(SAVED_WITHIN).await;
     let history = load.stop().await;
-    let stored = stored(&arguments.url, &history, today).await?;
+    let stored = stored(&arguments.url, &history, today).await;
+    let stored = stored.with_context(|| format!("{} ended ({status}), and then", arguments.command.join(" ")))?;
     ensure!(
         Utc::now().date_naive() == today,
         "the day changed during this run, so greetings can't be compared: run it again"

@@ -137,7 +137,10 @@ pub async fn packets_dropped(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("packets pass again");
     leader.pass_packets()?;
     traffic.until_saved().await?;
-    Ok(environment.judge(traffic).await?.with_note("greetings come from the replica"))
+    let outcome = environment.judge(traffic).await?;
+    let figures = outcome.figures.as_ref().context("clients ran")?;
+    ensure!(!figures.errors.is_empty(), "every save succeeded, so no packet was dropped");
+    Ok(outcome.with_note("greetings come from the replica"))
 }
 
 /// A client takes all of the leader's connections, and leaves them idle. Administrators and Patroni must still be able to connect.
