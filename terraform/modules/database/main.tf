@@ -103,8 +103,9 @@ resource "aws_instance" "node" {
   tags = { Name = each.key, Role = "${var.name}-database-${each.value.role}" }
 
   lifecycle {
-    # A newer image or changed user data has no effect until a person replaces the nodes, one at a time, with terraform apply -replace=…
-    ignore_changes = [ami, key_name, user_data_base64]
+    # A newer image, another instance type or changed user data has no effect until a person replaces the nodes, one at a time, with
+    # terraform apply -replace=… Otherwise, both data nodes of a region could be stopped at once.
+    ignore_changes = [ami, instance_type, key_name, user_data_base64]
   }
 }
 

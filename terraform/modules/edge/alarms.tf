@@ -21,7 +21,7 @@ resource "aws_cloudwatch_metric_alarm" "no_pod_ready" {
 
 resource "aws_cloudwatch_metric_alarm" "pod_not_ready" {
   alarm_name          = "${var.name}-pod-not-ready"
-  alarm_description   = "A pod has been unhealthy for 15 minutes, longer than a rollout takes for one pod."
+  alarm_description   = "A pod has been unhealthy for 15 minutes, longer than a rollout takes for one pod: docs/runbooks.md, Pods restart again and again."
   namespace           = "AWS/NetworkELB"
   metric_name         = "UnHealthyHostCount"
   dimensions          = local.targets
