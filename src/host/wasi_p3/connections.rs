@@ -1,5 +1,6 @@
 //! The connections that an instance reads from: one per address, shared by its concurrent requests.
 
+use crate::clock::within;
 use crate::postgres::{failed, open, received, sent};
 use dob_api::host::{Connection, DatabaseError, Parameter, Value};
 use spin_sdk::pg;
@@ -14,6 +15,10 @@ use wit_bindgen::StreamWriter;
 /// How long an instance keeps a connection. The host has 64 per address, and a burst starts more instances than that. If each kept its
 /// connection for as long as it lives, the others would get none. Taking it from the host's pool again costs one round trip.
 const KEPT_FOR: Duration = Duration::from_millis(50);
+
+/// How long the host may take to open a shared connection. It tries two hosts for 1 s each. A request that opens a connection of its own has
+/// a limit for all that it does, and a second timer would cost it time.
+const OPENED_WITHIN: Duration = Duration::from_millis(2200);
 
 /// The connections that an instance keeps, by address. Clones share them.
 #[derive(Clone, Default)]
@@ -79,7 +84,8 @@ impl Connections {
     }
 
     async fn open(self, address: String) {
-        let outcome = open(&address).await;
+        let late = || Err(DatabaseError::NoConnection("the host did not open a connection in time".to_owned()));
+        let outcome = within(OPENED_WITHIN, open(&address)).await.unwrap_or_else(late);
         let before = match &outcome {
             Ok(connection) => self.0.borrow_mut().insert(address, Slot::Open(connection.clone())),
             Err(_) => self.0.borrow_mut().remove(&address),

@@ -1,19 +1,12 @@
 //! PostgreSQL: takes connections from the host's pool, and converts values and errors.
 
-use crate::clock::within;
 use dob_api::host::{DatabaseError, Parameter, Value};
 use spin_sdk::pg::{self, DbValue, ParameterValue, PgError, QueryError};
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How long the host may take to open a connection. It tries two hosts for 1 s each.
-const OPENED_WITHIN: Duration = Duration::from_millis(2200);
 
 /// Takes a connection from the host's pool.
 pub async fn open(address: &str) -> Result<Rc<pg::Connection>, DatabaseError> {
-    let opened = within(OPENED_WITHIN, pg::Connection::open(address)).await;
-    let late = || DatabaseError::NoConnection("the host did not open a connection in time".to_owned());
-    opened.ok_or_else(late)?.map(Rc::new).map_err(failed)
+    pg::Connection::open(address).await.map(Rc::new).map_err(failed)
 }
 
 /// The parameters for the host.
