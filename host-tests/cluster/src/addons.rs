@@ -11,6 +11,7 @@ use dob_support::project_file;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 const NAMESPACE: &str = "kube-system";
 const METRICS_PORT: u16 = 4443;
@@ -69,12 +70,23 @@ fn start_descheduler(plane: &ControlPlane, parts: &Parts, faster_by: u32) -> Res
     Daemon::start(&plane.directory, DESCHEDULER, &mut descheduler)
 }
 
+/// How old a pod must be before the descheduler evicts it.
+pub fn eviction_age(faster_by: u32) -> Result<Duration> {
+    let policy = fs::read_to_string(project_file(DESCHEDULER_POLICY))?;
+    let minutes = policy.lines().find_map(|line| line.trim_start().strip_prefix(MINIMUM_AGE)?.strip_suffix('m'));
+    let minutes = minutes.with_context(|| format!("{DESCHEDULER_POLICY} has no {MINIMUM_AGE}"))?;
+    let minutes: u64 = minutes.parse().with_context(|| format!("{DESCHEDULER_POLICY}: {MINIMUM_AGE}{minutes}m"))?;
+    Ok(Duration::from_secs(60 * minutes) / faster_by)
+}
+
 fn descheduler_policy(faster_by: u32) -> Result<String> {
     let policy = fs::read_to_string(project_file(DESCHEDULER_POLICY))?;
-    let parts = policy.split_once(MINIMUM_AGE).and_then(|(before, rest)| Some((before, rest.split_once("m\n")?)));
-    let (before, (minutes, after)) = parts.with_context(|| format!("{DESCHEDULER_POLICY} has no {MINIMUM_AGE}"))?;
-    let minutes: u32 = minutes.parse().with_context(|| format!("{DESCHEDULER_POLICY}: {MINIMUM_AGE}{minutes}m"))?;
-    Ok(format!("{before}{MINIMUM_AGE}{}s\n{after}", minutes * 60 / faster_by))
+    let age = format!("{MINIMUM_AGE}{}s", eviction_age(faster_by)?.as_secs());
+    let line = |line: &str| match line.split_once(MINIMUM_AGE) {
+        Some((indent, _)) => format!("{indent}{age}\n"),
+        None => format!("{line}\n"),
+    };
+    Ok(policy.lines().map(line).collect())
 }
 
 fn descheduling_interval() -> Result<String> {

@@ -125,8 +125,8 @@ impl Checkout {
         self.become_deployer()
     }
 
-    /// Runs `scripts/roll-pods` as an administrator, who waits until no pod uses this role. An error contains its output.
-    pub async fn roll_pods(&self, cluster: &Cluster, old_role: &str) -> Result<()> {
+    /// Runs `scripts/roll-pods` as an administrator. If there is an old role, no pod uses it afterwards. An error contains its output.
+    pub async fn roll_pods(&self, cluster: &Cluster, old_role: Option<&str>) -> Result<()> {
         let output = self.script("roll-pods", old_role, &cluster.kubeconfig()).await?;
         ensure!(output.status.success(), "scripts/roll-pods failed: {}{}", text(&output.stdout), text(&output.stderr));
         Ok(())
@@ -153,12 +153,12 @@ impl Checkout {
     }
 
     async fn rollout(&self) -> Result<Output> {
-        self.script("rollout", OVERLAY, &self.kubeconfig).await
+        self.script("rollout", Some(OVERLAY), &self.kubeconfig).await
     }
 
-    async fn script(&self, name: &str, argument: &str, kubeconfig: &Path) -> Result<Output> {
+    async fn script(&self, name: &str, argument: Option<&str>, kubeconfig: &Path) -> Result<Output> {
         let mut script = tokio::process::Command::new(self.directory.join("scripts").join(name));
-        script.arg(argument).env("KUBECONFIG", kubeconfig).env("PATH", &self.path);
+        script.args(argument).env("KUBECONFIG", kubeconfig).env("PATH", &self.path);
         let ended = tokio::time::timeout(ROLLOUT_DEADLINE, script.kill_on_drop(true).output()).await;
         Ok(ended.with_context(|| format!("scripts/{name} did not end within {ROLLOUT_DEADLINE:?}"))??)
     }

@@ -12,7 +12,7 @@ use std::fs::{self, File, Permissions};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PORT: u16 = 5432;
@@ -22,6 +22,9 @@ const CONNECTIONS: &str = "max_connections=560";
 /// The cluster's secrets with the variables in each: those of the role that serves, and the administrator's.
 const SECRETS: [(&str, [&str; 2]); 2] =
     [("dob-api", ["pg_user", "pg_password"]), ("dob-api-admin", ["pg_admin_user", "pg_admin_password"])];
+/// The secret with the pods' trust store, and the name of its file.
+pub const TRUST_STORE: &str = "database-ca";
+const TRUSTED: &str = "ca-certificates.crt";
 /// How long External Secrets may take to copy them once it is asked to.
 const COPIED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -43,12 +46,9 @@ pub struct Access {
 impl Database {
     /// Starts an empty database.
     pub async fn start() -> Result<Self> {
-        let directory = Path::new(DIRECTORY).join("database");
         let authority = Authority::new("database authority")?;
-        let certificate = authority.server(&DATABASES.map(|address| address.to_string()))?;
         let listen = format!("listen_addresses={},{}", DATABASES[0], DATABASES[1]);
-        let tls = ["certificate", "key"].map(|file| directory.join(format!("server.{file}")));
-        let [cert_file, key_file] = &tls;
+        let [cert_file, key_file] = certificate_files();
         let settings = [
             "ssl=on".to_owned(),
             format!("ssl_cert_file={}", cert_file.display()),
@@ -58,16 +58,19 @@ impl Database {
         ];
         let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
         let address = SocketAddr::from((DATABASES[0], PORT));
-        let mut server = dob_postgresql::Database::create(&directory, address, &random_word()?, &settings)?;
-        for (file, content) in tls.iter().zip([certificate.certificate, certificate.key]) {
-            fs::write(file, content)?;
-            fs::set_permissions(file, Permissions::from_mode(0o600))?;
-            dob_postgresql::give_to_system_user(file)?;
-        }
+        let mut server = dob_postgresql::Database::create(&directory(), address, &random_word()?, &settings)?;
+        write_certificate(&authority)?;
         let mut rules = File::options().append(true).open(server.data().join("pg_hba.conf"))?;
         writeln!(rules, "hostssl all all {PODS} scram-sha-256\nhost all postgres {HERE}/32 scram-sha-256")?;
         server.start().await?;
         Ok(Self { server, authority })
+    }
+
+    /// Gives the server a certificate of another authority, which new connections get.
+    pub async fn certify(&mut self, authority: Authority) -> Result<()> {
+        write_certificate(&authority)?;
+        self.authority = authority;
+        Ok(self.server.client("postgres").await?.batch_execute("SELECT pg_reload_conf()").await?)
     }
 
     /// What pods need to use this database.
@@ -79,6 +82,26 @@ impl Database {
         );
         Access { variables, authority: self.authority.certificate.clone() }
     }
+}
+
+fn directory() -> PathBuf {
+    Path::new(DIRECTORY).join("database")
+}
+
+/// The files with the server's certificate and its key.
+fn certificate_files() -> [PathBuf; 2] {
+    ["certificate", "key"].map(|file| directory().join(format!("server.{file}")))
+}
+
+/// Writes a certificate of this authority for the server.
+fn write_certificate(authority: &Authority) -> Result<()> {
+    let server = authority.server(&DATABASES.map(|address| address.to_string()))?;
+    for (file, content) in certificate_files().iter().zip([server.certificate, server.key]) {
+        fs::write(file, content)?;
+        fs::set_permissions(file, Permissions::from_mode(0o600))?;
+        dob_postgresql::give_to_system_user(file)?;
+    }
+    Ok(())
 }
 
 impl Access {
@@ -94,7 +117,7 @@ impl Access {
         let secrets = SECRETS.map(|(name, variables)| secret(NAMESPACE, name, of(variables)));
         let list = json!({ "apiVersion": "v1", "kind": "List", "items": secrets });
         cluster.apply(&list.to_string()).context("the pods' secrets")?;
-        self.put_authority(cluster, NAMESPACE, "ca-certificates.crt")
+        self.put_authority(cluster, NAMESPACE, TRUSTED)
     }
 
     /// Makes the cluster copy its secrets now, and waits until it has these values.
@@ -111,6 +134,9 @@ impl Access {
                     ensure!(copied == Some(self.variables[variable].as_bytes()), "{name} has another {variable}");
                 }
             }
+            let data = secrets.get(TRUST_STORE).await?.data.unwrap_or_default();
+            let copied = data.get(TRUSTED).map(|value| value.0.as_slice());
+            ensure!(copied == Some(self.authority.as_bytes()), "{TRUST_STORE} has another authority");
             Ok(())
         })
         .await
@@ -126,7 +152,7 @@ impl Access {
 
     /// Puts the certificate of the authority into a namespace, under the name that its pods know it by.
     pub(crate) fn put_authority(&self, cluster: &Cluster, namespace: &str, file: &str) -> Result<()> {
-        let secret = secret(namespace, "database-ca", json!({ file: self.authority }));
+        let secret = secret(namespace, TRUST_STORE, json!({ file: self.authority }));
         cluster.apply(&secret.to_string()).context("the certificate of the database's authority")
     }
 }

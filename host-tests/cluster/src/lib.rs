@@ -37,9 +37,10 @@ mod registry;
 mod secrets;
 mod shim;
 
+pub use addons::eviction_age;
 pub use addresses::{API_SERVER, LOAD_BALANCER, make_network};
 pub use checkout::{AS_DEPLOYER, Checkout};
-pub use database::{Access, Database};
+pub use database::{Access, Database, TRUST_STORE};
 pub use node::Node;
 pub use parts::Parts;
 pub use processes::Process;
@@ -48,7 +49,7 @@ pub use shim::shim;
 
 use addresses::{BRIDGE, PODS};
 use anyhow::{Context, Result, ensure};
-use control_plane::ControlPlane;
+use control_plane::{ControlPlane, PATIENCE};
 use daemon::Daemon;
 use dob_load_balancer::{LoadBalancer, READINESS_GATES, Settings, TARGET_GROUP_BINDINGS};
 use dob_namespaces::DIRECTORY;
@@ -58,9 +59,9 @@ use kube::api::ListParams;
 use operator::Operator;
 use secrets::SecretsManager;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 
 /// The namespace of the API.
@@ -188,6 +189,21 @@ impl Cluster {
         .await
     }
 
+    /// Waits until the API's pods on a node have this age.
+    pub async fn until_pods_have_age(&self, node: &Node, wanted: Duration) -> Result<()> {
+        eventually(&format!("the pods on {} are {wanted:?} old", node.name), wanted + PATIENCE, async || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            for pod in self.pods().await? {
+                let created = pod.metadata.creation_timestamp.as_ref().context("a pod without a date")?.0.as_second();
+                let age = now.saturating_sub(Duration::from_secs(created.try_into()?));
+                let is_here = pod.spec.as_ref().is_some_and(|spec| spec.node_name.as_deref() == Some(node.name));
+                ensure!(!is_here || age >= wanted, "one is {age:?} old");
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Cuts all nodes off from the control plane; the load balancer still reaches it.
     pub fn cut_off_control_plane(&self) -> Result<()> {
         let rule = format!("add rule ip control arriving iifname {BRIDGE} tcp dport {} drop", API_SERVER.port());
@@ -211,6 +227,11 @@ impl Cluster {
     pub async fn listen(&self, address: SocketAddr) -> Result<TcpListener> {
         read(&cmd!("ip", "address", "replace", format!("{}/32", address.ip()), "dev", BRIDGE))?;
         Ok(TcpListener::bind(address).await?)
+    }
+
+    /// Removes the address of `listen`.
+    pub fn remove_address(&self, address: IpAddr) -> Result<()> {
+        read(&cmd!("ip", "address", "delete", format!("{address}/32"), "dev", BRIDGE)).map(drop)
     }
 
     /// Copies the logs of all programs into a directory.

@@ -27,6 +27,13 @@ impl Cluster {
         self.kubectl(&["apply", "--server-side", "--kustomize", &project_file(MANIFESTS).to_string_lossy()]).map(drop)
     }
 
+    /// Deletes the monitoring, and waits until it is gone.
+    pub fn stop_monitoring(&self) -> Result<()> {
+        let manifests = project_file(MANIFESTS);
+        let delete = ["delete", "--ignore-not-found", "--kustomize", &manifests.to_string_lossy()];
+        self.kubectl_within(READY_WITHIN, &delete).map(drop)
+    }
+
     /// Waits until its pods are ready.
     pub fn until_monitored(&self) -> Result<()> {
         for workload in ["otel-collector", "prometheus"] {

@@ -27,15 +27,18 @@ const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A fault that is built into a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It may not connect to its database, so that it never gets ready.
-    NoDatabase,
-    /// Its statement that saves names a type that does not exist. A save answers 503; all else works.
-    CannotSave,
+    /// It requires a variable that only the schema step has, so that Spin does not start in serving pods.
+    VariableMissing,
+    /// Its statement that finds a user returns a number where the component expects a boolean. A greeting answers 500; all else works.
+    CannotGreet,
 }
 
-/// A part of the statement that saves, and the same part with a fault.
-const SAVES: &[u8] = b"$2::date WHERE NOT EXISTS";
-const SAVES_NOT: &[u8] = b"$2::dote WHERE NOT EXISTS";
+/// A variable that serving pods lack, and which has a default.
+const ADMINISTRATOR: &str = "pg_admin_user";
+
+/// A part of the statement that finds a user, and the same part with a fault.
+const FINDS: &[u8] = b"username = $1), pg_is_in_recovery()";
+const FINDS_NOT: &[u8] = b"username = $1), pg_backend_pid()   ";
 
 /// The name of the image of a single program.
 pub fn image(program: &str) -> String {
@@ -135,13 +138,13 @@ impl Layout {
     /// Writes the application of `spin.toml`. Returns the image's digest.
     fn write_application(&self, mut manifest: Value, version: &str, fault: Option<Fault>) -> Result<String> {
         let components = manifest["component"].as_object_mut().context("components")?;
-        let (id, mut component) = std::mem::take(components).into_iter().next().context("a component")?;
+        let (id, component) = std::mem::take(components).into_iter().next().context("a component")?;
         let source = component["source"].as_str().context("the component's source")?;
         let mut source =
             fs::read(project_file(source)).with_context(|| format!("{source}: build it with `make component`"))?;
         match fault {
-            Some(Fault::NoDatabase) => component["allowed_outbound_hosts"] = json!([]),
-            Some(Fault::CannotSave) => spoil(&mut source)?,
+            Some(Fault::VariableMissing) => manifest["variables"][ADMINISTRATOR] = json!({}),
+            Some(Fault::CannotGreet) => spoil(&mut source)?,
             None => {}
         }
         let wasm = self.write(COMPONENT_TYPE, &source)?;
@@ -162,15 +165,15 @@ impl Layout {
     }
 }
 
-/// Plants a fault in the component's statement that saves.
+/// Plants a fault in the component's statement that finds a user.
 fn spoil(component: &mut [u8]) -> Result<()> {
-    let mut places = component.windows(SAVES.len()).enumerate().filter(|(_, bytes)| *bytes == SAVES);
+    let mut places = component.windows(FINDS.len()).enumerate().filter(|(_, bytes)| *bytes == FINDS);
     let (place, None) =
-        (places.next().context("the statement that saves has changed: adapt SAVES here")?.0, places.next())
+        (places.next().context("the statement that finds a user has changed: adapt FINDS here")?.0, places.next())
     else {
-        bail!("the component contains the statement that saves twice: only one can get the fault");
+        bail!("the component contains the statement that finds a user twice: only one can get the fault");
     };
-    component[place..][..SAVES_NOT.len()].copy_from_slice(SAVES_NOT);
+    component[place..][..FINDS_NOT.len()].copy_from_slice(FINDS_NOT);
     Ok(())
 }
 

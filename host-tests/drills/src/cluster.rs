@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::{LoadGenerator, LoadProfile, Route, Workload};
 use dob_cluster::{
-    Access, Checkout, Cluster, Database, Fault, LOAD_BALANCER, NAMESPACE, Node, Parts, Plan, image, shim,
+    Access, Checkout, Cluster, Database, Fault, LOAD_BALANCER, NAMESPACE, Node, Parts, Plan, TRUST_STORE, image, shim,
 };
 use dob_lab::{BaseImage, CENTRAL, Lab, WEST};
 use dob_load_balancer::State;
@@ -41,7 +41,8 @@ const FOREIGN_POD: &str = "foreign";
 
 /// The database that the component creates.
 const DATABASE: &str = "dob_api";
-const PRE_STOP: &str = "pre_stop_seconds";
+/// The name in `drain.yaml` of the seconds that a terminating pod still serves.
+pub(crate) const PRE_STOP: &str = "pre_stop_seconds";
 
 /// By which factor pods and targets start and stop faster than on AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +181,24 @@ impl ClusterEnvironment {
 
     /// Copies the secrets into the cluster, and returns when no pod uses this role any more.
     pub async fn roll_pods(&self, old_role: &str) -> Result<()> {
-        self.checkout.lock().await.roll_pods(&self.cluster, old_role).await?;
+        self.checkout.lock().await.roll_pods(&self.cluster, Some(old_role)).await?;
         self.until_healthy().await
+    }
+
+    /// Makes all pods trust these authorities, as PEM, by way of Secrets Manager and `scripts/roll-pods`.
+    pub async fn trust(&self, authorities: String) -> Result<()> {
+        {
+            let mut access = self.access.lock().await;
+            access.authority = authorities;
+            access.put_secrets(&self.cluster)?;
+        }
+        self.checkout.lock().await.roll_pods(&self.cluster, None).await?;
+        self.until_healthy().await
+    }
+
+    /// Deletes the pods' trust store, and what tells External Secrets to copy it. `take_back` restores both.
+    pub fn delete_trust_store(&self) -> Result<()> {
+        self.kubectl(&["delete", "externalsecret,secret", TRUST_STORE, "--ignore-not-found"]).map(drop)
     }
 
     /// Waits until the cluster has copied what `change_secret` changed.
@@ -193,14 +210,17 @@ impl ClusterEnvironment {
     async fn restore_secrets(&self) -> Result<()> {
         let mut access = self.access.lock().await;
         access.variables.clone_from(&self.variables);
+        if let Backend::Single(database) = &self.backend {
+            access.authority = database.lock().await.access().authority;
+        }
         access.put_secrets(&self.cluster)?;
         access.until_copied(&self.cluster).await
     }
 
-    /// Restarts a Deployment with `kubectl rollout restart`, and waits until it is rolled out.
-    pub fn restart_pods(&self, deployment: &str) -> Result<()> {
-        let deployment = format!("deployment/{deployment}");
-        self.kubectl(&["rollout", "restart", &deployment])?;
+    /// Replaces the serving pods with `kubectl rollout restart` or `undo`, and waits until they are replaced.
+    pub fn replace_pods(&self, step: &str) -> Result<()> {
+        let deployment = format!("deployment/{API}");
+        self.kubectl(&["rollout", step, &deployment])?;
         let status = ["--namespace", NAMESPACE, "rollout", "status", &deployment];
         self.cluster.kubectl_within(ROLLED_OUT_WITHIN, &status).map(drop)
     }
@@ -208,6 +228,12 @@ impl ClusterEnvironment {
     /// Runs kubectl in the API's namespace.
     pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.cluster.kubectl(&[&["--namespace", NAMESPACE], arguments].concat())
+    }
+
+    /// A time of `drain.yaml`, at this environment's pace.
+    pub async fn drain_time(&self, name: &str) -> Result<Duration> {
+        let seconds = self.checkout.lock().await.change(name, |seconds| seconds)?;
+        Ok(Duration::from_secs(seconds.into()))
     }
 
     /// Sets for how many seconds terminating pods of the next versions still serve.
@@ -378,6 +404,11 @@ impl ClusterEnvironment {
         self.cluster.until_monitored()
     }
 
+    /// Removes what `start_monitoring` has started.
+    pub fn stop_monitoring(&self) -> Result<()> {
+        self.cluster.stop_monitoring()
+    }
+
     /// Starts a pod in another namespace. Returns its address and its node.
     pub async fn start_foreign_pod(&self) -> Result<(IpAddr, &Node)> {
         let image = format!("--image={}", image("busybox"));
@@ -390,13 +421,14 @@ impl ClusterEnvironment {
 
     /// Deletes the pod of `start_foreign_pod`.
     pub fn delete_foreign_pod(&self) -> Result<()> {
-        self.cluster.kubectl(&["delete", "pod", FOREIGN_POD, "--now"]).map(drop)
+        self.cluster.kubectl(&["delete", "pod", FOREIGN_POD, "--ignore-not-found", "--now"]).map(drop)
     }
 
     /// Undoes what a failed drill may have left.
     pub async fn repair(&self) -> Result<()> {
         // It fails if the control plane was not cut off.
         let _ = self.cluster.reconnect_control_plane();
+        self.take_back().await?;
         self.restore_secrets().await?;
         self.cluster.stop_operator();
         self.cluster.start_operator().await?;
@@ -412,6 +444,8 @@ impl ClusterEnvironment {
                 server.start().await?;
             }
         }
+        self.delete_foreign_pod()?;
+        self.stop_monitoring()?;
         self.restore_pre_stop().await?;
         self.roll_out_next().await
     }

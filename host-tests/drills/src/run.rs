@@ -174,7 +174,8 @@ impl Environment for ClusterEnvironment {
     }
 
     async fn boot(&self) -> Result<()> {
-        self.ready().await
+        self.ready().await?;
+        self.until_no_orphans().await
     }
 
     async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {

@@ -2,9 +2,12 @@
 
 use crate::cluster::ClusterEnvironment;
 use crate::outcome::Outcome;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use dob_cluster::TRUST_STORE;
 use dob_lab::{Roles, WEST};
 use dob_postgresql::Shutdown;
+use dob_support::{Authority, eventually};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the database is down, in each outage.
@@ -66,4 +69,51 @@ pub async fn password_rotated(environment: &ClusterEnvironment) -> Result<Outcom
     environment.change_secret("pg_password", &password).await?;
     environment.roll_pods(NEXT_ROLE).await?;
     Ok(outcome)
+}
+
+/// How long the kubelet may take to say that it can't start a pod.
+const REFUSED_WITHIN: Duration = Duration::from_secs(60);
+/// Prints the pods that the kubelet can't start for lack of a volume, and the reason.
+const UNMOUNTED: [&str; 4] = [
+    "get",
+    "events",
+    "--field-selector=reason=FailedMount",
+    r#"--output=jsonpath={range .items[*]}{.involvedObject.name} {.message}{"\n"}{end}"#,
+];
+
+/// A pod starts while the trust store is missing. Then the database gets a certificate of another authority: pods first trust both
+/// authorities, and then only the new one.
+pub async fn authority_replaced(environment: &ClusterEnvironment) -> Result<Outcome> {
+    environment.ready().await?;
+    let traffic = environment.traffic().await;
+    let pods = environment.cluster.restarts().await?;
+    let (pod, _) = pods.first_key_value().context("no pod serves")?;
+    traffic.mark("the trust store and a pod deleted");
+    environment.delete_trust_store()?;
+    environment.kubectl(&["delete", "pod", pod, "--wait=false"])?;
+    until_pod_waits(environment, &pods).await?;
+    traffic.mark("the new pod waits for the trust store, which comes back");
+    environment.take_back().await?;
+    environment.until_healthy().await?;
+    let old = environment.database().await?.access().authority;
+    let next = Authority::new("next database authority")?;
+    traffic.mark("pods are to trust the next authority, too");
+    environment.trust(format!("{old}{}", next.certificate)).await?;
+    traffic.mark("the database has a certificate of the next authority");
+    environment.database().await?.certify(next).await?;
+    let next = environment.database().await?.access().authority;
+    environment.trust(next).await?;
+    traffic.mark("pods trust only the next authority");
+    environment.judge(traffic).await
+}
+
+/// Waits until a new pod can't start for lack of the trust store.
+async fn until_pod_waits(environment: &ClusterEnvironment, before: &BTreeMap<String, i32>) -> Result<()> {
+    eventually("a new pod waits for the trust store", REFUSED_WITHIN, async || {
+        let refused = environment.kubectl(&UNMOUNTED)?;
+        let is_it = |line: &str| line.contains(TRUST_STORE) && !before.keys().any(|pod| line.starts_with(pod.as_str()));
+        ensure!(refused.lines().any(is_it), "none does");
+        Ok(())
+    })
+    .await
 }

@@ -87,7 +87,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 52] = scenarios! {
 };
 
 /// The scenario of each drill of the cluster.
-const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 28] = scenarios! {
+const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 29] = scenarios! {
     "three-rollouts" => rollouts::three,
     "rollout-without-pre-stop" => rollouts::without_pre_stop,
     "digest-missing" => rollouts::digest_missing,
@@ -95,7 +95,7 @@ const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 28] = scenarios! {
     "pods-confined" => pods::confined,
     "deployers-escalate" => privilege_escalation::tried,
     "version-never-ready" => rollouts::never_ready,
-    "version-cannot-save" => rollouts::cannot_save,
+    "version-answers-500" => rollouts::cannot_greet,
     "schema-step-fails" => rollouts::schema_fails,
     "rollout-restart" => rollouts::restarted,
     "operator-killed" => rollouts::operator_killed,
@@ -112,6 +112,7 @@ const ON_CLUSTER: [(&str, Scenario<ClusterEnvironment>); 28] = scenarios! {
     "shim-killed" => nodes::shim_killed,
     "database-away" => database_behind_pods::database_away,
     "password-rotated-behind-pods" => database_behind_pods::password_rotated,
+    "authority-replaced" => database_behind_pods::authority_replaced,
     "network-policies" => policies::kept,
     "autoscaled" => pods::autoscaled,
     "requests-counted" => monitoring::requests_counted,

@@ -40,6 +40,7 @@ pub async fn requests_counted(environment: &ClusterEnvironment) -> Result<Outcom
         Ok(())
     })
     .await?;
+    environment.stop_monitoring()?;
     let note = format!("Prometheus counts {} greetings and {saves} saves, as many as were sent", greetings + UNTRACED);
     Ok(outcome.with_note(note))
 }

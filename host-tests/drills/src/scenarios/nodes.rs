@@ -3,11 +3,13 @@
 use crate::cluster::{ClusterEnvironment, ROLLED_OUT_WITHIN};
 use crate::outcome::Outcome;
 use anyhow::{Context, Result, ensure};
-use dob_cluster::Node;
+use dob_cluster::{Node, eviction_age};
 use std::time::{Duration, Instant};
 
 /// How long a zone is partitioned.
 const CUT_FOR: Duration = Duration::from_secs(30);
+/// How long the load balancer may send new connections to pods that can't be reached.
+const OUT_WITHIN: Duration = Duration::from_secs(30);
 /// How long a node's pods may take to serve again after its runtime was restarted.
 const SERVES_WITHIN: Duration = Duration::from_secs(120);
 
@@ -18,7 +20,7 @@ pub async fn power_off(environment: &ClusterEnvironment) -> Result<Outcome> {
     let (_, node) = environment.any_serving_pod()?;
     traffic.mark(&format!("{}'s power cut", node.name));
     node.power_off().await?;
-    let took = environment.until_out_of_service(|pod| node.has_pod(pod)).await?;
+    let took = until_out(environment, node).await?;
     traffic.mark("out of the load balancer");
     node.power_on().await?;
     node.until_ready(&environment.cluster.client).await?;
@@ -35,7 +37,7 @@ pub async fn zone_cut(environment: &ClusterEnvironment) -> Result<Outcome> {
     let (_, node) = environment.any_serving_pod()?;
     traffic.mark(&format!("{} cut off", node.zone));
     node.cut_off()?;
-    let took = environment.until_out_of_service(|pod| node.has_pod(pod)).await?;
+    let took = until_out(environment, node).await?;
     traffic.mark("out of the load balancer");
     traffic.run_for(CUT_FOR).await;
     node.reconnect()?;
@@ -44,6 +46,13 @@ pub async fn zone_cut(environment: &ClusterEnvironment) -> Result<Outcome> {
     traffic.mark("three pods serve");
     let outcome = environment.judge(traffic).await?;
     Ok(outcome.with_note(format!("out of the load balancer after {} s", took.as_secs())))
+}
+
+/// Waits until a node that can't be reached gets no new connections. Returns how long that took.
+async fn until_out(environment: &ClusterEnvironment, node: &Node) -> Result<Duration> {
+    let took = environment.until_out_of_service(|pod| node.has_pod(pod)).await?;
+    ensure!(took <= OUT_WITHIN, "{} got new connections for {took:?}, but the limit is {OUT_WITHIN:?}", node.name);
+    Ok(took)
 }
 
 /// A node is drained, as before its replacement, and comes back empty.
@@ -87,8 +96,10 @@ pub async fn containerd_restarted_everywhere(environment: &ClusterEnvironment) -
     Ok(outcome.with_note(format!("three pods served again after {} s at most", longest.as_secs())))
 }
 
-/// Restarts containerd on a node, and waits until three pods serve, none of them an old one of this node.
+/// Restarts containerd on a node, and waits until three pods serve, none of them an old one of this node. The descheduler repairs only
+/// pods of a certain age, so it first waits for that.
 async fn restart_containerd(environment: &ClusterEnvironment, node: &Node) -> Result<Duration> {
+    environment.cluster.until_pods_have_age(node, eviction_age(environment.pace.0)?).await?;
     let old: Vec<_> =
         environment.serving_pods()?.into_iter().filter(|(pod, _)| node.has_pod(*pod)).map(|(pod, _)| pod).collect();
     let started = Instant::now();

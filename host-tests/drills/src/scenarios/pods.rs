@@ -27,6 +27,8 @@ const SLOW_BODIES: usize = 1050;
 /// How many of them a pod takes at least. If it took fewer, its maximum of 1,000 instances was not tried.
 const TAKEN_AT_LEAST: usize = 990;
 const SLOW_BODY_ENDS_WITHIN: Duration = Duration::from_secs(30);
+/// How long a save may take to succeed once the slow bodies are refused.
+const SAVED_WITHIN: Duration = Duration::from_secs(2);
 const CUT_OFF_FOR: Duration = Duration::from_secs(90);
 
 /// Checks the rights of the process in each serving pod.
@@ -113,7 +115,8 @@ async fn send_slow_bodies(environment: &ClusterEnvironment, pods: &[IpAddr]) -> 
     traffic.mark("the slow bodies are refused");
     let (sent, needed) = (pods.len() * SLOW_BODIES, pods.len() * TAKEN_AT_LEAST);
     ensure!(given_up >= needed, "{given_up} of {sent} bodies got 408, but {needed} must: were all connections opened?");
-    traffic.until_saved().await?;
+    let took = traffic.until_saved().await?;
+    ensure!(took <= SAVED_WITHIN, "a save succeeded only {took:?} after the slow bodies were refused");
     environment.until_healthy().await?;
     let outcome = environment.judge(traffic).await?;
     let after = environment.cluster.restarts().await?;

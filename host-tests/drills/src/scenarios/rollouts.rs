@@ -1,10 +1,26 @@
 //! Rollouts, while clients come through the load balancer.
 
-use crate::cluster::{API, ClusterEnvironment};
+use crate::cluster::{API, ClusterEnvironment, PRE_STOP};
 use crate::outcome::Outcome;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use dob_cluster::Fault;
-use std::time::Instant;
+use dob_support::eventually;
+use std::time::{Duration, Instant};
+
+/// How much longer than its deadline a rollout that fails may take, besides the preStop times of the pods that it replaces.
+const OVERHEAD: Duration = Duration::from_secs(60);
+/// How long the alert may take: spans leave every second, metrics every 15 s, and Prometheus scrapes and evaluates every 15 s.
+const ALERTED_WITHIN: Duration = Duration::from_secs(90);
+const ALERT: &str = "AvailabilityBudgetBurningFast";
+
+/// A step of `scripts/rollout`: its SpinApp, and the name of its deadline in `drain.yaml`.
+struct Step {
+    app: &'static str,
+    deadline: &'static str,
+}
+
+const SCHEMA: Step = Step { app: "dob-api-schema", deadline: "schema_progress_deadline_seconds" };
+const SERVING: Step = Step { app: API, deadline: "serving_progress_deadline_seconds" };
 
 /// A digest that no registry has.
 const MISSING: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
@@ -36,46 +52,64 @@ pub async fn without_pre_stop(environment: &ClusterEnvironment) -> Result<Outcom
     Ok(outcome.with_note("no preStop sleep: a control, which must fail"))
 }
 
-/// An image that the registry does not have.
+/// An image that the registry does not have. The schema step fails, so that no serving pod is replaced.
 pub async fn digest_missing(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    roll_back(environment, "a digest that no registry has", MISSING).await
+    roll_back(environment, "a digest that no registry has", MISSING, &SCHEMA).await
 }
 
-/// A version that can't reach the database.
+/// A version whose serving pods lack a variable. Its schema step succeeds.
 pub async fn never_ready(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    let digest = environment.push(Some(Fault::NoDatabase)).await?;
-    roll_back(environment, "a version that never becomes ready", &digest).await
+    let digest = environment.push(Some(Fault::VariableMissing)).await?;
+    roll_back(environment, "a version that never becomes ready", &digest, &SERVING).await
 }
 
-/// Rolls out a version that must be rolled back.
-async fn roll_back(environment: &ClusterEnvironment, what: &str, digest: &str) -> Result<Outcome> {
+/// Rolls out a version that must be rolled back in this step.
+async fn roll_back(environment: &ClusterEnvironment, what: &str, digest: &str, step: &Step) -> Result<Outcome> {
+    let deadline = environment.drain_time(step.deadline).await?;
+    let limit = deadline + environment.drain_time(PRE_STOP).await? + OVERHEAD;
     let traffic = environment.traffic().await;
     let started = Instant::now();
     traffic.mark(what);
     let said = environment.refused_rollout(digest).await?;
-    ensure!(said.contains("was rolled back"), "scripts/rollout says: {said}");
+    let took = started.elapsed();
+    ensure!(said.contains(&format!("{} was rolled back", step.app)), "scripts/rollout says: {said}");
+    ensure!(took <= limit, "{} was rolled back after {took:?}, but the limit is {limit:?}", step.app);
     environment.until_healthy().await?;
     traffic.mark("rolled back");
-    let took = started.elapsed().as_secs();
     let outcome = environment.judge(traffic).await?;
-    Ok(outcome.with_note(format!("rolled back after {took} s")))
+    let (took, deadline) = (took.as_secs(), deadline.as_secs());
+    Ok(outcome.with_note(format!("{} was rolled back after {took} s; its deadline is {deadline} s", step.app)))
 }
 
-/// A version that becomes ready but can't save. An operator rolls out the previous one again.
-pub async fn cannot_save(environment: &ClusterEnvironment) -> Result<Outcome> {
+/// A version that becomes ready but answers greetings with 500. An alert fires, and an operator rolls out the previous version again.
+pub async fn cannot_greet(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    let digest = environment.push(Some(Fault::CannotSave)).await?;
+    environment.start_monitoring().await?;
+    let digest = environment.push(Some(Fault::CannotGreet)).await?;
     let traffic = environment.traffic().await;
-    traffic.mark("a version that can't save");
+    let started = Instant::now();
+    traffic.mark("a version that answers 500");
     let before = environment.roll_out(&digest).await?;
-    traffic.mark("the previous version rolled out again");
-    let (rolled_out, took) = tokio::join!(environment.roll_out(&before), traffic.until_saved());
-    rolled_out?;
-    traffic.mark("the last pod that can't save is gone");
+    until_alerted(environment).await?;
+    let alerted = started.elapsed().as_secs();
+    traffic.mark("an alert fires; the previous version rolled out again");
+    environment.roll_out(&before).await?;
+    traffic.mark("the last pod that answers 500 is gone");
     let outcome = environment.judge(traffic).await?;
-    Ok(outcome.with_note(format!("saves succeeded {} s after the rollback began", took?.as_secs())))
+    environment.stop_monitoring()?;
+    Ok(outcome.with_note(format!("{ALERT} fired {alerted} s after the rollout began")))
+}
+
+async fn until_alerted(environment: &ClusterEnvironment) -> Result<()> {
+    let query = format!(r#"ALERTS{{alertname="{ALERT}",alertstate="firing"}}"#);
+    eventually(&format!("the alert {ALERT} fires"), ALERTED_WITHIN, async || {
+        let firing = environment.cluster.measured(&query, "alertname")?;
+        ensure!(!firing.is_empty(), "it does not fire");
+        Ok(())
+    })
+    .await
 }
 
 /// The schema step fails, as with a wrong administrator's password, in a rollout that also raises the preStop time.
@@ -93,6 +127,11 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     ensure!(said.contains("dob-api-schema was rolled back"), "scripts/rollout says: {said}");
     let after = environment.cluster.restarts().await?;
     ensure!(after == pods, "serving pods were restarted or replaced: {pods:?} before, {after:?} after");
+    traffic.mark("a serving pod deleted, so that one starts with the raised times");
+    let (pod, _) = pods.first_key_value().context("no pod serves")?;
+    environment.kubectl(&["delete", "pod", pod, "--wait=false"])?;
+    environment.until_new_pod(&pods).await?;
+    environment.until_healthy().await?;
     environment.change_secret("pg_admin_password", &password).await?;
     environment.until_secrets_copied().await?;
     traffic.mark("the same with the right password");
@@ -106,14 +145,16 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// Somebody restarts the Deployment.
+/// Somebody restarts the Deployment, and undoes that.
 pub async fn restarted(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     let traffic = environment.traffic().await;
-    traffic.mark("rollout restart");
-    environment.restart_pods(API)?;
-    environment.until_healthy().await?;
-    traffic.mark("the last old pod is gone");
+    for step in ["restart", "undo"] {
+        traffic.mark(&format!("rollout {step}"));
+        environment.replace_pods(step)?;
+        environment.until_healthy().await?;
+        traffic.mark("the last old pod is gone");
+    }
     environment.judge(traffic).await
 }
 
