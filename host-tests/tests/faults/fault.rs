@@ -275,3 +275,38 @@ fn a_request_opens_one_connection_and_runs_one_statement() {
         assert!(kept || greeting == [HostCall::Open, HostCall::Query], "{greeting:?}");
     });
 }
+
+#[test]
+fn the_first_greetings_of_wasi_0_3_wait_for_one_connection() {
+    if Build::chosen().unwrap() == Build::Wasi02 {
+        // With WASI 0.2 each request has an instance and a connection of its own.
+        return;
+    }
+    let app = TestApp::new();
+    app.runtime.block_on(async {
+        let (database, observer) = (&app.database, app.database.client("dob_api").await.unwrap());
+        app.service.put("john", "1990-05-20").await;
+        let connections = async || {
+            let count = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'dob_api'";
+            observer.query_one(count, &[]).await.unwrap().get::<_, i64>(0)
+        };
+        let fresh = &Service::start(database.variables("dob_api")).await;
+        let before = connections().await;
+        // A frozen server opens no connection, so all greetings come before there is one.
+        database.signal_all(Signal::SIGSTOP).unwrap();
+        let greetings = join_all((0..16).map(|number| async move {
+            // Not all at once, because the host starts another instance if a request comes while the first one computes.
+            tokio::time::sleep(Duration::from_millis(10) * number).await;
+            fresh.request_within_limit("GET", "/hello/john").await
+        }));
+        let thaw = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            database.signal_all(Signal::SIGCONT).unwrap();
+        };
+        let (greetings, ()) = tokio::join!(greetings, thaw);
+        assert!(greetings.iter().all(|answer| answer.status == 200), "{greetings:?} {}", fresh.log());
+        // An instance serves 16 requests at once. On a busy machine, some of them still get a second or a third instance.
+        let opened = connections().await - before;
+        assert!((1..=3).contains(&opened), "16 greetings opened {opened} connections");
+    });
+}
