@@ -6,11 +6,16 @@ use dob_spin::Build;
 use dob_support::eventually;
 use nix::sys::signal::Signal;
 use std::net::Ipv4Addr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub const PRIMARY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 pub const REPLICA: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A primary that takes this long is late enough for a replica to be asked as well, and early enough for its own answer to count.
+const LATE: Duration = Duration::from_millis(100);
+/// How long the primary may be silent before a replica's answer counts. Source: the HTTP contract.
+const REPLICA_COUNTS_AFTER: Duration = Duration::from_millis(200);
 
 /// A service with a primary and a streaming replica, which has caught up.
 pub struct Pair {
@@ -53,6 +58,18 @@ impl Pair {
             Ok(())
         });
         caught_up.await.unwrap();
+    }
+
+    /// Lets the replica fall behind: from now on it replays nothing.
+    async fn replica_falls_behind(&self) {
+        let superuser = self.replica.client("postgres").await.unwrap();
+        superuser.batch_execute("SELECT pg_wal_replay_pause()").await.unwrap();
+        let paused = eventually("the replica replays nothing", ANSWER_WITHIN, async || {
+            let state = superuser.query_one("SELECT pg_get_wal_replay_pause_state()", &[]).await?;
+            anyhow::ensure!(state.get::<_, &str>(0) == "paused", "it has not paused");
+            Ok(())
+        });
+        paused.await.unwrap();
     }
 }
 
@@ -109,6 +126,34 @@ async fn greetings_of_wasi_0_3_come_from_the_replica_while_the_primary_is_frozen
     pair.primary.signal_all(Signal::SIGCONT).unwrap();
     service.until("PUT", "/hello/john", 204).await;
     service.assert_serves().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_reads_its_own_date_as_long_as_the_primary_answers_in_time() {
+    let pair = Pair::start().await;
+    pair.caught_up().await;
+    pair.replica_falls_behind().await;
+    let service = &pair.service;
+    let stale = service.get("/hello/john").await.body;
+    assert_eq!(service.put("john", "1991-06-21").await.status, 204);
+    let superuser = pair.primary.client("dob_api").await.unwrap();
+    let greeted = eventually("a greeting that is held up on the primary is in time", HANGS_AFTER, async || {
+        // After a greeting that was not in time, the replica answers until a probe reaches the primary.
+        anyhow::ensure!(service.get("/hello/john").await.body != stale, "the replica still answers");
+        superuser.batch_execute("BEGIN; LOCK TABLE dob_api.birthday").await?;
+        let unlock = async {
+            tokio::time::sleep(LATE).await;
+            superuser.batch_execute("COMMIT").await
+        };
+        let (greeted, unlocked) = tokio::join!(service.get("/hello/john"), unlock);
+        unlocked?;
+        anyhow::ensure!(greeted.took < REPLICA_COUNTS_AFTER, "on this busy machine: {greeted:?}");
+        Ok(greeted)
+    });
+    let greeted = greeted.await.unwrap();
+    assert_eq!(greeted.status, 200, "{greeted:?} {}", service.log());
+    assert_ne!(greeted.body, stale, "the replica's date");
+    assert!(greeted.took >= LATE, "the lock did not hold it up: {greeted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
