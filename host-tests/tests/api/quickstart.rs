@@ -2,14 +2,15 @@
 
 use crate::helpers::*;
 use crate::tls;
+use dob_spin::Build;
 use dob_support::{Process, end_within, eventually, free_port};
 use nix::unistd::User;
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -78,6 +79,36 @@ async fn a_database_url_is_used_instead() {
     interrupt(child);
     assert!(!directory.path().join("unused").exists());
     database.client("mine").await.unwrap().query("SELECT FROM dob_api.birthday", &[]).await.unwrap();
+}
+
+/// A program that is started as Spin is. It writes down its arguments, and serves as the imitation.
+fn stand_in_for_spin(directory: &Path) -> PathBuf {
+    let program = directory.join("spin");
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >'{}'\nexec '{}' serve --manifest \"$3\" --listen \"$5\"\n",
+        directory.join("arguments").display(),
+        env!("CARGO_BIN_EXE_dob-host")
+    );
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program
+}
+
+#[tokio::test]
+async fn the_program_that_spin_names_serves_and_ends_with_make_run() {
+    let (directory, port) = (temporary_directory(), free_port().unwrap());
+    let mut command = run(directory.path(), port);
+    command.env("SPIN", stand_in_for_spin(directory.path()));
+    let (child, _) = ready(command);
+    let url = format!("http://127.0.0.1:{port}/hello/John");
+    let saved = client().put(&url).body(r#"{"dateOfBirth":"1990-05-20"}"#).send().await.unwrap();
+    let greeted = client().get(&url).send().await.unwrap();
+    assert_eq!((saved.status().as_u16(), greeted.status().as_u16()), (204, 200));
+    let arguments = fs::read_to_string(directory.path().join("arguments")).unwrap();
+    let manifest = Build::chosen().unwrap().manifest();
+    assert_eq!(arguments, format!("up --from {} --listen 127.0.0.1:{port}\n", manifest.display()));
+    interrupt(child);
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it has ended, too");
 }
 
 #[test]
