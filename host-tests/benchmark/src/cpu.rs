@@ -11,14 +11,22 @@ const UTIME: usize = 11;
 /// User and system time of a process, its children, and its children that have ended.
 pub fn of_family(pid: u32) -> Result<Duration> {
     let mut total: u64 = times(pid)?.iter().sum();
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        // The time of a thread or child that ends meanwhile is added to the process's own.
-        let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace().filter_map(|child| times(child.parse().ok()?).ok()) {
-            total += child[0] + child[1];
-        }
+    // The time of a child that ends meanwhile is added to the process's own.
+    for child in children(pid)?.into_iter().filter_map(|child| times(child).ok()) {
+        total += child[0] + child[1];
     }
     Ok(ticks(total))
+}
+
+/// A process's children.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that ends meanwhile has none.
+        let of_thread = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        children.extend(of_thread.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    Ok(children)
 }
 
 fn ticks(ticks: u64) -> Duration {

@@ -1,5 +1,6 @@
 //! The memory of an instance, and of a server under load.
 
+use crate::cpu::children;
 use crate::databases::Databases;
 use crate::load::Turn;
 use crate::servers::{Implementation, Server};
@@ -48,13 +49,20 @@ pub async fn at_peak(databases: &Databases, settings: Settings) -> Result<Vec<(B
         let (users, seconds) = (SMALL.users, settings.seconds);
         let turn = Turn { request: RequestType::Greeting, users, connections: PEAK_CONNECTIONS, seed: 0, seconds };
         turn.on(&server, databases).await?;
-        peaks.push((build, in_status(server.pid(), "VmHWM:")?));
+        peaks.push((build, of_family(server.pid(), "VmHWM:")?));
     }
     Ok(peaks)
 }
 
 fn resident(pid: u32) -> Result<u64> {
-    in_status(pid, "VmRSS:")
+    of_family(pid, "VmRSS:")
+}
+
+/// The sum over a process and its children, because `spin up` serves in a child. Memory that they share counts for each of them.
+fn of_family(pid: u32, field: &'static str) -> Result<u64> {
+    // A child that has ended meanwhile has no memory.
+    let of_children: u64 = children(pid)?.into_iter().filter_map(|child| in_status(child, field).ok()).sum();
+    Ok(in_status(pid, field)? + of_children)
 }
 
 fn in_status(pid: u32, field: &'static str) -> Result<u64> {
