@@ -28,8 +28,7 @@ pub type Rounds = BTreeMap<Case, Vec<Measured>>;
 pub fn all() -> Vec<Case> {
     use Build::{Wasi02, Wasi03};
     use Implementation::{Component, Constant, Native, OneQuery};
-    let builds = [Native, Component(Wasi02), Component(Wasi03)];
-    let floors = [OneQuery(Wasi02), OneQuery(Wasi03)];
+    let builds_and_floors = [Native, Component(Wasi02), Component(Wasi03), OneQuery(Wasi02), OneQuery(Wasi03)];
     let mut cases = Vec::new();
     let mut group = |request, users, connections, implementations: &[Implementation]| {
         cases.extend(implementations.iter().map(|&implementation| Case {
@@ -39,14 +38,12 @@ pub fn all() -> Vec<Case> {
             implementation,
         }));
     };
-    group(RequestType::Greeting, SMALL.users, CONNECTIONS, &[Constant(Wasi02), Constant(Wasi03)]);
-    for request in [RequestType::Greeting, RequestType::Saving] {
-        for connections in [2, CONNECTIONS, 200, 1000] {
-            group(request, SMALL.users, connections, &builds);
-            if connections == CONNECTIONS {
-                group(request, SMALL.users, connections, &floors);
-            }
+    for connections in [2, CONNECTIONS, 200, 1000] {
+        for request in [RequestType::Greeting, RequestType::Saving] {
+            group(request, SMALL.users, connections, &builds_and_floors);
         }
+        // A constant does not depend on the request, so it is measured with one.
+        group(RequestType::Greeting, SMALL.users, connections, &[Constant(Wasi02), Constant(Wasi03)]);
     }
     let compared = [Component(Wasi02), OneQuery(Wasi02), Native];
     group(RequestType::Greeting, LARGE.users, CONNECTIONS, &compared);

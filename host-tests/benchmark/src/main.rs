@@ -13,7 +13,7 @@ enum Command {
     Serve(dob_run::Command),
     /// Measure, and print the report
     Report {
-        /// Take only a minute, to check that the benchmark works
+        /// Take only about 5 minutes, to check that the benchmark works
         #[arg(long)]
         quick: bool,
     },
