@@ -148,16 +148,13 @@ fn print_targets_of_wasi_0_3(report: &Report) -> Result<()> {
         let p99 = report.median(case(new), |measured| measured.p99_us / 1000.0)?;
         at_most(&format!("{name}, p99 ms"), p99_ms, Some(p99));
     }
-    let case = |implementation| Case {
-        request: RequestType::Greeting,
-        users: SMALL.users,
-        connections: CONNECTIONS,
-        implementation,
-    };
-    let floor = case(Implementation::OneQuery(Build::Wasi03));
-    at_least("WASI 0.3: greeting ÷ one query", SHARE_OF_FLOOR, report.throughput(case(new), floor)?);
-    let postgres =
-        report.paired(case(new), case(Implementation::Native), |new, native| new.postgres_us / native.postgres_us)?;
+    let case = |request, implementation| Case { request, users: SMALL.users, connections: CONNECTIONS, implementation };
+    for (name, request) in [("greeting", RequestType::Greeting), ("saving", RequestType::Saving)] {
+        let (own, floor) = (case(request, new), case(request, Implementation::OneQuery(Build::Wasi03)));
+        at_least(&format!("WASI 0.3: {name} ÷ one query"), SHARE_OF_FLOOR, report.throughput(own, floor)?);
+    }
+    let (own, native) = (case(RequestType::Greeting, new), case(RequestType::Greeting, Implementation::Native));
+    let postgres = report.paired(own, native, |new, native| new.postgres_us / native.postgres_us)?;
     at_most("WASI 0.3: greeting, PostgreSQL's CPU ÷ native", POSTGRES_TIMES_NATIVE, postgres);
     Ok(())
 }
