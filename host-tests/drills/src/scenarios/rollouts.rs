@@ -22,6 +22,8 @@ struct Step {
 const SCHEMA: Step = Step { app: "dob-api-schema", deadline: "schema_progress_deadline_seconds" };
 const SERVING: Step = Step { app: API, deadline: "serving_progress_deadline_seconds" };
 
+/// A role that the schema step has to create.
+const OTHER_ROLE: &str = "dob_api_other";
 /// A digest that no registry has.
 const MISSING: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 
@@ -118,7 +120,7 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     let pods = environment.cluster.restarts().await?;
     environment.raise_pre_stop().await?;
-    let role = environment.change_secret("pg_user", "dob_api_other").await?;
+    let role = environment.change_secret("pg_user", OTHER_ROLE).await?;
     let password = environment.change_secret("pg_admin_password", "a-wrong-one").await?;
     environment.until_secrets_copied().await?;
     traffic.mark("a version whose schema step can't make its role");
@@ -127,11 +129,14 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     ensure!(said.contains("dob-api-schema was rolled back"), "scripts/rollout says: {said}");
     let after = environment.cluster.restarts().await?;
     ensure!(after == pods, "serving pods were restarted or replaced: {pods:?} before, {after:?} after");
+    environment.change_secret("pg_user", &role).await?;
+    environment.until_secrets_copied().await?;
     traffic.mark("a serving pod deleted, so that one starts with the raised times");
     let (pod, _) = pods.first_key_value().context("no pod serves")?;
     environment.kubectl(&["delete", "pod", pod, "--wait=false"])?;
     environment.until_new_pod(&pods).await?;
     environment.until_healthy().await?;
+    environment.change_secret("pg_user", OTHER_ROLE).await?;
     environment.change_secret("pg_admin_password", &password).await?;
     environment.until_secrets_copied().await?;
     traffic.mark("the same with the right password");
