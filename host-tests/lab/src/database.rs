@@ -275,6 +275,12 @@ impl Node {
         Ok(self.sql("postgres", free).await?.parse()?)
     }
 
+    /// The process of the session through which Patroni watches its PostgreSQL.
+    pub async fn patroni_session(&self) -> Result<u32> {
+        let session = "SELECT pid FROM pg_stat_activity WHERE application_name = 'Patroni heartbeat'";
+        Ok(self.sql("postgres", session).await?.parse()?)
+    }
+
     /// Installs PostgreSQL's unchanged package under a higher version, in place of Debian's next minor version.
     pub async fn upgrade_postgresql(&self) -> Result<()> {
         let package = &self.postgresql.package;

@@ -149,7 +149,7 @@ pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     traffic.mark("a client opens sessions and leaves them idle");
     let limit: usize = leader.sql("postgres", "SHOW max_connections").await?.parse()?;
-    let sessions = environment.open_sessions(leader, limit).await?;
+    let mut sessions = environment.open_sessions(leader, limit).await?;
     eventually("all of the leader's connections are taken", TAKEN_WITHIN, async || {
         let free = leader.free_connections().await?;
         ensure!(free == 0, "{free} are free");
@@ -157,6 +157,19 @@ pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     })
     .await?;
     traffic.mark("no connection is left");
+    let before = leader.patroni_session().await?;
+    // It waits until the session has ended.
+    let ended = leader.sql("postgres", &format!("SELECT pg_terminate_backend({before}, 5000)")).await?;
+    ensure!(ended == "t", "Patroni's session has not ended");
+    // The client takes the connection that this has freed, so that Patroni needs one of the reserved ones.
+    sessions.extend(environment.open_sessions(leader, 1).await?);
+    eventually("Patroni has logged in again", FAULT, async || {
+        let now = leader.patroni_session().await?;
+        ensure!(now != before, "its old session is still there");
+        Ok(())
+    })
+    .await?;
+    traffic.mark("Patroni's session ended, and it has logged in again");
     traffic.run_for(FAULT).await;
     leader.status().await?;
     leader.patronictl(&["list"]).await?;
