@@ -265,6 +265,7 @@ impl ClusterEnvironment {
             ..Traffic::profile(self.current.next_load(), today())
         };
         let traffic = Traffic::start(&profile, &self.route, probe(self.cluster.clone()));
+        self.current.follow(&traffic);
         traffic.run_for(AROUND).await;
         traffic
     }

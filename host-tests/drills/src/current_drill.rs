@@ -1,9 +1,9 @@
 //! The drill that is running.
 
 use crate::timeline;
-use crate::traffic::Timeline;
+use crate::traffic::{Marks, Timeline, Traffic};
 use anyhow::Result;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The drill that is running.
 #[derive(Default)]
@@ -13,12 +13,28 @@ pub(crate) struct CurrentDrill(Mutex<State>);
 struct State {
     drill: String,
     loads: usize,
+    /// Those of the drill's clients.
+    marks: Marks,
 }
 
 impl CurrentDrill {
     /// Sets the drill that is running from now on.
     pub fn begin(&self, drill: &str) {
-        self.state().drill = drill.to_owned();
+        let mut state = self.state();
+        state.drill = drill.to_owned();
+        state.marks = Marks::default();
+    }
+
+    /// Keeps the marks of the drill's clients, which a drill that passes its deadline loses.
+    pub fn follow(&self, traffic: &Traffic) {
+        self.state().marks = Arc::clone(&traffic.marks);
+    }
+
+    /// What the drill has reached.
+    pub fn reached(&self) -> String {
+        let state = self.state();
+        let marks = state.marks.lock().expect("no drill panics here");
+        marks.last().map_or_else(|| "nothing".to_owned(), |(at, what)| format!("{:.1} s {what}", at.as_secs_f64()))
     }
 
     /// The number of a new load generator in this run; no two generators share a client.

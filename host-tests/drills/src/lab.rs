@@ -150,6 +150,7 @@ impl LabEnvironment {
     pub async fn traffic(&self) -> Traffic {
         let profile = Traffic::profile(self.current.next_load(), self.today);
         let traffic = Traffic::start(&profile, &self.route, probe(self.lab.clone()));
+        self.current.follow(&traffic);
         traffic.run_for(BEFORE).await;
         traffic
     }

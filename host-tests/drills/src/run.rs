@@ -2,6 +2,7 @@
 
 use crate::catalogue::{Drill, Selection, Testbed};
 use crate::cluster::{ClusterEnvironment, Pace};
+use crate::current_drill::CurrentDrill;
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::results::{self, Row, Rows};
@@ -22,6 +23,8 @@ trait Environment {
     fn is_full_size(&self) -> bool;
     /// Prepares the state from which drills start.
     async fn boot(&self) -> Result<()>;
+    /// The drill that is running.
+    fn current(&self) -> &CurrentDrill;
     /// Runs the scenario of a drill.
     async fn run_scenario(&self, drill: &Drill) -> Result<Outcome>;
     /// Waits until the drill has raised the alerts that it must raise.
@@ -100,7 +103,9 @@ async fn run(environment: &impl Environment, drill: &Drill) -> Result<Row> {
     }
     let (began, deadline) = (Instant::now(), drill.deadline(environment.is_full_size()));
     let ended = timeout(deadline, environment.run_scenario(drill)).await;
-    let outcome = ended.with_context(|| format!("it did not end within {deadline:?}"))??;
+    let outcome = ended.with_context(|| {
+        format!("it did not end within {deadline:?}; the last that it reached: {}", environment.current().reached())
+    })??;
     if let Some(figures) = &outcome.figures {
         drill.promises.check(figures)?;
     }
@@ -146,6 +151,10 @@ impl Environment for WatchedLab {
         self.environment.boot().await
     }
 
+    fn current(&self) -> &CurrentDrill {
+        &self.environment.current
+    }
+
     async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {
         self.environment.current.begin(&drill.name);
         scenarios::on_lab(&drill.name)?(&self.environment).await
@@ -176,6 +185,10 @@ impl Environment for ClusterEnvironment {
     async fn boot(&self) -> Result<()> {
         self.ready().await?;
         self.until_no_orphans().await
+    }
+
+    fn current(&self) -> &CurrentDrill {
+        &self.current
     }
 
     async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {

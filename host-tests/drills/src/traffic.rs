@@ -21,11 +21,15 @@ pub(crate) struct Traffic {
     /// Its load profile.
     pub profile: LoadProfile,
     load: LoadGenerator,
-    marks: Mutex<Vec<(Duration, String)>>,
+    /// What happened when.
+    pub marks: Marks,
     watching: JoinSet<()>,
     samples: Arc<Mutex<Samples>>,
     lanes: &'static str,
 }
+
+/// What happened when, since the start of the clients.
+pub(crate) type Marks = Arc<Mutex<Vec<(Duration, String)>>>;
 
 /// Who led, or served, at each sample.
 pub(crate) type Samples = Vec<(Duration, Vec<String>)>;
@@ -78,7 +82,7 @@ impl Traffic {
         let mut watching = JoinSet::new();
         watching.spawn(watch(load.started, probe.sample, Arc::clone(&samples)));
         let profile = profile.clone();
-        Self { profile, load, marks: Mutex::default(), watching, samples, lanes: probe.lanes }
+        Self { profile, load, marks: Marks::default(), watching, samples, lanes: probe.lanes }
     }
 
     /// The start of the clients.
@@ -110,7 +114,7 @@ impl Traffic {
         let operations = self.load.stop().await;
         self.watching.abort_all();
         let samples = std::mem::take(&mut *self.samples.lock().expect("no drill panics here"));
-        let marks = self.marks.into_inner().expect("no drill panics here");
+        let marks = self.marks.lock().expect("no drill panics here").clone();
         Timeline { operations, samples, lanes: self.lanes, marks }
     }
 }
