@@ -123,6 +123,13 @@ def test_what_is_released_has_checksums(run):
         assert f"dob_api_wasi_{build}.wasm" in gathered.summary and f"sbom-wasi-{build}.cdx.json" in gathered.summary
 
 
+def test_each_build_of_a_release_is_attested_with_its_origin_and_its_contents():
+    attested = [step["with"] for step in load("release.yml")["jobs"]["publish"]["steps"] if step.get("uses", "").startswith("actions/attest@")]
+    for build in ("p2", "p3"):
+        found = [attestation.get("sbom-path") for attestation in attested if f"release/dob_api_wasi_{build}.wasm" in attestation.get("subject-path", "").split()]
+        assert found == [None, f"release/sbom-wasi-{build}.cdx.json"]
+
+
 @pytest.mark.parametrize("tag, code", [("v1.20.3", 0), ("main", 1), ("v1", 1), ("v1.2.3-rc1", 1), ("v1.2.3;true", 1)])
 def test_only_a_release_is_deployed(run, tag, code):
     assert run("deploy-region", "Check that the tag is a release's", TAG=tag).code == code
