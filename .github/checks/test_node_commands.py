@@ -1,5 +1,6 @@
 """Commands of a database node, run on paths of their own with programs that stand in for PostgreSQL, Patroni and pgBackRest."""
 
+import hashlib
 import json
 import os
 import re
@@ -10,11 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from test_steps import SBIN
+from workflows import ROOT
 
 OWN, OTHER = ["10.0.1.11", "10.0.1.12"], ["10.0.2.11", "10.0.2.12"]
 LEADS, FOLLOWS = {"ttl": 20}, {"standby_cluster": {"host": OWN[0]}}
 SEGMENT = "0000000100000000000000AA"
 DATA = "data/version/dob"
+EC2 = ROOT / "terraform/modules/database/ec2.sh"
 REAL_DATE = subprocess.check_output(["bash", "-c", "type -P date"], text=True).strip()
 
 
@@ -547,6 +550,28 @@ def test_a_backup_is_made_in_each_bucket_although_old_ones_can_not_be_removed_fr
     assert "--repo=2 backup" in (node.folder / "asked").read_text()
 
 
+@pytest.mark.parametrize("damaged", [True, False])
+def test_an_old_backup_expires_unless_the_newest_one_has_a_damaged_page(node, damaged):
+    node.answer(OWN[0], "running", "primary", LEADS)
+    now = int(time.time())
+    info = [{"backup": [{"timestamp": {"stop": stop}, "error": error, "database": {"repo-key": key}}
+                        for key in (1, 2) for stop, error in ((now - 15 * 86400, False), (now + 1, damaged))]}]
+    old = [node.folder / f"old-{repository}" for repository in (1, 2)]
+    for backup in old:
+        backup.touch()
+    node.fake("pgbackrest", f"""case $* in
+        *info*) echo '{json.dumps(info)}' ;;
+        *--repo=[12]*expire) [[ $* =~ --repo=(.) ]] && rm "{node.folder}/old-${{BASH_REMATCH[1]}}" ;;
+        esac""")
+    done = node.run("dob-backup")
+    assert (done.code, "the backup in repository 1 2 holds it" in done.err) == (damaged, damaged), done.err
+    assert [backup.exists() for backup in old] == [damaged, damaged]
+    # The timer runs each hour.
+    again = node.run("dob-backup", "nightly")
+    assert again.code == 0, again.err
+    assert re.findall(r"--repo=(\d) backup", (node.folder / "asked").read_text()) == ["1", "2"]
+
+
 @pytest.mark.parametrize("code, said", [(1, "nothing to do"), (103, "the archive can't be asked")])
 def test_a_region_that_stays_knows_whether_the_archive_has_a_newer_leader(node, code, said):
     node.answer(OWN[0], "running", "primary", LEADS)
@@ -570,3 +595,62 @@ def test_a_patronictl_that_waits_for_an_etcd_that_is_gone_ends(node):
     began = time.monotonic()
     refused = node.run("dob-switchover")
     assert refused.code == 1 and "Patroni refuses" in refused.err and time.monotonic() - began < 20
+
+
+class Agent:
+    """What only a node on EC2 runs, with a folder in place of S3, apt's own program for downloads, and a systemd-run that tries a unit three times if
+    it may be tried again. The code is that of the last try."""
+
+    def __init__(self, folder, fake):
+        self.folder, self.fake, self.package = folder, fake, folder / "amazon-ssm-agent.deb"
+        self.published = folder / "s3/amazon-ssm-eu-west-1/1.2.3/debian_amd64/amazon-ssm-agent.deb"
+        self.published.parent.mkdir(parents=True)
+        self.published.write_text("the agent")
+        moved = {"https://s3.${region}.amazonaws.com": f"copy:{folder}/s3", "/run/amazon-ssm-agent.deb": str(self.package)}
+        text = EC2.read_text()
+        for path, place in moved.items():
+            assert path in text
+            text = text.replace(path, place)
+        (folder / "ec2.sh").write_text(text)
+        fake("dpkg", f'[[ $1 != --install ]] || cp "$2" "{folder}/installed"')
+        fake("systemctl", "")
+
+    def run(self, comes_at=1):
+        """The package can be downloaded from this try on."""
+        if comes_at > 1:
+            self.published.rename(self.folder / "later")
+        path = self.fake("systemd-run", f"""tries=1
+            until [[ $1 != --* ]]; do
+                [[ $1 != --property=Restart=on-failure ]] || tries=3
+                shift
+            done
+            for ((try = 1; try <= tries; try++)); do
+                [[ $try != {comes_at} || $try == 1 ]] || mv "{self.folder}/later" "{self.published}"
+                ! "$@" || exit 0
+            done
+            exit 1""")
+        # Terraform fills in what the environment has here.
+        done = subprocess.run(
+            ["bash", self.folder / "ec2.sh"], capture_output=True, text=True, timeout=60,
+            env={"PATH": path, "LC_ALL": "C", "region": "eu-west-1", "version": "1.2.3", "sha256": hashlib.sha256(b"the agent").hexdigest()})
+        return SimpleNamespace(code=done.returncode, err=done.stderr, asked=(self.folder / "asked").read_text().splitlines())
+
+
+@pytest.fixture
+def agent(tmp_path, fake):
+    return Agent(tmp_path, fake)
+
+
+@pytest.mark.parametrize("comes_at", [1, 3])
+def test_the_agent_is_installed_as_soon_as_it_can_be_downloaded(agent, comes_at):
+    done = agent.run(comes_at)
+    assert done.code == 0 and done.err.count("E: Download Failed") == comes_at - 1, done.err
+    assert (agent.folder / "installed").read_text() == "the agent" and not agent.package.exists()
+    assert done.asked[-2:] == [f"dpkg --install {agent.package}", "systemctl enable --now amazon-ssm-agent"]
+
+
+def test_an_agent_with_another_checksum_is_refused(agent):
+    agent.published.write_text("another program")
+    done = agent.run()
+    assert done.code == 1 and "Hash Sum mismatch" in done.err, done.err
+    assert not (agent.folder / "installed").exists() and "systemctl enable --now amazon-ssm-agent" not in done.asked
