@@ -69,12 +69,6 @@ run "the_nodes" {
     error_message = "The user data is larger than the 16 KB that EC2 takes."
   }
   assert {
-    condition = alltrue([for file in yamldecode(module.node["dob-eu-west-1-a"].cloud_config).write_files :
-      !contains(flatten(regexall("(?m)>(/\\S+)$", file("ec2.sh"))), file.path)
-    ])
-    error_message = "ec2.sh overwrites a file of the node's configuration."
-  }
-  assert {
     condition     = yamldecode(module.node["dob-eu-west-1-a"].cloud_config).runcmd[1] == ["bash", "-c", local.ec2] && strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
     error_message = "Nodes do not install the agent whose version and checksum are given."
   }
@@ -196,6 +190,29 @@ run "no_shell_through_the_operations_document" {
   assert {
     condition     = alltrue([for command in jsondecode(aws_ssm_document.operation.content).parameters.command.allowedValues : fileexists("../database-node/files/sbin/${command}")])
     error_message = "The document offers a command that nodes do not have."
+  }
+}
+
+run "no_two_parts_of_the_user_data_write_one_path" {
+  command = plan
+  variables {
+    restore_node = true
+  }
+  assert {
+    condition     = toset([for name in keys(module.node) : var.nodes[name].role]) == toset(["data", "witness", "restore"])
+    error_message = "A role is not tried."
+  }
+  assert {
+    condition = alltrue([for node in module.node :
+      length(distinct(yamldecode(node.cloud_config).write_files[*].path)) == length(yamldecode(node.cloud_config).write_files)
+    ])
+    error_message = "Two files of a node have one path."
+  }
+  assert {
+    condition = alltrue(flatten([for node in module.node : [for file in yamldecode(node.cloud_config).write_files :
+      !strcontains(local.ec2, file.path)
+    ]]))
+    error_message = "ec2.sh names a file of the node's configuration, which it could overwrite."
   }
 }
 
