@@ -1,7 +1,8 @@
 """imitated_kubectl.py KUBECTL FOLDER ARGUMENT...: kubectl for test_rollout.py.
 
 Renders with the real kubectl. It records every other call, and stores what a cluster would store: the spec of each SpinApp, the annotation
-with the spec that served, and the inventory of what rollouts have applied. FOLDER/trouble.json says which calls fail."""
+with the spec that served, and the inventory of what rollouts have applied. FOLDER/trouble.json says which calls fail. It also has a
+regular expression: once the recorded calls match it, the rollout is killed."""
 
 import json
 import os
@@ -15,10 +16,11 @@ SPEC, SERVED = "spec", "served"
 
 def asked(folder: Path, arguments: list[str]) -> None:
     words, trouble, file = " ".join(arguments), json.loads((folder / "trouble.json").read_text()), folder / "apps.json"
-    with open(folder / "calls", "a") as calls:
+    with open(folder / "calls", "a+") as calls:
         calls.write(re.sub(r"--filename=[^ -]\S*", "FILE", words) + "\n")
-    if trouble.get("killed_at", "never") in re.sub(r"--filename=[^ -]\S*", "FILE", words):
-        os.killpg(0, signal.SIGKILL)
+        calls.seek(0)
+        if re.search(trouble.get("killed_at", "never"), calls.read()):
+            os.killpg(0, signal.SIGKILL)
     apps = json.loads(file.read_text()) if file.exists() else {"dob-api-schema": {}, "dob-api": {}}
     answer(words, arguments, trouble, apps, folder)
     file.write_text(json.dumps(apps))

@@ -160,11 +160,34 @@ def test_a_version_that_does_not_become_ready_is_rolled_back(released):
 def test_a_killed_rollout_is_continued(released):
     """Whatever the killed run had applied, the version that served before it is restored."""
     assert Run(released).status == 0
-    for killed_at in ("dry-run", "wait externalsecret", "step=schema FILE", "status deployment/dob-api-schema", "step=api FILE", "status deployment/dob-api "):
-        killed = Run(released, "b", broken={"dob-api": [digest("b")]}, killed_at=killed_at)
-        assert killed.status == -9 and killed.rolled_back is None
+    for killed_at in (
+        "dry-run",
+        "--filename=-",
+        "!dob-api/step FILE\n",
+        "wait externalsecret",
+        "step=schema FILE",
+        "wait deployment/dob-api-schema .*rendered",
+        "status deployment/dob-api-schema",
+        "annotate",
+        "wait pod/old",
+        "step=api FILE",
+        "wait deployment/dob-api .*rendered",
+        "status deployment/dob-api ",
+        r"status deployment/dob-api .*\n.*--filename=-",
+    ):
+        killed = Run(released, "b", broken={"dob-api": [digest("b")]}, leaving="pod/old", killed_at=killed_at)
+        assert killed.status == -9 and killed.rolled_back is None, killed_at
         run = Run(released, "b", broken={"dob-api": [digest("b")]})
         assert run.status == 1 and run.rolled_back["spec"]["image"] == digest("a"), killed_at
+
+
+def test_a_rollout_that_was_killed_once_its_pods_were_ready_is_continued(released):
+    """The next run records that the version served, and later rollouts go back to it."""
+    for killed_at in ("annotate .*spinapp/dob-api ", r"(?s)step=api FILE.*wait pod/old"):
+        assert Run(released).status == 0
+        assert Run(released, "b", leaving="pod/old", killed_at=killed_at).status == -9, killed_at
+        assert Run(released, "b").status == 0
+        assert Run(released, "c", broken={"dob-api": [digest("c")]}).rolled_back["spec"]["image"] == digest("b"), killed_at
 
 
 def test_neither_the_new_nor_the_old_version_becomes_ready(released):
