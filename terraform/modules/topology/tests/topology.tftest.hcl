@@ -25,6 +25,19 @@ run "the_plan" {
     condition     = output.sides.primary.hostname == "primary.dob.example.com" && output.hostname == "dob.example.com"
     error_message = "The host names are not below the domain."
   }
+  assert {
+    condition = output.drain == { for name, key in {
+      deregistration_seconds = "deregistration_delay_seconds"
+      interval_seconds       = "health_check_interval_seconds"
+      healthy_checks         = "healthy_threshold_checks"
+      unhealthy_checks       = "unhealthy_threshold_checks"
+    } : name => tonumber(yamldecode(file("../../../k8s/base/drain.yaml")).data[key]) }
+    error_message = "The load balancer's figures are not those of drain.yaml."
+  }
+  assert {
+    condition     = alltrue([for figure in values(output.drain) : figure > 0])
+    error_message = "A figure of the load balancer is not positive."
+  }
 }
 
 run "no_subnet_overlaps_another" {
