@@ -599,7 +599,7 @@ def test_a_patronictl_that_waits_for_an_etcd_that_is_gone_ends(node):
 
 class Agent:
     """What only a node on EC2 runs, with a folder in place of S3, apt's own program for downloads, and a systemd-run that tries a unit three times if
-    it may be tried again. The code is that of the last try."""
+    it may be tried again. systemd-run exits as the last try did."""
 
     def __init__(self, folder, fake):
         self.folder, self.fake, self.package = folder, fake, folder / "amazon-ssm-agent.deb"

@@ -39,6 +39,6 @@ pub struct Settings {
 impl Settings {
     /// About 12 minutes.
     pub const FULL: Self = Self { rounds: 9, seconds: 1 };
-    /// About 5 minutes, to check that the benchmark works.
+    /// Few rounds, to check that the benchmark works.
     pub const QUICK: Self = Self { rounds: 3, seconds: 1 };
 }

@@ -30,7 +30,8 @@ impl Cluster {
     /// Deletes the monitoring, and waits until it is gone.
     pub fn stop_monitoring(&self) -> Result<()> {
         let manifests = project_file(MANIFESTS);
-        let delete = ["delete", "--ignore-not-found", "--kustomize", &manifests.to_string_lossy()];
+        let delete =
+            ["delete", "--ignore-not-found", "--cascade=foreground", "--kustomize", &manifests.to_string_lossy()];
         self.kubectl_within(READY_WITHIN, &delete).map(drop)
     }
 

@@ -42,7 +42,7 @@ const FOREIGN_POD: &str = "foreign";
 /// The database that the component creates.
 const DATABASE: &str = "dob_api";
 /// The name in `drain.yaml` of the seconds that a terminating pod still serves.
-pub(crate) const PRE_STOP: &str = "pre_stop_seconds";
+const PRE_STOP: &str = "pre_stop_seconds";
 
 /// By which factor pods and targets start and stop faster than on AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +194,13 @@ impl ClusterEnvironment {
         }
         self.checkout.lock().await.roll_pods(&self.cluster, None).await?;
         self.until_healthy().await
+    }
+
+    /// Deletes one of these pods, and returns when another one is created.
+    pub async fn delete_one(&self, pods: &BTreeMap<String, i32>) -> Result<()> {
+        let (pod, _) = pods.first_key_value().context("there is no pod to delete")?;
+        self.kubectl(&["delete", "pod", pod, "--wait=false"])?;
+        self.until_new_pod(pods).await
     }
 
     /// Deletes the pods' trust store, and what tells External Secrets to copy it. `take_back` restores both.
@@ -429,10 +436,10 @@ impl ClusterEnvironment {
     pub async fn repair(&self) -> Result<()> {
         // It fails if the control plane was not cut off.
         let _ = self.cluster.reconnect_control_plane();
-        self.take_back().await?;
-        self.restore_secrets().await?;
         self.cluster.stop_operator();
         self.cluster.start_operator().await?;
+        self.take_back().await?;
+        self.restore_secrets().await?;
         for node in self.cluster.nodes.values() {
             node.power_on().await?;
             node.reconnect()?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub(crate) struct Promises {
     write_downtime_s: Option<u64>,
     latency_s: Option<u64>,
+    failed_saves: Option<usize>,
     failed_greetings: Option<usize>,
     stale_greetings: Option<usize>,
     lost: Option<usize>,
@@ -36,6 +37,7 @@ impl Promises {
             _ => Ok(()),
         };
         at_most("acknowledged dates were lost", figures.lost.len(), self.lost)?;
+        at_most("saves failed", figures.failed_saves, self.failed_saves)?;
         at_most("greetings failed", figures.failed_greetings, self.failed_greetings)?;
         at_most("greetings were stale", figures.stale_greetings, self.stale_greetings)?;
         ensure!(!self.must_fail || !figures.errors.is_empty(), "no request failed, but some must in this control");
@@ -72,6 +74,7 @@ impl Display for Promises {
             self.latency_s.map(|limit| format!("slowest answer ≤ {limit} s")),
             errors,
             at_most(self.lost, "lost date"),
+            at_most(self.failed_saves, "failed save"),
             at_most(self.failed_greetings, "failed greeting"),
             at_most(self.stale_greetings, "stale greeting"),
         ];
@@ -90,10 +93,9 @@ mod tests {
 
     #[test]
     fn promises_are_printed_in_words() {
-        let promises =
-            "write_downtime_s = 5\nlatency_s = 6\nfailed_greetings = 2\nlost = 0\nerrors = [\"503\", \"500\"]";
+        let promises = "write_downtime_s = 5\nlatency_s = 6\nfailed_saves = 3\nfailed_greetings = 2\nlost = 0\nerrors = [\"503\", \"500\"]";
         let words = toml::from_str::<Promises>(promises).unwrap().to_string();
-        let expected = "write downtime ≤ 5 s; slowest answer ≤ 6 s; only these errors: 503, 500; no lost date; at most 2 × failed greeting";
+        let expected = "write downtime ≤ 5 s; slowest answer ≤ 6 s; only these errors: 503, 500; no lost date; at most 3 × failed save; at most 2 × failed greeting";
         assert_eq!(words, expected);
         assert_eq!(toml::from_str::<Promises>("errors = []").unwrap().to_string(), "no failed request");
     }
@@ -113,6 +115,7 @@ mod tests {
         assert!(broken(kept, Findings { stale_greetings: 1, ..Findings::default() }));
         assert!(broken(kept, Findings { lost: lost.clone(), ..Findings::default() }));
         assert!(broken(kept, Findings { errors: errors("no answer"), ..Findings::default() }));
+        assert!(broken("failed_saves = 0", Findings { failed_saves: 1, ..Findings::default() }));
         assert!(broken("must_fail = true", Findings::default()));
         assert!(broken("must_lose = true", Findings::default()));
         assert!(!broken("must_lose = true", Findings { lost: lost.clone(), ..Findings::default() }));

@@ -104,7 +104,7 @@ async fn run(environment: &impl Environment, drill: &Drill) -> Result<Row> {
     let (began, deadline) = (Instant::now(), drill.deadline(environment.is_full_size()));
     let ended = timeout(deadline, environment.run_scenario(drill)).await;
     let outcome = ended.with_context(|| {
-        format!("it did not end within {deadline:?}; the last that it reached: {}", environment.current().reached())
+        format!("it did not end within {deadline:?}; its last step: {}", environment.current().reached())
     })??;
     if let Some(figures) = &outcome.figures {
         drill.promises.check(figures)?;
@@ -196,7 +196,7 @@ impl Environment for ClusterEnvironment {
         scenarios::on_cluster(&drill.name)?(self).await
     }
 
-    /// No drill of the cluster expects an alert.
+    /// A drill of the cluster that expects an alert waits for it itself.
     async fn until_alerted(&self, _: &Drill, _: Instant) -> Result<()> {
         Ok(())
     }

@@ -275,6 +275,12 @@ impl Node {
         Ok(self.sql("postgres", free).await?.parse()?)
     }
 
+    /// How many sessions have the API's roles, for which no connection is reserved.
+    pub async fn ordinary_sessions(&self) -> Result<i64> {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE starts_with(usename, 'dob_api_')";
+        Ok(self.sql("postgres", count).await?.parse()?)
+    }
+
     /// The process of the session through which Patroni watches its PostgreSQL.
     pub async fn patroni_session(&self) -> Result<u32> {
         let session = "SELECT pid FROM pg_stat_activity WHERE application_name = 'Patroni heartbeat'";

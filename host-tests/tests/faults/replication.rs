@@ -147,7 +147,7 @@ async fn a_client_reads_its_own_date_as_long_as_the_primary_answers_in_time() {
         };
         let (greeted, unlocked) = tokio::join!(service.get("/hello/john"), unlock);
         unlocked?;
-        anyhow::ensure!(greeted.took < REPLICA_COUNTS_AFTER, "on this busy machine: {greeted:?}");
+        anyhow::ensure!(greeted.took < REPLICA_COUNTS_AFTER, "too late, because this machine is busy: {greeted:?}");
         Ok(greeted)
     });
     let greeted = greeted.await.unwrap();

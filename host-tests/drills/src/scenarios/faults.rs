@@ -157,15 +157,17 @@ pub async fn connection_storm(environment: &LabEnvironment) -> Result<Outcome> {
     })
     .await?;
     traffic.mark("no connection is left");
-    let before = leader.patroni_session().await?;
+    let (before, ordinary) = (leader.patroni_session().await?, leader.ordinary_sessions().await?);
     // It waits until the session has ended.
     let ended = leader.sql("postgres", &format!("SELECT pg_terminate_backend({before}, 5000)")).await?;
     ensure!(ended == "t", "Patroni's session has not ended");
     // The client takes the connection that this has freed, so that Patroni needs one of the reserved ones.
     sessions.extend(environment.open_sessions(leader, 1).await?);
-    eventually("Patroni has logged in again", FAULT, async || {
+    eventually("Patroni has logged in on a reserved connection", FAULT, async || {
         let now = leader.patroni_session().await?;
         ensure!(now != before, "its old session is still there");
+        let taken = leader.ordinary_sessions().await? - ordinary;
+        ensure!(taken == 1, "the client has taken {taken} more connections, so that Patroni may have an ordinary one");
         Ok(())
     })
     .await?;

@@ -11,8 +11,9 @@ use std::time::Duration;
 /// The number of requests whose client asks not to trace them.
 const UNTRACED: usize = 100;
 const NOT_TO_BE_TRACED: (&str, &str) = ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00");
-/// How long a request may take to be counted: spans leave every second, metrics every 15 s, and Prometheus scrapes every 15 s.
-const SEEN_WITHIN: Duration = Duration::from_secs(90);
+/// How long Prometheus may take to count a request, and to raise an alert for it: spans leave every second, metrics every 15 s, and
+/// Prometheus scrapes and evaluates every 15 s.
+pub(super) const SEEN_WITHIN: Duration = Duration::from_secs(90);
 
 /// Prometheus counts exactly the requests that clients send during a rollout, traced or not.
 pub async fn requests_counted(environment: &ClusterEnvironment) -> Result<Outcome> {

@@ -75,8 +75,9 @@ pub async fn drained(environment: &ClusterEnvironment) -> Result<Outcome> {
 /// containerd is restarted on one node.
 pub async fn containerd_restarted(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
-    let traffic = environment.traffic().await;
     let (_, node) = environment.any_serving_pod()?;
+    until_evictable(environment, node).await?;
+    let traffic = environment.traffic().await;
     let took = restart_containerd(environment, node).await?;
     traffic.mark(&format!("three pods serve after containerd's restart on {}", node.name));
     let outcome = environment.judge(traffic).await?;
@@ -89,6 +90,7 @@ pub async fn containerd_restarted_everywhere(environment: &ClusterEnvironment) -
     let traffic = environment.traffic().await;
     let mut longest = Duration::ZERO;
     for node in environment.cluster.nodes.values() {
+        until_evictable(environment, node).await?;
         longest = longest.max(restart_containerd(environment, node).await?);
         traffic.mark(&format!("three pods serve after containerd's restart on {}", node.name));
     }
@@ -96,10 +98,13 @@ pub async fn containerd_restarted_everywhere(environment: &ClusterEnvironment) -
     Ok(outcome.with_note(format!("three pods served again after {} s at most", longest.as_secs())))
 }
 
-/// Restarts containerd on a node, and waits until three pods serve, none of them an old one of this node. The descheduler repairs only
-/// pods of a certain age, so it first waits for that.
+/// Waits until the node's pods are old enough for the descheduler to evict them.
+async fn until_evictable(environment: &ClusterEnvironment, node: &Node) -> Result<()> {
+    environment.cluster.until_pods_have_age(node, eviction_age(environment.pace.0)?).await
+}
+
+/// Restarts containerd on a node, and waits until three pods serve, none of them an old one of this node.
 async fn restart_containerd(environment: &ClusterEnvironment, node: &Node) -> Result<Duration> {
-    environment.cluster.until_pods_have_age(node, eviction_age(environment.pace.0)?).await?;
     let old: Vec<_> =
         environment.serving_pods()?.into_iter().filter(|(pod, _)| node.has_pod(*pod)).map(|(pod, _)| pod).collect();
     let started = Instant::now();

@@ -14,6 +14,17 @@ const FORBIDDEN: [SocketAddr; 2] = [
 /// The API's pods reach their own database, but not another one nor the metadata service; a pod of another namespace does not reach them.
 pub async fn kept(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
+    let judged = try_all(environment).await;
+    environment.delete_foreign_pod()?;
+    for address in FORBIDDEN {
+        environment.cluster.remove_address(address.ip())?;
+    }
+    judged?;
+    Ok(Outcome::noted("a pod of another namespace, the metadata address and another database refused"))
+}
+
+/// Tries every connection, allowed and forbidden.
+async fn try_all(environment: &ClusterEnvironment) -> Result<()> {
     let mut listening = Vec::new();
     for address in FORBIDDEN {
         listening.push(environment.cluster.listen(address).await?);
@@ -23,15 +34,11 @@ pub async fn kept(environment: &ClusterEnvironment) -> Result<Outcome> {
     let own = environment.database().await?.server.address;
     for address in [own].into_iter().chain(FORBIDDEN) {
         let reached = node.connects(pod, address)?;
-        ensure!(reached == (address == own), "a pod of the API reaches {address}: {reached}");
+        ensure!(reached == (address == own), "whether a pod of the API reaches {address}: {reached}, which is wrong");
         // A pod without policies must reach it: otherwise nothing may be listening there.
         ensure!(its_node.connects(stranger, address)?, "a pod without network policies does not reach {address}");
     }
     let service = SocketAddr::new(pod, 80);
     ensure!(!its_node.connects(stranger, service)?, "a pod of another namespace reaches {service}");
-    environment.delete_foreign_pod()?;
-    for address in FORBIDDEN {
-        environment.cluster.remove_address(address.ip())?;
-    }
-    Ok(Outcome::noted("a pod of another namespace, the metadata address and another database refused"))
+    Ok(())
 }
