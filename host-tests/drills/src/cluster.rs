@@ -179,9 +179,9 @@ impl ClusterEnvironment {
         before.with_context(|| format!("no secret has {name}"))
     }
 
-    /// Copies the secrets into the cluster, and returns when no pod uses this role any more.
-    pub async fn roll_pods(&self, old_role: &str) -> Result<()> {
-        self.checkout.lock().await.roll_pods(&self.cluster, Some(old_role)).await?;
+    /// Copies the secrets into the cluster, and replaces the pods. If there is an old role, no pod uses it afterwards.
+    pub async fn roll_pods(&self, old_role: Option<&str>) -> Result<()> {
+        self.checkout.lock().await.roll_pods(&self.cluster, old_role).await?;
         self.until_healthy().await
     }
 
@@ -192,8 +192,7 @@ impl ClusterEnvironment {
             access.authority = authorities;
             access.put_secrets(&self.cluster)?;
         }
-        self.checkout.lock().await.roll_pods(&self.cluster, None).await?;
-        self.until_healthy().await
+        self.roll_pods(None).await
     }
 
     /// Deletes one of these pods, and returns when another one is created.

@@ -60,14 +60,14 @@ pub async fn password_rotated(environment: &ClusterEnvironment) -> Result<Outcom
     let old = environment.change_secret("pg_user", NEXT_ROLE).await?;
     let password = environment.change_secret("pg_password", "another-password").await?;
     traffic.mark("another role and password in Secrets Manager");
-    environment.roll_pods(&old).await?;
+    environment.roll_pods(Some(&old)).await?;
     traffic.mark("all pods use the new role");
     environment.database().await?.server.client("postgres").await?.batch_execute(&END.replace("{role}", &old)).await?;
     traffic.mark("old role retired");
     let outcome = environment.judge(traffic).await?;
     environment.change_secret("pg_user", &old).await?;
     environment.change_secret("pg_password", &password).await?;
-    environment.roll_pods(NEXT_ROLE).await?;
+    environment.roll_pods(Some(NEXT_ROLE)).await?;
     Ok(outcome)
 }
 

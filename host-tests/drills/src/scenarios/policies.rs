@@ -34,7 +34,8 @@ async fn try_all(environment: &ClusterEnvironment) -> Result<()> {
     let own = environment.database().await?.server.address;
     for address in [own].into_iter().chain(FORBIDDEN) {
         let reached = node.connects(pod, address)?;
-        ensure!(reached == (address == own), "whether a pod of the API reaches {address}: {reached}, which is wrong");
+        let does = if reached { "reaches" } else { "does not reach" };
+        ensure!(reached == (address == own), "a pod of the API {does} {address}");
         // A pod without policies must reach it: otherwise nothing may be listening there.
         ensure!(its_node.connects(stranger, address)?, "a pod without network policies does not reach {address}");
     }

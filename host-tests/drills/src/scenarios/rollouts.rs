@@ -75,13 +75,18 @@ async fn roll_back(environment: &ClusterEnvironment, what: &str, digest: &str, s
     traffic.mark(what);
     let said = environment.refused_rollout(digest).await?;
     let took = started.elapsed();
-    ensure!(said.contains(&format!("{} was rolled back", step.app)), "scripts/rollout says: {said}");
+    ensure_rolled_back(&said, step)?;
     ensure!(took <= limit, "{} was rolled back after {took:?}, but the limit is {limit:?}", step.app);
     environment.until_healthy().await?;
     traffic.mark("rolled back");
     let outcome = environment.judge(traffic).await?;
     let (took, deadline) = (took.as_secs(), deadline.as_secs());
     Ok(outcome.with_note(format!("{} was rolled back after {took} s; its deadline is {deadline} s", step.app)))
+}
+
+fn ensure_rolled_back(said: &str, step: &Step) -> Result<()> {
+    ensure!(said.contains(&format!("{} was rolled back", step.app)), "scripts/rollout says: {said}");
+    Ok(())
 }
 
 /// A version that becomes ready but answers greetings with 500. An alert fires, and an operator rolls out the previous version again.
@@ -123,7 +128,7 @@ pub async fn schema_fails(environment: &ClusterEnvironment) -> Result<Outcome> {
     traffic.mark("a version whose schema step can't make its role");
     let digest = environment.push(None).await?;
     let said = environment.refused_rollout(&digest).await?;
-    ensure!(said.contains("dob-api-schema was rolled back"), "scripts/rollout says: {said}");
+    ensure_rolled_back(&said, &SCHEMA)?;
     let after = environment.cluster.restarts().await?;
     ensure!(after == pods, "serving pods were restarted or replaced: {pods:?} before, {after:?} after");
     environment.change_secret("pg_user", &role).await?;
