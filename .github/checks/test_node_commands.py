@@ -229,6 +229,21 @@ def test_a_region_is_promoted_once_the_other_one_is_set_to_follow(node):
     assert (promoted.code, promoted.out) == (0, "this region leads\n"), promoted.err
 
 
+def test_a_region_is_not_promoted_if_the_other_one_was_meanwhile(node):
+    for address in OTHER:
+        node.answer(address, "running", "standby_leader", FOLLOWS)
+    node.answer(OWN[0], "running", "standby_leader", FOLLOWS)
+    set_region(node, etcd=FOLLOWS)
+    (node.folder / "etc/leading.json").write_text("{}")
+    # It waits for what it lacks. Somebody promotes the other region, whose leader then reports no position of a replay.
+    (node.answers / f"{OWN[0]}-patroni").write_text('{"state": "running", "role": "standby_leader", "xlog": {"replayed_location": 0}}')
+    promoted = json.dumps({"state": "running", "role": "primary", "xlog": {}})
+    node.fake("sleep", f"for address in {' '.join(OTHER)}; do echo '{promoted}' >{node.answers}/$address-patroni; done")
+    refused = node.run("dob-promote")
+    assert refused.code == 1 and "the other region still leads" in refused.err, refused.err
+    assert json.loads((node.folder / "etcd/config").read_text()) == FOLLOWS
+
+
 @pytest.fixture
 def replicating(node):
     """The leader of two regions. Its region's replica confirms saves if it is set to."""
@@ -379,6 +394,17 @@ def test_an_overtaken_leader_learns_it_from_the_bucket_that_answers(node):
     assert done.code == 1 and "another leader has taken over" in done.err, done.err
 
 
+@pytest.mark.parametrize("minutes, archived", [(1, True), (10, False)])
+def test_a_region_that_stays_archives_its_timeline_for_minutes_only(node, minutes, archived):
+    stays = node.folder / "run/postgres/stays"
+    stays.write_text("1\n")
+    os.utime(stays, (time.time() - minutes * 60,) * 2)
+    history = "1\\t0/AA000100\\tno recovery target specified\\n"
+    node.fake("pgbackrest", f'[[ $* != *archive-get* ]] || {{ [[ $* == *\\ 00000002.history* ]] || exit 1; printf "{history}" >"${{!#}}"; }}')
+    done = node.run("dob-archive", f"pg_wal/{SEGMENT}")
+    assert (done.code == 0, "another leader has taken over" in done.err) == (archived, not archived), done.err
+
+
 def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     # Later, another node may lead, and the bucket may be back before that node leaves it out.
     waiting = node.folder / DATA / "pg_wal/archive_status" / f"{SEGMENT}.ready"
@@ -426,7 +452,7 @@ def restoring(node):
     program = node.folder / "postgresql/pg_ctl"
     program.write_text(f"#!/bin/bash\nsource {node.folder}/starts\n")
     program.chmod(0o755)
-    (node.folder / "data/version/restore-begun").touch()
+    (node.folder / "data/version/restore-asked").write_text("latest\n")
     return node
 
 
@@ -438,7 +464,46 @@ def test_the_end_of_the_archive_is_restored_without_a_time(restoring):
     assert done.code == 0 and "restored to latest" in done.out, done.err
     asked = (restoring.folder / "asked").read_text()
     assert "--repo=2 restore" in asked and "--type=default" in asked and "--target" not in asked and "/dob-restore segment 2 %f %p" in asked
-    assert not (restoring.folder / "data/version/restore-begun").exists()
+    assert (restoring.folder / "data/version/restore-done").exists()
+
+
+def test_a_restore_that_a_power_cut_ended_while_it_replayed_is_resumed(restoring):
+    postmaster = restoring.folder / DATA / "postmaster.pid"
+    postmaster.write_text("1\n")
+    restoring.fake("pgbackrest", f'[[ $* != *" restore "* || ! -e {postmaster} ]] || exit 38')
+    (restoring.folder / "starts").write_text(f"touch {postmaster}")
+    (restoring.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
+    restoring.fake("psql", "echo f")
+    done = restoring.run("dob-restore", "run", "latest")
+    assert done.code == 0 and "restored to latest" in done.out, done.err
+
+
+def test_a_restored_database_is_started_again_without_another_restore(restoring):
+    (restoring.folder / "data/version/restore-done").touch()
+    (restoring.folder / "starts").write_text(f"touch {restoring.folder}/{DATA}/postmaster.pid")
+    (restoring.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
+    restoring.fake("psql", "echo f")
+    done = restoring.run("dob-restore", "run", "latest")
+    assert done.code == 0 and "restored to latest" in done.out, done.err
+    assert "pgbackrest" not in (restoring.folder / "asked").read_text()
+
+
+@pytest.mark.parametrize("state", ["start", "exited", "dead"])
+def test_a_restore_is_asked_for_with_one_time_only(restoring, state):
+    restoring.fake("mountpoint", "")
+    restoring.fake("journalctl", "echo restored to latest")
+    restoring.fake("systemd-run", f"echo exited >{restoring.folder}/state")
+    restoring.fake("systemctl", f"cat {restoring.folder}/state")
+    restoring.hurry("dob-restore")
+    (restoring.folder / "state").write_text(state)
+    if state != "start":
+        (restoring.folder / "data/version/restore-done").touch()
+    refused = restoring.run("dob-restore", "2026-05-20 12:00:00+00")
+    assert refused.code == 1 and ("still runs" if state == "start" else "'latest' is restored here") in refused.err, refused.err
+    (restoring.folder / "state").write_text("exited" if state == "start" else state)
+    again = restoring.run("dob-restore", "latest")
+    assert again.code == 0 and "restored to latest" in again.out, again.err
+    assert ("systemd-run" in (restoring.folder / "asked").read_text()) == (state == "dead")
 
 
 def test_a_restore_waits_for_the_secrets(restoring):
@@ -458,7 +523,7 @@ def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql
     done = restoring.run("dob-restore", "run", "2099-01-01 00:00:00+00")
     assert done.code == 1 and done.err.endswith("the restored database has ended: FATAL:  recovery ended before the target\n"), done.err
     assert "--type=time --target=2099-01-01 00:00:00+00" in (restoring.folder / "asked").read_text()
-    assert (restoring.folder / "data/version/restore-begun").exists()
+    assert not (restoring.folder / "data/version/restore-done").exists()
 
 
 # The codes with which pgBackRest ends, first for one repository, then for the other.
@@ -500,6 +565,20 @@ def test_a_blank_member_of_etcd_waits_while_a_patroni_runs(node, state):
     node.answer(OWN[1], state, "primary", LEADS)
     blank = lose_etcd(node)
     assert blank.code == 1 and "lost its majority" in blank.err
+
+
+def test_a_member_of_etcd_whose_first_start_was_interrupted_is_blank(node):
+    node.answer(OWN[1], "running", "primary", LEADS)
+    (node.folder / "etcd-data/member/snap").mkdir(parents=True)
+    blank = lose_etcd(node)
+    assert blank.code == 1 and "lost its majority" in blank.err
+
+
+def test_a_member_of_etcd_leaves_the_others_once_only(node):
+    (node.folder / "etcd-data/member/wal").mkdir(parents=True)
+    (node.folder / "run/etcd-alone").touch()
+    started = [(lose_etcd(node).code, "ETCD_FORCE_NEW_CLUSTER=true" in (node.folder / "run/etcd.env").read_text()) for _ in range(2)]
+    assert started == [(0, True), (0, False)]
 
 
 def test_blank_members_of_etcd_form_the_first_cluster(node):

@@ -144,6 +144,17 @@ impl Node {
         self.sql("postgres", "DROP TABLE damaged").await.map(drop)
     }
 
+    /// Begins a restore to this moment, and waits until it has written this file of the data directory.
+    pub async fn begin_restore(&self, moment: &str, file: &str) -> Result<()> {
+        self.script(&format!("dob-restore '{moment}' >/dev/null 2>&1 &")).await?;
+        self.until(&format!("the restore writes {file}"), &format!("test -e {}/{file}", self.data())).await.map(drop)
+    }
+
+    /// Whether the data directory has this file.
+    pub async fn has_in_data(&self, file: &str) -> Result<bool> {
+        Ok(self.script(&format!("test ! -e {}/{file} || echo has it", self.data())).await? == "has it")
+    }
+
     /// Gives the node a wrong backup key.
     pub async fn spoil_backup_key(&self) -> Result<()> {
         let spoil = "s/^\\(PGBACKREST_REPO[12]_CIPHER_PASS\\)=.*/\\1=wrong/";

@@ -21,6 +21,8 @@ const RESTARTS_WITHIN_S: &str = "30";
 const CLOCK_SOURCE: &str = "host-tests/lab/src/clock.c";
 const CLOCK_LIBRARY: &str = "/usr/local/lib/clock.so";
 const CLOCK: &str = "/run/clock";
+/// What dob-rejoin changes in Patroni's configuration.
+const FOLLOWING: &str = "/etc/dob/following.json";
 /// The node's configuration of the kernel's sockets.
 const KERNEL: &str = "/etc/sysctl.d/60-dob.conf";
 
@@ -48,6 +50,22 @@ impl Node {
         Ok(self.script("pgrep --count --exact postgres || test $? = 1").await? != "0")
     }
 
+    /// Runs `dob-rejoin --hand-over`, and kills it when it has stopped PostgreSQL, before it lets the region follow.
+    pub async fn kill_hand_over(&self) -> Result<()> {
+        // It waits for the file that it reads next.
+        let begin = format!(
+            "mv {FOLLOWING} {FOLLOWING}.kept
+             mkfifo {FOLLOWING}
+             dob-rejoin --hand-over >/dev/null 2>&1 &
+             echo $! >/run/hand-over"
+        );
+        self.script(&begin).await?;
+        let reads = format!("'^cat {FOLLOWING}'");
+        self.until("dob-rejoin has stopped PostgreSQL", &format!("pgrep --full {reads}")).await?;
+        let kill = format!("kill -KILL $(</run/hand-over); pkill --full {reads}; mv {FOLLOWING}.kept {FOLLOWING}");
+        self.script(&kill).await.map(drop)
+    }
+
     /// Undoes every fault that a drill can have left on the node.
     pub async fn take_faults_back(&self) -> Result<()> {
         self.reconnect()?;
@@ -56,6 +74,7 @@ impl Node {
         let back = format!(
             "nft delete table ip lab 2>/dev/null || true
              fsfreeze --unfreeze {VOLUME} 2>/dev/null || true
+             [[ ! -e {FOLLOWING}.kept ]] || mv {FOLLOWING}.kept {FOLLOWING}
              pkill --signal CONT --uid postgres || true
              for unit in etcd patroni dob-guard; do
                  ! systemctl is-enabled --quiet $unit || systemctl start --no-block $unit

@@ -45,6 +45,35 @@ impl Node {
         self.script(lose).await.map(drop)
     }
 
+    /// Kills etcd, overwrites the beginning of its database, and waits until etcd can't start for it.
+    pub async fn damage_etcd(&self) -> Result<()> {
+        let damage = "systemctl kill --signal=KILL etcd; systemctl stop etcd
+             dd if=/dev/urandom of=$(ls /var/lib/etcd/*/member/snap/db) bs=8K count=1 conv=notrunc status=none
+             systemctl start --no-block etcd";
+        self.script(damage).await?;
+        self.until_logged("etcd", "panic: ").await
+    }
+
+    /// Leaves what an interrupted first start of its member leaves.
+    pub async fn interrupt_first_start_of_etcd(&self) -> Result<()> {
+        let unfinished = "setpriv --reuid=etcd --regid=etcd --init-groups mkdir -p /var/lib/etcd/dob/member/snap
+             echo unfinished >/var/lib/etcd/dob/member/snap/db";
+        self.script(unfinished).await.map(drop)
+    }
+
+    /// Runs dob-etcd-alone, and kills it as soon as it has started etcd again.
+    pub async fn kill_etcd_alone(&self) -> Result<()> {
+        let kill = "touch /run/before
+             dob-etcd-alone --others-are-gone >/dev/null 2>&1 &
+             for _ in {1..1200}; do
+                 [[ ! /run/dob/etcd.env -nt /run/before ]] || { kill -KILL $!; exit; }
+                 sleep 0.05
+             done
+             echo 'dob-etcd-alone has not started etcd again within a minute' >&2
+             exit 1";
+        self.script(kill).await.map(drop)
+    }
+
     /// Restarts its member with room for this many bytes.
     pub async fn limit_etcd(&self, bytes: usize) -> Result<()> {
         let limit = format!(

@@ -143,10 +143,10 @@ locals {
   verified = { sslmode = "verify-ca", sslrootcert = local.tls.ca }
 
   # The settings that make a region lead, or follow the other one. null removes a setting. A region that follows has no slot for the other: nobody would
-  # read from it, so it would keep WAL until a quarter of the volume is full, and be invalid when it is needed.
+  # read from it, so it would keep WAL until a quarter of the volume is full, and be invalid when it is needed. A hand-over that was killed leaves a pause.
   cluster_roles = {
-    primary = { standby_cluster = null, slots = { (local.region_slot) = { type = "physical" } } }
-    standby = { standby_cluster = local.standby_cluster, slots = null }
+    primary = { pause = null, standby_cluster = null, slots = { (local.region_slot) = { type = "physical" } } }
+    standby = { pause = null, standby_cluster = local.standby_cluster, slots = null }
   }
 
   standby_cluster = {

@@ -13,6 +13,8 @@ const RECOVERY_POINT: Duration = Duration::from_secs(60);
 const SEGMENTS: usize = 70;
 /// How many segments may wait for S3: a quarter of the volume, and some that are being uploaded.
 const MAY_WAIT: usize = 20;
+/// The files that begin a step of a restore: pgBackRest copies the backup, PostgreSQL replays WAL. And the files that end with these steps.
+const STEPS: [(&str, &str); 2] = [("backup.manifest", "backup.manifest"), ("postmaster.pid", "recovery.signal")];
 /// How long the upload of a segment may take.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);
 
@@ -62,11 +64,22 @@ async fn to_the_end(environment: &LabEnvironment, leader: &Node, all: &Checksum)
     fresh.power_off().await
 }
 
-/// Restores a moment after which nobody has saved, as `scripts/restore-drill` does.
+/// Restores a moment after which nobody has saved, as `scripts/restore-drill` does. The node loses its power while the backup is copied, and
+/// while WAL is replayed, and when the restore is done. The same command resumes it, or starts the restored database.
 async fn to_a_quiet_moment(environment: &LabEnvironment, leader: &Node) -> Result<()> {
     let reading = leader.reading().await?;
     leader.until_in_archive(&reading.segment).await?;
     let fresh = fresh_node(environment).await?;
+    for (first, last) in STEPS {
+        fresh.begin_restore(&reading.at, first).await?;
+        restart(fresh).await?;
+        ensure!(fresh.has_in_data(last).await?, "the power was cut after the restore had deleted {last}");
+    }
+    fresh.run(&["dob-restore", &reading.at]).await?;
+    holds(fresh, &reading.checksum).await?;
+    let refused = fresh.refusal(&["dob-restore", "latest"]).await?;
+    ensure!(refused.contains(&format!("'{}' is restored here", reading.at)), "{refused}");
+    restart(fresh).await?;
     fresh.run(&["dob-restore", &reading.at]).await?;
     holds(fresh, &reading.checksum).await?;
     fresh.power_off().await
@@ -92,7 +105,7 @@ pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
         "a restore from both buckets, of which one is gone: {refused}"
     );
     let refused = fresh.refusal(&["dob-restore", &moment, "1"]).await?;
-    ensure!(refused.contains("nothing could be restored"), "a restore from a bucket that is gone: {refused}");
+    ensure!(refused.contains("the backup could not be restored"), "a restore from a bucket that is gone: {refused}");
     fresh.run(&["dob-restore", &moment, "2"]).await?;
     holds(fresh, &before).await?;
     fresh.power_off().await?;
@@ -138,7 +151,7 @@ pub async fn damaged(environment: &LabEnvironment) -> Result<Outcome> {
     let fresh = fresh_node(environment).await?;
     fresh.spoil_backup_key().await?;
     let refused = fresh.refusal(&["dob-restore", "now"]).await?;
-    ensure!(refused.contains("nothing could be restored"), "{refused}");
+    ensure!(refused.contains("the backup could not be restored"), "{refused}");
     fresh.power_off().await?;
     let note = "a changed object is found by dob-backup verify; with a wrong key nothing is restored, and both say so";
     Ok(Outcome::noted(note))
@@ -160,6 +173,14 @@ async fn fresh_node(environment: &LabEnvironment) -> Result<&Node> {
     node.until_active("dob-volume").await?;
     node.until_active("dob-secrets").await?;
     Ok(node)
+}
+
+/// Cuts the power of a node for restores, and boots it again.
+async fn restart(node: &Node) -> Result<()> {
+    node.power_off().await?;
+    node.power_on().await?;
+    node.until_active("dob-volume").await?;
+    node.until_active("dob-secrets").await
 }
 
 /// Checks that the node has the same rows as before.

@@ -10,16 +10,23 @@ use dob_lab::{Node, Roles};
 /// The room of a member, in bytes, in place of 2 GB.
 const ROOM: usize = 32 << 20;
 
-/// etcd on the leader's node is killed and comes back without its data. Then PostgreSQL on the standby leader restarts while its etcd
-/// is down.
+/// etcd on the leader's node is killed and comes back without its data, or with what an interrupted start has left of it. Its data is damaged,
+/// and a person deletes it. Then PostgreSQL on the standby leader restarts while its etcd is down.
 pub async fn member_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("etcd on the leader's node killed, its data deleted");
     leader.lose_etcd().await?;
+    leader.interrupt_first_start_of_etcd().await?;
     traffic.run_for(FAULT).await;
     traffic.mark("etcd started");
     leader.run(&["systemctl", "start", "etcd"]).await?;
+    leader.until_etcd_has(3).await?;
+    traffic.mark("etcd on that node is a member again");
+    leader.damage_etcd().await?;
+    traffic.mark("its data damaged: the runbook's commands");
+    Section("etcd is lost").run(leader, &["new-member"], &[]).await?;
+    leader.until_etcd_has(3).await?;
     traffic.mark("etcd on that node is a member again");
     let standby = environment.central().until_following().await?.leader;
     standby.run(&["systemctl", "stop", "etcd"]).await?;

@@ -36,7 +36,7 @@ pub async fn gone(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(note))
 }
 
-/// The old region's power is back. It follows, then leads again.
+/// The old region's power is back. It follows, then leads again. The first attempt to hand over is killed, and undone.
 pub async fn fail_back(environment: &LabEnvironment) -> Result<Outcome> {
     if environment.central().primary().await.is_none() {
         gone(environment).await?;
@@ -54,6 +54,12 @@ pub async fn fail_back(environment: &LabEnvironment) -> Result<Outcome> {
     let rebuilt = journal.contains("bootstrap_standby_leader") || journal.contains("pg_basebackup");
     ensure!(!rebuilt, "the old region was rebuilt");
     let rewound = journal.contains("running pg_rewind");
+    let leader = environment.central().until_leading().await?.leader;
+    leader.kill_hand_over().await?;
+    ensure!(environment.central().primary().await.is_none(), "a node leads without PostgreSQL");
+    leader.run(&["dob-promote"]).await?;
+    environment.central().until_leading().await?;
+    west.until_following().await?;
 
     let traffic = environment.traffic().await;
     hand_back(environment, &traffic, follower).await?;

@@ -32,13 +32,18 @@ pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let unsure = replica.refusal(&["dob-etcd-alone"]).await?;
     ensure!(unsure.contains("make sure that the other two nodes are off"), "{unsure}");
     ensure!(environment.west().primary().await.is_none(), "a node leads");
-    traffic.mark("dob-etcd-alone on the replica");
-    replica.run(&["dob-etcd-alone", "--others-are-gone"]).await?;
+    traffic.mark("dob-etcd-alone on the replica, killed when it has started etcd again");
+    replica.kill_etcd_alone().await?;
     let recovery_time = traffic.until_saved().await?.as_secs();
     let leads = environment.west().until_leading().await?.leader;
     ensure!(leads.name == replica.name, "{} leads", leads.name);
     replica.until_etcd_has(3).await?;
     traffic.mark("the new nodes have joined");
+    replica.run(&["systemctl", "restart", "etcd"]).await?;
+    replica.until_etcd_has(3).await?;
+    traffic.mark("etcd on the replica has started again, with the new nodes");
+    let again = replica.run(&["dob-etcd-alone", "--others-are-gone"]).await?;
+    ensure!(again.contains("etcd has its majority: nothing to do"), "{again}");
     let note = format!("saves succeed {recovery_time} s after dob-etcd-alone");
     Ok(environment.judge(traffic).await?.with_note(note))
 }

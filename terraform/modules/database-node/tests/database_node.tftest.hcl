@@ -48,6 +48,11 @@ run "a_data_node" {
     error_message = "The kernel has no time limits for a peer that is gone."
   }
   assert {
+    condition = alltrue([for file in yamldecode(output.cloud_config).write_files : strcontains(file.content, "\"pause\":null")
+    if contains(["/etc/dob/leading.json", "/etc/dob/following.json"], file.path)])
+    error_message = "A hand-over that was killed leaves the region paused after dob-promote and dob-rejoin."
+  }
+  assert {
     condition     = strcontains(output.cloud_config, "ETCD_DATA_DIR=/var/lib/etcd/dob\n")
     error_message = "etcd shares PostgreSQL's volume."
   }
