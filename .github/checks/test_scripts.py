@@ -6,9 +6,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 from email import message_from_string
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -203,6 +205,16 @@ def test_two_roles_take_turns_and_the_rest_of_the_secret_stays(script, aws):
     assert after["pg_password"] not in first.out + first.err
 
 
+def test_a_run_of_github_rotates_once_however_often_it_is_started_again(script, aws):
+    aws.client("secretsmanager").create_secret(Name="dob/api", SecretString='{"pg_user": "dob_api_a", "pg_password": "first"}')
+    first = script("rotate-password", aws=aws, AWS_REGION=HERE, GITHUB_RUN_ID="30433642")
+    after = secret(aws)
+    again = script("rotate-password", aws=aws, AWS_REGION=HERE, GITHUB_RUN_ID="30433642")
+    assert (first.out, again.out) == ("dob_api_a\n",) * 2, again.err
+    assert secret(aws) == after
+    assert script("rotate-password", aws=aws, AWS_REGION=HERE, GITHUB_RUN_ID="30433643").out == "dob_api_b\n"
+
+
 @pytest.mark.parametrize("value, words", [
     ('{"pg_user": "postgres"}', "has pg_user 'postgres'"), ("nonsense", "is not JSON"), (None, "can't read the secret dob/api"),
 ])
@@ -274,6 +286,14 @@ def test_failback_stops_no_writes_while_the_leading_region_does_not_archive(scri
     assert not [sent for sent in two_regions.sent if "--hand-over" in sent[1]]
 
 
+@pytest.mark.parametrize("leads", ["nobody", "west"])
+def test_a_failback_that_ended_after_the_hand_over_is_finished_by_the_next(script, two_regions, tmp_path, leads):
+    (tmp_path / "leads").write_text(leads)
+    done = script("fail-back", THERE, HERE, aws=two_regions)
+    assert done.code == 0, done.err
+    assert [sent for sent in two_regions.sent if not sent[1].startswith("dob-status")] == [("west-a", "dob-promote")]
+
+
 def test_a_failed_hand_over_says_that_nobody_may_lead(script, two_regions, tmp_path):
     (tmp_path / "central-a/dob-rejoin").write_text("#!/bin/bash\nexit 1\n")
     done = script("fail-back", THERE, HERE, aws=two_regions, FAIL_BACK_INTERVAL="0.1")
@@ -335,22 +355,44 @@ def test_no_pod_is_rolled_without_an_answer(script, fake, tmp_path):
     assert done.code == 1 and "rollout" not in (tmp_path / "asked").read_text()
 
 
-@pytest.mark.parametrize("broken, words", [("9", "did not work and was rolled back: the image before it"), ("98", "neither sha256:9")])
-def test_a_release_that_does_not_work_is_replaced_by_the_one_before(fake, tmp_path, broken, words):
-    for folder in ("scripts", "k8s/release"):
-        (tmp_path / folder).mkdir(parents=True)
+def deploys(tmp_path, path, digest, **others):
+    """Deploys a digest with these scripts in place of the ones that deploy calls."""
+    (tmp_path / "scripts").mkdir(exist_ok=True)
+    if not (tmp_path / "k8s").exists():
+        shutil.copytree(ROOT / "k8s/release", tmp_path / "k8s/release")
     for script in ("deploy", "edit-yaml"):
         shutil.copy(ROOT / "scripts" / script, tmp_path / "scripts")
-    shutil.copy(ROOT / "k8s/release/kustomization.yaml", tmp_path / "k8s/release")
-    digest = f"grep --only-matching 'sha256:[0-9a-f]*' {tmp_path}/k8s/release/kustomization.yaml"
-    for name, code in {"rollout": f"{digest} >>{tmp_path}/rolled", "smoke": f"! {digest} | grep --quiet ':[{broken}]'"}.items():
+    for name, code in others.items():
         (tmp_path / "scripts" / name).write_text(f"#!/bin/bash\n{code}\n")
         (tmp_path / "scripts" / name).chmod(0o755)
+    return subprocess.run([tmp_path / "scripts/deploy", "primary", digest, "https://a", "https://b"], capture_output=True, text=True, env={"PATH": path})
+
+
+@pytest.mark.parametrize("broken, words", [("9", "did not work and was rolled back: the image before it"), ("98", "neither sha256:9")])
+def test_a_release_that_does_not_work_is_replaced_by_the_one_before(fake, tmp_path, broken, words):
+    digest = f"grep --only-matching 'sha256:[0-9a-f]*' {tmp_path}/k8s/release/kustomization.yaml"
     new, before = "sha256:" + "9" * 64, "sha256:" + "8" * 64
-    done = subprocess.run([tmp_path / "scripts/deploy", "primary", new, "https://a", "https://b"], capture_output=True, text=True,
-                          env={"PATH": fake("kubectl", f"echo 1.dkr.ecr/dob-api@{before}")})
+    path = fake("kubectl", f"[[ $* != *.spec.image* ]] || echo 1.dkr.ecr/dob-api@{before}")
+    done = deploys(tmp_path, path, new, rollout=f"{digest} >>{tmp_path}/rolled", smoke=f"! {digest} | grep --quiet ':[{broken}]'")
     assert done.returncode == 1 and words in done.stderr.splitlines()[-1], done.stderr
     assert (tmp_path / "rolled").read_text().split() == [new, before]
+
+
+def test_a_release_is_replaced_by_the_last_one_that_worked_although_its_first_deploy_was_killed(fake, tmp_path):
+    serves, works, tested = (tmp_path / name for name in ("serves", "works", "tested"))
+    path = fake("kubectl", f"""case $* in
+        *annotate*dob-api/works=*) echo "${{*##*=}}" >{works} ;;
+        *annotations.dob-api/works*) cat {works} 2>/dev/null || true ;;
+        *.spec.image*) echo "1.dkr.ecr/dob-api@$(cat {serves} 2>/dev/null)" ;;
+        esac""")
+    rollout = f"grep --only-matching 'sha256:[0-9a-f]*' {tmp_path}/k8s/release/kustomization.yaml | tee {serves} >>{tmp_path}/rolled"
+    # The second deploy is killed before its release is tested.
+    smoke = f"echo >>{tested}; [[ $(wc -l <{tested}) -ne 2 ]] || kill -KILL $PPID; ! grep --quiet ':9' {serves}"
+    before, new = "sha256:" + "8" * 64, "sha256:" + "9" * 64
+    deployed = [deploys(tmp_path, path, digest, rollout=rollout, smoke=smoke) for digest in (before, new, new)]
+    assert [done.returncode for done in deployed] == [0, -signal.SIGKILL, 1]
+    assert "did not work and was rolled back: the image before it" in deployed[-1].stderr, deployed[-1].stderr
+    assert (tmp_path / "rolled").read_text().split() == [before, new, new, before]
 
 
 def test_the_tunnel_ends_with_the_command(script, fake, tmp_path):
@@ -595,6 +637,22 @@ def test_a_drill_refuses_to_use_an_existing_restore_node(planned, tmp_path, acti
 def test_a_drill_reports_the_node_that_it_adds_even_if_the_apply_fails(planned, tmp_path, fails_at, code):
     assert planned("up", "create", RESTORE_NODE, fails_at).code == code
     assert (tmp_path / "output").read_text() == "made=true\n"
+
+
+def test_a_drill_removes_its_node_once_a_cancelled_apply_has_ended(script, fake, tmp_path):
+    (tmp_path / "plan").write_text(json.dumps({"resource_changes": [{"address": RESTORE_NODE[0], "change": {"actions": ["delete"]}}]}))
+    # As Terraform does: without a limit, a lock is an error at once.
+    path = fake("terraform", f"""case $2 in
+        show) cat {tmp_path}/plan ;;
+        plan | apply) [[ $* != *-lock-timeout* ]] || wait=60
+            exec flock --timeout "${{wait:-0}}" {tmp_path}/lock true ;;
+        esac""")
+    applies = subprocess.Popen(["flock", tmp_path / "lock", "bash", "-c", f"touch {tmp_path}/locked; until [[ -s {tmp_path}/asked ]]; do sleep 0.1; done; sleep 1"])
+    while not (tmp_path / "locked").exists() and applies.poll() is None:
+        time.sleep(0.05)
+    done = script("restore-drill", "down", PATH=path, AWS_REGION=THERE, PRIMARY_REGION=HERE, STATE_BUCKET="state")
+    assert applies.wait(timeout=30) == 0
+    assert done.code == 0, done.err
 
 
 def test_a_restore_is_compared_with_the_moment(script, aws, tmp_path):
