@@ -47,6 +47,21 @@ def test_every_action_and_workflow_of_ours_exists():
     assert not {name for name in ours if not (ROOT / name).exists()}
 
 
+def test_a_job_downloads_the_artifact_of_its_own_attempt_or_of_the_last_one_before_it():
+    """GitHub keeps the artifacts of all attempts of a run, and `gh run download --name` takes any of those with the name."""
+    downloaded = set(re.findall(r'gh run download "\$GITHUB_RUN_ID" --name (\S+)', ALL))
+    assert downloaded >= {'"$PLAN"', '"$BUILT"'}
+    for variable in downloaded:
+        values = re.findall(rf"(?m)^ +{variable[2:-1]}: (.*)$", ALL)
+        assert values, variable
+        for value in values:
+            outputs = re.findall(r"needs\.[a-z]+\.outputs\.([a-z]+)", value)
+            assert outputs, value
+            for output in outputs:
+                made = re.search(rf"(?m)^ +{output}: (\S.*-\$\{{\{{ github\.run_attempt \}}\}})$", ALL)
+                assert made and f" name: {made[1]}\n" in ALL, output
+
+
 def test_one_action_has_one_version():
     versions = {}
     jobs = [job for path in FILES for job in load(path.name)["jobs"].values()]
