@@ -145,13 +145,27 @@ def test_a_plan_without_changes_is_not_applied(run, plan, changes):
     assert done.outputs == {"changes": changes} and plan.splitlines()[0] in done.summary
 
 
-def test_a_plan_of_outputs_alone_is_commented(run):
+def plans(run, attempt, text):
+    """The plans of all roots, as an attempt of the run has uploaded them."""
     for root in ("global", "primary", "recovery"):
-        folder = run.folder / f"plans/plan-{root}"
+        folder = run.folder / f"plans/plan-{root}-{attempt}"
         folder.mkdir(parents=True)
-        (folder / "plan.txt").write_text('Changes to Outputs:\n  + zone = "example.com"\n')
+        (folder / "plan.txt").write_text(text.replace("ROOT", root))
+
+
+def test_a_plan_of_outputs_alone_is_commented(run):
+    plans(run, 1, 'Changes to Outputs:\n  + zone = "example.com"\n')
     assert run("infrastructure", "Write the comment").code == 0
     assert "<summary>global: Changes to Outputs:" in (run.folder / "comment.md").read_text()
+
+
+def test_the_plans_of_the_last_attempt_are_commented(run):
+    for attempt in (2, 9, 10):
+        plans(run, attempt, f"Plan: {attempt} to add, 0 to change, 0 to destroy.\n")
+    shutil.rmtree(run.folder / "plans/plan-global-10")
+    assert run("infrastructure", "Write the comment").code == 0
+    comment = (run.folder / "comment.md").read_text()
+    assert "<summary>global: Plan: 9 to add" in comment and "<summary>primary: Plan: 10 to add" in comment
 
 
 def test_the_report_has_every_outcome_and_every_figure(run):
@@ -192,14 +206,11 @@ def test_a_run_that_failed_at_once_has_a_report(run):
 
 
 def test_the_comment_has_every_plan_and_fits(run):
-    for root in ("global", "primary", "recovery"):
-        folder = run.folder / f"plans/plan-{root}"
-        folder.mkdir(parents=True)
-        (folder / "plan.txt").write_text(f"of {root}\n" + "x" * 99 + "\n" + "y\n" * 50_000 + "Plan: 3 to add, 0 to change, 0 to destroy.\n")
+    plans(run, 1, "of ROOT\n" + "x" * 99 + "\n" + "y\n" * 50_000 + "Plan: 3 to add, 0 to change, 0 to destroy.\n")
     done = run("infrastructure", "Write the comment")
     comment = (run.folder / "comment.md").read_text()
     assert done.code == 0 and len(comment) < 65_536
     for root in ("global", "primary", "recovery"):
         assert f"<summary>{root}: Plan: 3 to add" in comment and f"    of {root}\n" in comment
-    (run.folder / "plans/plan-primary/plan.txt").unlink()
+    (run.folder / "plans/plan-primary-1/plan.txt").unlink()
     assert run("infrastructure", "Write the comment").code != 0, "a root without a plan"
