@@ -25,7 +25,6 @@ locals {
     # Patroni rewrites a few keys all the time. Without this, the database grows until etcd refuses writes.
     AUTO_COMPACTION_MODE      = "periodic"
     AUTO_COMPACTION_RETENTION = "1h"
-    LOGGER                    = "zap"
     LOG_LEVEL                 = "warn"
   }
 }

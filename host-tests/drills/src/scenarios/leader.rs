@@ -180,7 +180,7 @@ pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> 
     traffic.run_for(AFTER).await;
     power_on_again(environment, leader, &traffic).await?;
     // The old leader's last WAL must not be archived.
-    leader.until_logged("patroni", "continues beyond that and is not archived").await?;
+    leader.until_logged("patroni", "another leader has taken over at").await?;
     let outcome = environment.judge(traffic).await?;
     let figures = outcome.figures()?;
     ensure!(!figures.lost.is_empty(), "nothing was lost, so the replica did not lag");

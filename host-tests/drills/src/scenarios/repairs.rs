@@ -30,7 +30,7 @@ pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
         refuses(node, "etcd", "etcd has lost its majority").await?;
     }
     let unsure = replica.refusal(&["dob-etcd-alone"]).await?;
-    ensure!(unsure.contains("make sure that the other two nodes are off"), "{unsure}");
+    ensure!(unsure.contains("make sure that the others are off"), "{unsure}");
     ensure!(environment.west().primary().await.is_none(), "a node leads");
     traffic.mark("dob-etcd-alone on the replica, killed when it has started etcd again");
     replica.kill_etcd_alone().await?;
