@@ -446,20 +446,20 @@ def test_a_node_that_follows_keeps_what_it_wrote_beyond_its_leader_s_history(nod
 
 @pytest.fixture
 def restoring(node):
-    """The same as a node for restores, whose PostgreSQL keeps its pid in a file."""
+    """The same as a node for restores, whose PostgreSQL keeps its pid in a file and has ended its recovery when it is asked."""
     for program in ("chown", "install", "pgbackrest"):
         node.fake(program, "")
     program = node.folder / "postgresql/pg_ctl"
     program.write_text(f"#!/bin/bash\nsource {node.folder}/starts\n")
     program.chmod(0o755)
+    (node.folder / "starts").write_text(f"touch {node.folder}/{DATA}/postmaster.pid")
+    (node.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
+    node.fake("psql", "echo f")
     (node.folder / "data/version/restore-asked").write_text("latest\n")
     return node
 
 
 def test_the_end_of_the_archive_is_restored_without_a_time(restoring):
-    (restoring.folder / "starts").write_text(f"touch {restoring.folder}/{DATA}/postmaster.pid")
-    (restoring.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
-    restoring.fake("psql", "echo f")
     done = restoring.run("dob-restore", "run", "latest", "2")
     assert done.code == 0 and "restored to latest" in done.out, done.err
     asked = (restoring.folder / "asked").read_text()
@@ -471,18 +471,12 @@ def test_a_restore_that_a_power_cut_ended_while_it_replayed_is_resumed(restoring
     postmaster = restoring.folder / DATA / "postmaster.pid"
     postmaster.write_text("1\n")
     restoring.fake("pgbackrest", f'[[ $* != *" restore "* || ! -e {postmaster} ]] || exit 38')
-    (restoring.folder / "starts").write_text(f"touch {postmaster}")
-    (restoring.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
-    restoring.fake("psql", "echo f")
     done = restoring.run("dob-restore", "run", "latest")
     assert done.code == 0 and "restored to latest" in done.out, done.err
 
 
 def test_a_restored_database_is_started_again_without_another_restore(restoring):
     (restoring.folder / "data/version/restore-done").touch()
-    (restoring.folder / "starts").write_text(f"touch {restoring.folder}/{DATA}/postmaster.pid")
-    (restoring.folder / "run/secrets.env").write_text("DOB_ADMIN_PASSWORD=secret")
-    restoring.fake("psql", "echo f")
     done = restoring.run("dob-restore", "run", "latest")
     assert done.code == 0 and "restored to latest" in done.out, done.err
     assert "pgbackrest" not in (restoring.folder / "asked").read_text()
