@@ -39,7 +39,7 @@ pub const AS_DEPLOYER: [&str; 2] = ["--as=deployer", "--as-group=dob-deployers"]
 /// A copy of `k8s` and `scripts`, from which versions are rolled out.
 pub struct Checkout {
     directory: PathBuf,
-    /// The options that choose who rolls out. The first time it is an administrator, who creates what is cluster-wide; then it is the deployer.
+    /// The kubeconfig of whoever rolls out: the first time an administrator, who creates what is cluster-wide, then the deployer.
     kubeconfig: PathBuf,
     path: String,
     digest: String,

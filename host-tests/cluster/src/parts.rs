@@ -52,7 +52,7 @@ const ADDONS: [Part; 6] = [
 /// The built programs.
 #[derive(Clone)]
 pub struct Parts {
-    /// Their directories, joined as in PATH.
+    /// Their directories, in the order of PATH.
     directories: Vec<PathBuf>,
     /// The version of Kubernetes, with a leading `v`.
     pub kubernetes: String,

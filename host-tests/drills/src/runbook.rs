@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use dob_lab::Node;
 
 const RUNBOOKS: &str = include_str!("../../../docs/runbooks.md");
-/// What the section "How to run a command" defines for a session on a node.
+/// The aliases of the section "How to run a command", as functions, because a script has no aliases.
 const ALIASES: &str = r#"psql() { runuser -u postgres -- psql "$@"; }
 patronictl() { command patronictl --config-file /etc/dob/patroni "$@"; }"#;
 
@@ -48,6 +48,8 @@ mod tests {
             ("Two nodes of a region lead", &["stop"]),
             ("A checkpoint does not end", &["end-connection"]),
         ];
+        let aliases = "alias patronictl='patronictl --config-file /etc/dob/patroni' psql='runuser -u postgres -- psql'";
+        assert!(RUNBOOKS.contains(aliases), "ALIASES must do what the runbooks' aliases do");
         for (section, names) in sections {
             for name in names {
                 assert!(Section(section).commands(name).is_ok(), "{section}: {name}");

@@ -82,7 +82,7 @@ impl Node {
         self.until(&format!("at most {at_most} segments wait for the archive"), &waiting).await.map(drop)
     }
 
-    /// Backdates the start of the outage by five minutes, and waits until WAL is archived without the bucket.
+    /// Makes the waiting segments older than `dob-archive` waits for a bucket, and waits until WAL is archived without the bucket.
     pub async fn until_bucket_is_left_out(&self) -> Result<()> {
         let status = self.archive_status();
         let aged =

@@ -13,7 +13,8 @@ const RECOVERY_POINT: Duration = Duration::from_secs(60);
 const SEGMENTS: usize = 70;
 /// How many segments may wait for S3: a quarter of the volume, and some that are being uploaded.
 const MAY_WAIT: usize = 20;
-/// The files that begin a step of a restore: pgBackRest copies the backup, PostgreSQL replays WAL. And the files that end with these steps.
+/// The two steps of a restore: pgBackRest copies the backup, then PostgreSQL replays WAL. For each, the file that appears when it begins, and the
+/// file that is there until it ends.
 const STEPS: [(&str, &str); 2] = [("backup.manifest", "backup.manifest"), ("postmaster.pid", "recovery.signal")];
 /// How long the upload of a segment may take.
 const ON_ITS_WAY: Duration = Duration::from_secs(5);

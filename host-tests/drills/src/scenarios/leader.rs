@@ -128,14 +128,8 @@ pub async fn power_off_with_etcd(environment: &LabEnvironment) -> Result<Outcome
     lose_power(environment, leader).await
 }
 
-/// The region's nodes. The witness leads etcd, so a failover does not wait for an election there.
-async fn ready_with_etcd_elsewhere(environment: &LabEnvironment) -> Result<Roles<'_>> {
-    let roles = environment.ready().await?;
-    roles.witness.lead_etcd().await?;
-    Ok(roles)
-}
-
-/// The same, while its region's bucket accepts connections and does not answer. A promotion asks the archive several times.
+/// The leader's node loses its power, while the region's bucket accepts connections and does not answer. A promotion asks the archive several
+/// times.
 pub async fn power_off_with_silent_bucket(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = ready_with_etcd_elsewhere(environment).await?;
     replica.silence_own_bucket().await?;
@@ -144,27 +138,12 @@ pub async fn power_off_with_silent_bucket(environment: &LabEnvironment) -> Resul
     Ok(outcome)
 }
 
-/// The leader's power is cut. Clients that only greet show how much of their rate is left until a date is saved again.
-async fn lose_power(environment: &LabEnvironment, leader: &Node) -> Result<Outcome> {
-    let traffic = environment.traffic().await;
-    let readers = environment.readers(&traffic).await;
-    traffic.mark("leader's power cut");
-    let cut = Instant::now();
-    leader.power_off().await?;
-    traffic.until_saved().await?;
-    let kept = readers.stop(cut).await;
-    traffic.run_for(AFTER).await;
-    let rejoined = power_on_again(environment, leader, &traffic).await?;
-    kept.check(Build::chosen()?)?;
-    Ok(environment.judge(traffic).await?.with_note(format!("{kept}; {rejoined}")))
-}
-
-/// The same, with every acknowledged date on both nodes.
+/// The leader's node loses its power, with every acknowledged date on both nodes.
 pub async fn power_off_synchronous(environment: &LabEnvironment) -> Result<Outcome> {
     synchronously(environment, power_off).await
 }
 
-/// The same while the replica lags: it takes over without the leader's last dates, which the recovery region already has.
+/// The leader's node loses its power while its replica lags. The replica leads without the last dates, which the recovery region already has.
 pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = ready_with_etcd_elsewhere(environment).await?;
     let traffic = environment.traffic().await;
@@ -180,13 +159,35 @@ pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> 
     traffic.run_for(AFTER).await;
     power_on_again(environment, leader, &traffic).await?;
     // The old leader's last WAL must not be archived.
-    leader.until_logged("patroni", "another leader has taken over at").await?;
+    leader.until_logged("patroni", "another leader has taken over at byte").await?;
     let outcome = environment.judge(traffic).await?;
     let figures = outcome.figures()?;
     ensure!(!figures.lost.is_empty(), "nothing was lost, so the replica did not lag");
     let lost = figures.lost_seconds;
     ensure!(lost <= lagged, "{lost:.1} s of dates were lost, although the replica lagged behind by {lagged:.1} s");
     Ok(outcome.with_note(format!("{lost:.1} s of dates lost; both regions' other nodes, which had them, rewound")))
+}
+
+/// The region's nodes. The witness leads etcd, so a failover does not wait for an election there.
+async fn ready_with_etcd_elsewhere(environment: &LabEnvironment) -> Result<Roles<'_>> {
+    let roles = environment.ready().await?;
+    roles.witness.lead_etcd().await?;
+    Ok(roles)
+}
+
+/// The leader's power is cut. Clients that only greet show how much of their rate is left until a date is saved again.
+async fn lose_power(environment: &LabEnvironment, leader: &Node) -> Result<Outcome> {
+    let traffic = environment.traffic().await;
+    let readers = environment.readers(&traffic).await;
+    traffic.mark("leader's power cut");
+    let cut = Instant::now();
+    leader.power_off().await?;
+    traffic.until_saved().await?;
+    let kept = readers.stop(cut).await;
+    traffic.run_for(AFTER).await;
+    let rejoined = power_on_again(environment, leader, &traffic).await?;
+    kept.check(Build::chosen()?)?;
+    Ok(environment.judge(traffic).await?.with_note(format!("{kept}; {rejoined}")))
 }
 
 /// Only the leader has the last dates. It loses its power, and everything that is not on its volumes.
