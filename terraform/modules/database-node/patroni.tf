@@ -1,6 +1,6 @@
 # Patroni elects the leader. Passwords are not in this configuration: dob-secrets writes them to a file in memory.
 locals {
-  # A lost leader is replaced after at most ttl. 20 s is the least that Patroni 4 accepts, and loop_wait + 2 * retry_timeout must fit in it.
+  # A lost leader is replaced after ttl, which begins anew if etcd's leader is lost, too. 20 s is the least that Patroni 4 accepts, and loop_wait + 2 * retry_timeout must fit in it.
   # If a crashed leader replays its WAL for longer than primary_start_timeout, its replica leads, because it has replayed that WAL already.
   timing = { ttl = 20, loop_wait = 5, retry_timeout = 5, primary_start_timeout = 10 }
 
