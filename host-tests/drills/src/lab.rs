@@ -12,13 +12,18 @@ use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Rol
 use dob_spin::{Build, Clock, Options, Server};
 use dob_support::{Process, eventually};
 use futures_util::future::{BoxFuture, join_all};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
+use tokio::task::spawn_blocking;
 
+/// How many sessions connect at a time: their client shares its processors with the servers.
+const OPENED_AT_ONCE: usize = 4;
 const SERVING_WITHIN: Duration = Duration::from_secs(120);
 /// How long the clients run before the fault.
 const BEFORE: Duration = Duration::from_secs(5);
@@ -127,18 +132,19 @@ impl LabEnvironment {
         Ok(old)
     }
 
-    /// Opens idle sessions of the API's role on a node. Dropping the result closes them.
+    /// Opens idle sessions of the API's role on a node, as many of these as it accepts. Dropping the result closes them.
     pub async fn open_sessions(&self, node: &Node, sessions: usize) -> Result<Vec<Process>> {
         let Service { user, password, .. } = &*self.service.lock().await;
         let (host, port) = (node.address, node.ports.postgresql);
-        let server = format!("host={host} port={port} user={user} dbname=dob_api sslmode=require");
+        let server = format!("host={host} port={port} user={user} dbname=dob_api sslmode=require connect_timeout=10");
         let open = |_| {
             let mut psql = Command::new("psql");
-            psql.args(["--no-psqlrc", "--quiet", &server]).env("PGPASSWORD", password);
-            psql.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-            Process::spawn(&mut psql, "`make drill` installs it")
+            psql.args(["--no-psqlrc", "--quiet", r"--command=\echo connected", "--file=-", &server])
+                .env("PGPASSWORD", password);
+            psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+            async move { spawn_blocking(|| open_session(psql)).await? }
         };
-        (0..sessions).map(open).collect()
+        stream::iter(0..sessions).map(open).buffered(OPENED_AT_ONCE).try_collect().await
     }
 
     /// Sets the password of dob_admin for new servers.
@@ -209,6 +215,14 @@ impl LabEnvironment {
 }
 
 /// Finds the nodes that lead, in both regions.
+/// Starts a session, and waits until it has connected, or has ended because the server refuses it.
+fn open_session(mut psql: Command) -> Result<Process> {
+    let mut session = Process::spawn(&mut psql, "`make drill` installs it")?;
+    let connected = session.0.stdout.take().context("its output is not piped")?;
+    BufReader::new(connected).read_line(&mut String::new())?;
+    Ok(session)
+}
+
 fn probe(lab: Arc<Lab>) -> Probe {
     let sample = move || {
         let lab = lab.clone();
