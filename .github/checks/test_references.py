@@ -286,6 +286,10 @@ def test_a_restore_drill_removes_only_the_node_that_it_added():
     assert down["if"] == f"always() && steps.{up['id']}.outputs.made == 'true'"
 
 
+def test_every_workflow_publishes_with_the_same_spin():
+    assert len(set(re.findall(r"install-spin (v[\d.]+)", ALL))) == 1
+
+
 def test_an_emergency_waits_for_no_other_workflow():
     groups = {path.stem: load(path.name).get("concurrency", {}).get("group") for path in FILES}
     assert [name for name, group in groups.items() if group == groups["promote-recovery"]] == ["promote-recovery"]
