@@ -481,7 +481,8 @@ def actions(command):
     for words, asked in PROGRAMS.items():
         if re.search(rf"\b{words}\b", command):
             yield from asked
-    for service, operation in re.findall(r"\baws ([a-z0-9-]+) ([a-z]+-[a-z-]+)", command):
+    # Not in a list, such as `for tool in aws kubectl`.
+    for service, operation in re.findall(r"(?<!\bin )\baws ([a-z0-9-]+) ([a-z]+-[a-z-]+)", command):
         asked = f"{rights.SERVICES.get(service, service)}:{''.join(word.title() for word in operation.split('-'))}"
         if f"aws {service} {operation}" not in PROGRAMS and asked not in rights.FREE:
             yield asked
