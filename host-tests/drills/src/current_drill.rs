@@ -13,6 +13,8 @@ pub(crate) struct CurrentDrill(Mutex<State>);
 struct State {
     drill: String,
     loads: usize,
+    /// Of a drill without clients.
+    step: Option<String>,
     /// Those of the drill's clients.
     marks: Marks,
 }
@@ -23,6 +25,13 @@ impl CurrentDrill {
         let mut state = self.state();
         state.drill = drill.to_owned();
         state.marks = Marks::default();
+        state.step = None;
+    }
+
+    /// Prints what a drill without clients does next.
+    pub fn step(&self, what: &str) {
+        println!("    {what}");
+        self.state().step = Some(what.to_owned());
     }
 
     /// Keeps the marks of the drill's clients, which a drill that passes its deadline loses.
@@ -34,7 +43,8 @@ impl CurrentDrill {
     pub fn reached(&self) -> String {
         let state = self.state();
         let marks = state.marks.lock().expect("no drill panics here");
-        marks.last().map_or_else(|| "nothing".to_owned(), |(at, what)| format!("{:.1} s {what}", at.as_secs_f64()))
+        let mark = marks.last().map(|(at, what)| format!("{:.1} s {what}", at.as_secs_f64()));
+        mark.or_else(|| state.step.clone()).unwrap_or_else(|| "nothing".to_owned())
     }
 
     /// The number of a new load generator in this run; no two generators share a client.

@@ -214,7 +214,6 @@ impl LabEnvironment {
     }
 }
 
-/// Finds the nodes that lead, in both regions.
 /// Starts a session, and waits until it has connected, or has ended because the server refuses it.
 fn open_session(mut psql: Command) -> Result<Process> {
     let mut session = Process::spawn(&mut psql, "`make drill` installs it")?;
@@ -231,6 +230,7 @@ fn probe(lab: Arc<Lab>) -> Probe {
     Probe { lanes: "leads", sample: Box::new(sample) }
 }
 
+/// The names of the nodes that lead, in both regions.
 async fn leaders(lab: &Lab) -> Vec<String> {
     let regions = [lab.region(WEST), lab.region(CENTRAL), lab.newer()];
     let nodes: Vec<_> = regions.iter().flat_map(Region::data_nodes).collect();

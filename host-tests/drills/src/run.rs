@@ -50,10 +50,12 @@ pub async fn run_on_lab(selection: &Selection) -> Result<()> {
     let image = BaseImage::prepare(&plan)?;
     let lab = WatchedLab { environment: LabEnvironment::make(plan, &image).await?, alerts: alerts::expected()? };
     let results = run_all(&lab, &selection.drills).await?;
-    if selection.is_everything && results.failed.is_empty() {
-        dashboard::write(&lab.environment.prometheus, results.took).await?;
+    let took = results.took;
+    results.report(selection)?;
+    if selection.is_everything {
+        dashboard::write(&lab.environment.prometheus, took).await?;
     }
-    results.report(selection)
+    Ok(())
 }
 
 /// The same for drills of the cluster, all of one testbed.

@@ -9,6 +9,10 @@ use std::collections::BTreeSet;
 const BUCKET_PREFIX: &str = "dob-backups-";
 /// The file that exists while WAL is archived without one of the buckets.
 const LEFT_OUT: &str = "/run/dob/postgres/bucket-left-out";
+/// The file that says when the leader last looked for newer timelines in the archive.
+const LOOKED: &str = "/run/dob/postgres/archive-asked";
+/// The file that exists while the other region's bucket is asked first.
+const OTHER_FIRST: &str = "/run/dob/postgres/other-first";
 /// The options for the lab's S3, whose URLs have the bucket in the path.
 const AWS: &str =
     "export AWS_CONFIG_FILE=/tmp/aws AWS_DEFAULT_REGION=eu-west-1; aws configure set default.s3.addressing_style path";
@@ -46,6 +50,21 @@ impl Node {
     /// Writes WAL, and switches to the next segment.
     pub async fn finish_segment(&self) -> Result<()> {
         self.sql("postgres", "SELECT pg_create_restore_point('drill'), pg_switch_wal()").await.map(drop)
+    }
+
+    /// Writes this many segments that the archive refuses, because another leader has begun a newer timeline.
+    pub async fn write_refused_segments(&self, segments: usize) -> Result<()> {
+        // A leader looks for newer timelines every two minutes.
+        self.run(&["rm", "--force", LOOKED]).await?;
+        for _ in 0..segments {
+            self.finish_segment().await?;
+        }
+        self.until_logged("patroni", "another leader has taken over at byte").await
+    }
+
+    /// Whether the node has had no answer from its region's bucket, and asks the other one first.
+    pub async fn asks_other_bucket_first(&self) -> Result<bool> {
+        Ok(self.script(&format!("test ! -e {OTHER_FIRST} || echo first")).await? == "first")
     }
 
     /// Waits until the first segment is archived.

@@ -28,7 +28,7 @@ variable "single_nat_gateway" {
 }
 
 variable "replication_mode" {
-  description = "asynchronous: a saved date may be lost with the leader. synchronous: no saved date is lost, but each save waits for the replica. Used only when the cluster is created."
+  description = "asynchronous: a saved date may be lost with the leader. synchronous: no saved date is lost, but each save waits for the replica. Set the same in both regions. Used only when the cluster is created."
   type        = string
   default     = "asynchronous"
 }

@@ -25,6 +25,7 @@ pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     leader.run(&["dob-backup"]).await?;
     let (before, moment) = disaster(environment, leader).await?;
     let deleted = Instant::now();
+    environment.current.step("all rows deleted");
     leader.until_archived().await?;
     let archived = deleted.elapsed();
     ensure!(archived < RECOVERY_POINT + ON_ITS_WAY, "the change reached S3 only after {archived:?}");
@@ -34,14 +35,17 @@ pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     // The session that starts the restore ends after a second, as Session Manager ends sessions after an hour.
     fresh.refusal(&["timeout", "1", "dob-restore", &moment]).await?;
     let said = fresh.run(&["dob-restore", "progress"]).await?;
-    ensure!(said.contains("MB are here, the newest backup has"), "{said}");
+    ensure!(said.starts_with("activating: ") && said.contains("MB are here, the newest backup has"), "{said}");
+    environment.current.step("the restore continues without its session");
     fresh.run(&["dob-restore", &moment]).await?;
     let restore = started.elapsed().as_secs();
     holds(fresh, &before).await?;
     leader.run(&["dob-copy-back", &fresh.address.to_string()]).await?;
     holds(leader, &before).await?;
     fresh.power_off().await?;
+    environment.current.step("copied back; now all that is archived");
     to_the_end(environment, leader, &before).await?;
+    environment.current.step("restored; now a moment after the last save");
     to_a_quiet_moment(environment, leader).await?;
     Ok(Outcome::noted(format!(
         "all {} rows are back: a fresh node in {boot} s, dob-restore in {restore} s, then dob-copy-back; RPO {} s by archive_timeout, {} s here; \
@@ -73,6 +77,7 @@ async fn to_a_quiet_moment(environment: &LabEnvironment, leader: &Node) -> Resul
     let fresh = fresh_node(environment).await?;
     for (first, last) in STEPS {
         fresh.begin_restore(&reading.at, first).await?;
+        environment.current.step(&format!("it has written {first}: power cut"));
         restart(fresh).await?;
         ensure!(fresh.has_in_data(last).await?, "the power was cut after the restore had deleted {last}");
     }
@@ -91,9 +96,11 @@ pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
     let lost = Instant::now();
     leader.delete_bucket(CENTRAL).await?;
+    environment.current.step("bucket deleted");
     leader.finish_segment().await?;
     until_fired(environment, lost, &["WalArchiveFailing"]).await?;
     leader.until_bucket_is_left_out().await?;
+    environment.current.step("WAL is archived without it");
     let refused = leader.refusal(&["dob-backup"]).await?;
     ensure!(refused.contains("no backup in repository 2 ("), "{refused}");
     let (before, moment) = disaster(environment, leader).await?;
@@ -110,6 +117,7 @@ pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
     fresh.run(&["dob-restore", &moment, "2"]).await?;
     holds(fresh, &before).await?;
     fresh.power_off().await?;
+    environment.current.step("restored; now an empty bucket");
     leader.make_bucket(CENTRAL).await?;
     leader.run(&["dob-backup"]).await?;
     ensure!(!leader.leaves_out_a_bucket().await?, "WAL is still archived without the bucket");
@@ -143,12 +151,14 @@ pub async fn damaged(environment: &LabEnvironment) -> Result<Outcome> {
     leader.run(&["dob-backup"]).await?;
     leader.run(&["dob-backup", "verify"]).await?;
     let label = leader.tamper_with_newest_backup().await?;
+    environment.current.step("backup corrupted");
     let refused = leader.refusal(&["dob-backup", "verify"]).await?;
     ensure!(refused.contains("damaged or can't be read in repository 1 ("), "{refused}");
     leader.run(&["dob-backup"]).await?;
     leader.run(&["dob-backup", "expire", "1", &label]).await?;
     leader.run(&["dob-backup", "verify"]).await?;
 
+    environment.current.step("another backup is whole; now a wrong key");
     let fresh = fresh_node(environment).await?;
     fresh.spoil_backup_key().await?;
     let refused = fresh.refusal(&["dob-restore", "now"]).await?;

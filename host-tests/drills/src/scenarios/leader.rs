@@ -10,6 +10,7 @@ use dob_lab::{Node, Roles, WEST};
 use dob_spin::Build;
 use dob_support::eventually;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// How long a volume blocks writes.
@@ -28,6 +29,7 @@ pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
     let started = Instant::now();
     let Roles { leader, replica, .. } = environment.ready().await?;
     let took = started.elapsed().as_secs();
+    environment.current.step("both regions run");
     for node in environment.west().nodes() {
         node.run(&["cloud-init", "schema", "--system"]).await?;
     }
@@ -41,6 +43,7 @@ pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
         leader.name
     );
     says_that_it_leads(leader, replica).await?;
+    environment.current.step("the nodes are as they should be");
     // An unused slot would fill the volume.
     let standby = environment.central().until_following().await?.leader;
     let unread = standby.sql("postgres", "SELECT count(*) FROM pg_replication_slots WHERE NOT active").await?;
@@ -134,6 +137,7 @@ pub async fn power_off_with_silent_bucket(environment: &LabEnvironment) -> Resul
     let Roles { leader, replica, .. } = ready_with_etcd_elsewhere(environment).await?;
     replica.silence_own_bucket().await?;
     let outcome = lose_power(environment, leader).await?;
+    ensure!(replica.asks_other_bucket_first().await?, "{} has not noticed that its bucket is silent", replica.name);
     replica.pass_packets()?;
     Ok(outcome)
 }
@@ -146,6 +150,8 @@ pub async fn power_off_synchronous(environment: &LabEnvironment) -> Result<Outco
 /// The leader's node loses its power while its replica lags. The replica leads without the last dates, which the recovery region already has.
 pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = ready_with_etcd_elsewhere(environment).await?;
+    let ahead: Vec<&Node> = environment.central().data_nodes().chain([leader]).collect();
+    let made = data_made_at(&ahead).await?;
     let traffic = environment.traffic().await;
     traffic.mark("replication in the region stopped");
     let stopped = Instant::now();
@@ -165,7 +171,18 @@ pub async fn power_off_lagging(environment: &LabEnvironment) -> Result<Outcome> 
     ensure!(!figures.lost.is_empty(), "nothing was lost, so the replica did not lag");
     let lost = figures.lost_seconds;
     ensure!(lost <= lagged, "{lost:.1} s of dates were lost, although the replica lagged behind by {lagged:.1} s");
+    let now = data_made_at(&ahead).await?;
+    ensure!(now == made, "some data was copied, not rewound; the times at which it was created: {made:?}, now {now:?}");
     Ok(outcome.with_note(format!("{lost:.1} s of dates lost; both regions' other nodes, which had them, rewound")))
+}
+
+/// When each node's data was created.
+async fn data_made_at(nodes: &[&Node]) -> Result<BTreeMap<String, String>> {
+    let mut made = BTreeMap::new();
+    for node in nodes {
+        made.insert(node.name.clone(), node.data_made_at().await?);
+    }
+    Ok(made)
 }
 
 /// The region's nodes. The witness leads etcd, so a failover does not wait for an election there.

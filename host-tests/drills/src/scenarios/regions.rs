@@ -5,8 +5,12 @@ use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, ensure};
+use dob_clients::history::date;
 use dob_lab::{CENTRAL, Node, Roles, WEST};
 use std::time::Instant;
+
+/// How many segments wait for the archive: more than it ever has to upload at once.
+const WAITING: usize = 10;
 
 /// All nodes of the primary region lose their power, and a person promotes the recovery region.
 pub async fn gone(environment: &LabEnvironment) -> Result<Outcome> {
@@ -101,6 +105,10 @@ pub async fn both_lead(environment: &LabEnvironment) -> Result<Outcome> {
     hand_back(environment, &traffic, follower).await?;
     traffic.run_for(AFTER).await;
     let outcome = environment.judge(traffic).await?;
+    for (user, version) in &outcome.figures()?.lost {
+        let row = format!("{user}\t{}\t", date(*version));
+        ensure!(copy.contains(&row), "a lost date is not in the copy: {row}");
+    }
     let left = "SELECT count(*) FROM dob_api.birthday WHERE username = 'takenalone'";
     let left = follower.sql("dob_api", left).await?;
     ensure!(left == "0", "the writes that only the primary region took are still there");
@@ -108,7 +116,8 @@ pub async fn both_lead(environment: &LabEnvironment) -> Result<Outcome> {
     Ok(outcome.with_note(note))
 }
 
-/// The same, but the recovery region is given up. The leader of the region that stays has the older timeline.
+/// The same, but the recovery region is given up. The leader of the region that stays has the older timeline, whose WAL the archive refuses
+/// until dob-stay.
 pub async fn old_stays(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let standby = environment.central().until_following().await?.leader;
@@ -118,7 +127,10 @@ pub async fn old_stays(environment: &LabEnvironment) -> Result<Outcome> {
     reconnect_two_that_lead(environment, &traffic).await?;
     replica.run(&["systemctl", "restart", "patroni"]).await?;
     environment.west().until_leading().await?;
-    traffic.mark("the primary region's replica streams after a restart; dob-stay");
+    traffic.mark("the primary region's replica streams after a restart");
+    leader.write_refused_segments(WAITING).await?;
+    until_fired(environment, traffic.started(), &["WalArchiveFailing"]).await?;
+    traffic.mark("the archive refuses the primary region's WAL; dob-stay");
     leader.run(&["dob-stay"]).await?;
     let now = environment.west().until_leading().await?.leader;
     traffic.mark("dob-rejoin in the recovery region");
