@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use std::rc::Rc;
 
 /// How long connecting to one server may take, in seconds. The driver takes whole seconds only.
-const CONNECT_TIMEOUT_S: u32 = 1;
+pub const CONNECT_TIMEOUT_S: u32 = 1;
 /// How long sent data may stay unacknowledged before the connection counts as dead, in seconds. It is at least as long as two keepalive
 /// probes: when a request finds one pooled connection dead, the kernel has then closed the others, and the pool hands out no second one.
 const TCP_USER_TIMEOUT_S: u32 = 2 * KEEPALIVE_S;
@@ -102,8 +102,10 @@ pub struct Role {
 /// A guess at which host of the primary list is a replica, from the driver's error message. A wrong guess only costs time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LikelyReplica {
-    /// The first one, because the last one did not answer as a replica.
+    /// The first one, because the last one did not answer as a replica. The first one is not silent.
     FirstHost,
+    /// The same, but the first one may be silent, too.
+    PerhapsFirstHost,
     /// The last one, because it answered as a replica.
     LastHost,
 }
@@ -227,7 +229,7 @@ impl Database {
 
     fn replicas(&self, mut hosts: Vec<String>, likely: Option<LikelyReplica>) -> Vec<Address> {
         let replica = match likely {
-            Some(LikelyReplica::FirstHost) => self.hosts.first(),
+            Some(LikelyReplica::FirstHost | LikelyReplica::PerhapsFirstHost) => self.hosts.first(),
             Some(LikelyReplica::LastHost) => self.hosts.last(),
             None => None,
         };
@@ -516,6 +518,7 @@ mod tests {
         for (likely, order) in [
             (None, ["b:5432", "a:5432"]),
             (Some(LikelyReplica::FirstHost), ["a:5432", "b:5432"]),
+            (Some(LikelyReplica::PerhapsFirstHost), ["a:5432", "b:5432"]),
             (Some(LikelyReplica::LastHost), ["b:5432", "a:5432"]),
         ] {
             let replicas = database.replicas(replicas.clone(), likely);

@@ -1,10 +1,14 @@
 //! Why the store failed, and whether a retry can help.
 
-use crate::config::{ConfigError, LikelyReplica};
+use crate::config::{CONNECT_TIMEOUT_S, ConfigError, LikelyReplica};
 use crate::host::DatabaseError;
+use std::time::Duration;
 
 /// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
 const HOST_POOL_SIZE: u32 = 64;
+
+/// The least time that connecting to two silent hosts takes.
+const BOTH_SILENT: Duration = Duration::from_secs(2 * CONNECT_TIMEOUT_S as u64);
 
 /// The step that reads the configuration.
 const CONFIGURE: &str = "configure";
@@ -19,6 +23,8 @@ pub struct Failure {
     /// The message of the host or the server. [`crate::config::Config::redact`] removes passwords before it is logged.
     pub message: String,
     kind: Kind,
+    /// How long opening the connection took, if that failed.
+    opening: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,20 +51,30 @@ impl Failure {
             DatabaseError::NoConnection(message) => (None, message, Kind::Refused),
             DatabaseError::Parameter(message) => (None, message, Kind::Unexpected),
         };
-        Self { step, sqlstate, message, kind }
+        Self { sqlstate, ..Self::new(step, message, kind) }
+    }
+
+    /// No connection could be opened within this time.
+    pub fn not_opened(error: DatabaseError, took: Duration) -> Self {
+        Self { opening: Some(took), ..Self::from_host("open", error) }
     }
 
     /// Which host of the primary list is likely a replica, if no connection for writing could be opened. The driver tries one host after the
     /// other, and reports only the last. Its message shows whether the last host answered as a replica. If it did not, the first may have.
     /// This is a guess, because the driver may change its message.
     pub fn likely_replica(&self) -> Option<LikelyReplica> {
+        let took = self.opening?;
         let last_answered = self.message.contains("does not allow writes");
-        self.open_failed().then_some(if last_answered { LikelyReplica::LastHost } else { LikelyReplica::FirstHost })
+        Some(match last_answered {
+            true => LikelyReplica::LastHost,
+            false if took < BOTH_SILENT => LikelyReplica::FirstHost,
+            false => LikelyReplica::PerhapsFirstHost,
+        })
     }
 
     /// Whether no connection could be opened.
     pub fn open_failed(&self) -> bool {
-        self.step == "open"
+        self.opening.is_some()
     }
 
     /// The administrator could open neither the database nor `postgres`, from which the database is created.
@@ -72,33 +88,30 @@ impl Failure {
 
     /// The answer does not fit the statement: somebody has changed the schema, or this is a bug.
     pub fn unexpected(step: &'static str) -> Self {
-        let message = "the server's answer does not fit the statement: compare the schema with migrations/".to_owned();
-        Self { step, sqlstate: None, message, kind: Kind::Unexpected }
+        let message = "the server's answer does not fit the statement: compare the schema with migrations/";
+        Self::new(step, message, Kind::Unexpected)
     }
 
     /// The schema is older than this version needs, or the role lacks a privilege.
     pub fn unprepared(step: &'static str) -> Self {
         let message =
-            "the schema or a privilege is missing: set pg_admin_user and pg_admin_password, and /readyz creates both"
-                .to_owned();
-        Self { step, sqlstate: None, message, kind: Kind::Refused }
+            "the schema or a privilege is missing: set pg_admin_user and pg_admin_password, and /readyz creates both";
+        Self::new(step, message, Kind::Refused)
     }
 
     /// The primary's address led to a server that is in recovery.
     pub fn not_primary(step: &'static str) -> Self {
-        let message = "the server behind the pooled connection was demoted".to_owned();
-        Self { step, sqlstate: None, message, kind: Kind::NotPrimary }
+        Self::new(step, "the server behind the pooled connection was demoted", Kind::NotPrimary)
     }
 
     /// No answer came in time, and nobody waits for it any longer.
     pub fn late(step: &'static str) -> Self {
-        Self { step, sqlstate: None, message: "no answer in time".to_owned(), kind: Kind::Refused }
+        Self::new(step, "no answer in time", Kind::Refused)
     }
 
     /// No replica is configured, or there was no time left to try one.
     pub fn no_replica() -> Self {
-        let message = "no replica is configured, or there was no time left to try one".to_owned();
-        Self { step: "open", sqlstate: None, message, kind: Kind::Refused }
+        Self::new("open", "no replica is configured, or there was no time left to try one", Kind::Refused)
     }
 
     /// How often the statement may be tried, each time on another connection. Every statement of this service is idempotent.
@@ -114,6 +127,10 @@ impl Failure {
     /// Whether another pod created the same database first (`duplicate_database`, or a violation of the unique index on names).
     pub fn database_exists(&self) -> bool {
         matches!(self.sqlstate.as_deref(), Some("42P04" | "23505"))
+    }
+
+    fn new(step: &'static str, message: impl Into<String>, kind: Kind) -> Self {
+        Self { step, sqlstate: None, message: message.into(), kind, opening: None }
     }
 
     /// Whether a variable is missing or invalid.
@@ -139,6 +156,27 @@ fn kind_of(sqlstate: &str) -> Kind {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self { step: CONFIGURE, sqlstate: None, message: error.to_string(), kind: Kind::Refused }
+        Self::new(CONFIGURE, error.to_string(), Kind::Refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_driver_says_and_how_long_it_takes_show_which_host_is_a_replica() {
+        let read_only = "error connecting to server: database does not allow writes";
+        for (message, took_ms, likely) in [
+            (read_only, 1100, LikelyReplica::LastHost),
+            ("connection timed out", 1100, LikelyReplica::FirstHost),
+            ("connection timed out", 1999, LikelyReplica::FirstHost),
+            ("connection timed out", 2000, LikelyReplica::PerhapsFirstHost),
+        ] {
+            let error = DatabaseError::NoConnection(message.to_owned());
+            let failure = Failure::not_opened(error, Duration::from_millis(took_ms));
+            assert_eq!(failure.likely_replica(), Some(likely), "{message} after {took_ms} ms");
+        }
+        assert_eq!(Failure::late("find").likely_replica(), None);
     }
 }

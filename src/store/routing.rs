@@ -20,7 +20,7 @@ const RETRY_UNTIL: Duration = Duration::from_millis(2700);
 /// were sooner, dropped packets to the primary (a half-open connection 2.4 s, a new one 1 s) would leave no time for a replica.
 const TRY_REPLICA_UNTIL: Duration = Duration::from_millis(3950);
 
-/// The same for a replica that has probably just answered: connecting to it should take less than 1 s.
+/// The same for a replica that is not silent: connecting to it should take less than 1 s.
 const ASK_REPLICA_UNTIL: Duration = Duration::from_millis(4500);
 
 /// How long to wait for a replica before the next one is asked as well.
@@ -112,7 +112,10 @@ impl<'a, H: Host> Store<'a, H> {
     ) -> Result<T, Failure> {
         let addresses = self.config.replicas(likely).await?;
         let first = if likely.is_some() { 0 } else { self.memory.first_replica() };
-        let mut until = if likely == Some(LikelyReplica::LastHost) { ASK_REPLICA_UNTIL } else { TRY_REPLICA_UNTIL };
+        let mut until = match likely {
+            Some(LikelyReplica::FirstHost | LikelyReplica::LastHost) => ASK_REPLICA_UNTIL,
+            Some(LikelyReplica::PerhapsFirstHost) | None => TRY_REPLICA_UNTIL,
+        };
         let mut asked = FuturesUnordered::new();
         let mut last = Failure::no_replica();
         for place in (0..addresses.len()).map(|turn| (first + turn) % addresses.len()) {

@@ -10,8 +10,9 @@ pub struct Session<C>(C);
 impl<C: Connection> Session<C> {
     /// Opens a connection to this address.
     pub async fn open(host: &impl Host<Connection = C>, address: &Address, purpose: Purpose) -> Result<Self, Failure> {
+        let began = host.clock();
         let opened = host.open(address.expose(), purpose).await;
-        opened.map(Self).map_err(|error| Failure::from_host("open", error))
+        opened.map(Self).map_err(|error| Failure::not_opened(error, host.clock().duration_since(began)))
     }
 
     /// Runs a statement that returns no rows. `step` names it in the log.
