@@ -77,7 +77,7 @@ class Node:
     def hurry(self, command):
         """Its waits end after a second."""
         program = self.folder / "sbin" / command
-        program.write_text(re.sub(r"\b(patience|timeout|timeout --foreground) \d+", r"\1 1", program.read_text()))
+        program.write_text(re.sub(r"\b(patience|timeout(?: --\S+)*) \d+", r"\1 1", program.read_text()))
 
     def set(self, name, value):
         """Changes a setting of the node."""
@@ -227,6 +227,17 @@ def test_a_region_is_promoted_once_the_other_one_is_set_to_follow(node):
     node.fake("etcdctl", f"""case $* in *" get "*) echo '{{}}' ;; *" put "*) sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni ;; esac""")
     promoted = node.run("dob-promote")
     assert (promoted.code, promoted.out) == (0, "this region leads\n"), promoted.err
+
+
+def test_a_region_is_promoted_though_a_node_of_the_one_that_follows_is_off(node):
+    node.answer(OTHER[1], "stopped", "replica", FOLLOWS)
+    node.answer(OWN[0], "running", "standby_leader", FOLLOWS)
+    (node.folder / "etc/leading.json").write_text("{}")
+    node.fake("etcdctl", f"""case $* in *" get "*) echo '{{}}' ;; *" put "*) sed -i s/standby_leader/primary/ {node.answers}/{OWN[0]}-patroni ;; esac""")
+    promoted = node.run("dob-promote")
+    assert (promoted.code, promoted.out) == (0, "this region leads\n"), promoted.err
+    node.answer(OTHER[1], "running", "replica", LEADS)
+    assert "may lead again" in node.run("dob-promote").err
 
 
 def test_a_region_is_not_promoted_if_the_other_one_was_meanwhile(node):
@@ -394,6 +405,55 @@ def test_an_overtaken_leader_learns_it_from_the_bucket_that_answers(node):
     assert done.code == 1 and "another leader has taken over" in done.err, done.err
 
 
+def lacking(repository, history):
+    """pgBackRest's answers, if this repository lacks the history of timeline 2, and the other one has it."""
+    return f"""case $* in *push*) ;; *--repo={repository}*) exit 1 ;; *archive-get\\ 00000002.history*) printf "{history}" >"${{!#}}" ;; *) exit 1 ;; esac"""
+
+
+@pytest.mark.parametrize("repository", [1, 2])
+def test_an_overtaken_leader_learns_it_if_one_bucket_lacks_the_history(node, repository):
+    node.fake("pgbackrest", lacking(repository, "1\\t0/AA000100\\tno recovery target specified\\n"))
+    done = node.run("dob-archive", f"pg_wal/{SEGMENT}")
+    assert done.code == 1 and "another leader has taken over" in done.err, done.err
+    assert not (node.folder / "run/postgres/other-first").exists()
+
+
+def test_postgresql_that_asks_for_wal_never_gets_a_signal_s_exit_code(node):
+    # It would take one for the order to end. pgBackRest may not end when it is told to.
+    node.hurry("dob-archive-get")
+    node.fake("pgbackrest", "trap '' TERM; sleep 20")
+    assert node.run("dob-archive-get", SEGMENT, "segment").code == 2
+
+
+def test_a_bucket_that_returns_gets_the_histories_that_it_lacks(node):
+    left_out = node.folder / "run/postgres/bucket-left-out"
+    left_out.write_text("2\n")
+    os.utime(left_out, (0, 0))
+    (node.folder / DATA / "pg_wal/00000002.history").touch()
+    node.fake("pgbackrest", "[[ $* == *push* && $* != *history* ]]")
+    (node.folder / "sbin/dob-archive-get").write_text("exit 1")
+    assert node.run("dob-archive", f"pg_wal/{SEGMENT}").code == 1 and left_out.exists()
+    node.fake("pgbackrest", "[[ $* == *push* ]] || exit 1")
+    assert node.run("dob-archive", f"pg_wal/{SEGMENT}").code == 0 and not left_out.exists()
+    pushed = [line.split("/")[-1] for line in (node.folder / "asked").read_text().splitlines() if "push" in line]
+    assert pushed == [SEGMENT, "00000002.history"] * 2
+
+
+def test_a_volume_that_can_not_be_read_is_not_formatted(node):
+    volume = node.folder / "sbin/dob-volume"
+    volume.write_text(volume.read_text().replace("test -b", "test -e"))
+    with (node.folder / "etc/node.env").open("a") as settings:
+        settings.write(f'DOB_DATA_DEVICE="{node.folder}"\n')
+    node.fake("mountpoint", "exit 1")
+    # For a volume that it can't read, blkid says that it found nothing.
+    node.fake("blkid", "exit 2")
+    node.fake("mkfs.ext4", f"touch {node.folder}/formatted")
+    node.fake("mount", "exit 32")
+    refused = node.run("dob-volume")
+    assert refused.code == 1 and "it is not formatted" in refused.err, refused.err
+    assert not (node.folder / "formatted").exists()
+
+
 @pytest.mark.parametrize("minutes, archived", [(1, True), (10, False)])
 def test_a_region_that_stays_archives_its_timeline_for_minutes_only(node, minutes, archived):
     stays = node.folder / "run/postgres/stays"
@@ -526,10 +586,12 @@ def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql
     ([1, 0], 0),
     ([103, 0], 0),
     # The end of the archive.
-    ([1, 1], 1),
+    ([1, 1, 1, 1], 1),
+    # A note in the spool says that the first has no such segment, but it is about the other.
+    ([1, 1, 0], 0),
     # S3 is away for a moment.
     ([103, 101, 0], 0),
-    ([103, 101, 1, 1], 1),
+    ([103, 101, 1, 1, 1, 1], 1),
     ([1, 103, 1, 0], 0),
     # And for good: PostgreSQL must not take it for the end of the archive, even if one repository says so.
     ([103] * 9, 255),
@@ -538,7 +600,7 @@ def test_a_time_that_the_archive_does_not_reach_ends_the_restore_with_postgresql
 def test_a_restore_does_not_end_where_the_archive_can_not_be_asked(restoring, codes, code):
     left = restoring.folder / "codes"
     left.write_text(" ".join(map(str, codes)))
-    restoring.fake("pgbackrest", f"read -r code rest <{left}; echo $rest >{left}; exit $code")
+    restoring.fake("pgbackrest", f"read -r code rest <{left}; echo $rest >{left}; exit ${{code:-42}}")
     restoring.fake("sleep", "")
     if code == 255:
         program = restoring.folder / "sbin/dob-restore"

@@ -1,4 +1,4 @@
-"""Stands in for AWS on the lab's network: S3, Secrets Manager, CloudWatch Logs and the instance metadata of moto.
+"""Stands in for AWS on the lab's network: S3, Secrets Manager and CloudWatch Logs of moto.
 
 Reads what the account holds as JSON from its first line of input: {"regions": [...], "clusters": [...], "buckets": {region: name},
 "secrets": {name: value}}; says "ready", and ends with its input.

@@ -5,7 +5,7 @@ use chrono::{Datelike, Days, NaiveDate};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The day that versions count from. Where the guest's clock can be set, it shows this day.
+/// The day that versions count from.
 pub const TODAY: NaiveDate = NaiveDate::from_ymd_opt(2026, 5, 20).expect("a date");
 /// How many dates greetings can tell apart.
 pub const VERSIONS: u16 = 364;
@@ -30,7 +30,7 @@ pub struct Operation {
 /// What an operation does, and for a greeting what it found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Save the n-th date of a user: the first of a new user, or the next of the client's own user.
+    /// Save the n-th date of a user.
     Save { user: String, version: u16 },
     /// Greet a user. `version` is that of the date in the greeting, or none if the user is unknown.
     Greet { user: String, version: Option<u16> },

@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 pub struct LoadProfile {
     /// The number of clients.
     pub clients: usize,
-    /// The number of the first client. Two load generators on one database must not share a client.
+    /// The number of the first client. Two load generators that save in one database must not share a client.
     pub first: usize,
     /// The time from the start of an operation to the start of the client's next one.
     pub pace: Duration,

@@ -162,7 +162,7 @@ impl ClusterEnvironment {
         self.until_healthy().await
     }
 
-    /// Rolls out a digest, which must fail and be rolled back. Returns the output of `scripts/rollout`.
+    /// Rolls out a digest, at which `scripts/rollout` must fail. Returns its output. The checkout has the previous digest again.
     pub async fn refused_rollout(&self, digest: &str) -> Result<String> {
         let mut checkout = self.checkout.lock().await;
         let before = checkout.set_digest(digest)?;

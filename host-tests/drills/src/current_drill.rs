@@ -28,7 +28,7 @@ impl CurrentDrill {
         state.step = None;
     }
 
-    /// Prints what a drill without clients does next.
+    /// Prints what a drill without clients has reached.
     pub fn step(&self, what: &str) {
         println!("    {what}");
         self.state().step = Some(what.to_owned());
@@ -47,7 +47,7 @@ impl CurrentDrill {
         mark.or_else(|| state.step.clone()).unwrap_or_else(|| "nothing".to_owned())
     }
 
-    /// The number of a new load generator in this run; no two generators share a client.
+    /// The number of a new load generator in this run; no two that save share a client.
     pub fn next_load(&self) -> usize {
         let mut state = self.state();
         state.loads += 1;

@@ -124,7 +124,7 @@ impl Node {
         self.script(&format!("{AWS}; aws s3 --region {region} mb s3://{BUCKET_PREFIX}{region}")).await.map(drop)
     }
 
-    /// Corrupts some bytes in the middle of the newest backup in the node's region. Returns that backup's label.
+    /// Overwrites eight bytes of the newest backup in the node's region. Returns that backup's label.
     pub async fn tamper_with_newest_backup(&self) -> Result<String> {
         let tamper = format!(
             "{AWS}; bucket=s3://{BUCKET_PREFIX}{}

@@ -15,8 +15,8 @@ const STATEMENT_S: &str = "10";
 const NEXT: &str = "next";
 /// Segments that are written before the slot is checked again.
 const BURST: usize = 8;
-/// How long Patroni may take to start a server that has crashed, in seconds.
-const RESTARTS_WITHIN_S: &str = "30";
+/// How long Patroni may take to start a server that has crashed, or a base backup, in seconds.
+const BEGINS_WITHIN_S: &str = "30";
 /// The library that shifts a process's clock: its source, its path on a node, and the file with the seconds by which it shifts.
 const CLOCK_SOURCE: &str = "host-tests/lab/src/clock.c";
 const CLOCK_LIBRARY: &str = "/usr/local/lib/clock.so";
@@ -153,7 +153,7 @@ impl Node {
     pub async fn hold_base_backup(&self, seconds: u64) -> Result<()> {
         let copying = "test $(pgrep --count --exact pg_basebackup) = 2";
         let hold = format!(
-            "timeout {RESTARTS_WITHIN_S} bash -c 'until {copying}; do :; done'
+            "timeout {BEGINS_WITHIN_S} bash -c 'until {copying}; do :; done'
              pkill --signal STOP --exact pg_basebackup
              sleep {seconds}
              pkill --signal CONT --exact pg_basebackup"
@@ -179,8 +179,8 @@ impl Node {
     /// Pauses crash recovery as soon as it begins. Here it would take less than a second.
     pub async fn hold_recovery(&self) -> Result<()> {
         let hold = "until pkill --signal STOP --full '^postgres: dob: startup'; do :; done";
-        let why = || format!("{} has not begun to replay its WAL within {RESTARTS_WITHIN_S} s", self.name);
-        self.run(&["timeout", RESTARTS_WITHIN_S, "bash", "-c", hold]).await.map(drop).with_context(why)
+        let why = || format!("{} has not begun to replay its WAL within {BEGINS_WITHIN_S} s", self.name);
+        self.run(&["timeout", BEGINS_WITHIN_S, "bash", "-c", hold]).await.map(drop).with_context(why)
     }
 
     async fn signal_startup_process(&self, signal: &str) -> Result<()> {

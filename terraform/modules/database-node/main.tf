@@ -55,7 +55,6 @@ locals {
     DOB_PACKAGES                 = join(" ", local.packages)
     DOB_RESTORED_CLIENTS         = join(" ", var.client_networks)
     AWS_DEFAULT_REGION           = var.region
-    AWS_EC2_METADATA_V1_DISABLED = "true"
   }
 
   # Time limits of sockets whose programs set none, such as Patroni's when a replica streams or copies its data. A peer that is gone answers
@@ -79,9 +78,8 @@ locals {
   # Without permissions, a file has cloud-init's 0644.
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {
-      path        = "/usr/local/sbin/${name}"
-      permissions = "0755"
-      content     = replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
+      path    = "/usr/local/sbin/${name}"
+      content = replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
     } if name != "dob-restore" || local.self.role == "restore"],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path    = "/etc/systemd/system/${name}"
@@ -131,9 +129,8 @@ locals {
 
   # Three spaces before each line of a file, where yamlencode writes four, are 50 bytes less once compressed.
   cloud_config = join("\n", ["#cloud-config", replace(yamlencode({
-    preserve_hostname = false
     hostname          = var.node
     write_files       = local.files
-    runcmd            = concat([["systemctl", "enable", "--now", "--no-block", "dob-install.service"]], var.commands)
+    runcmd            = concat([["chmod", "--recursive", "755", "/usr/local/sbin"], ["systemctl", "enable", "--now", "--no-block", "dob-install.service"]], var.commands)
   }), "\n    ", "\n   ")])
 }

@@ -34,7 +34,7 @@ locals {
       "",
     ],
     # pgBackRest's default. A bucket that is slow or overloaded for a moment must not end hours of work.
-    flatten([for command in ["backup", "expire", "restore", "verify"] : ["[global:${command}]", "io-timeout=60", ""]]),
+    flatten([for command in local.self.role == "restore" ? ["restore"] : ["backup", "expire", "verify"] : ["[global:${command}]", "io-timeout=60", ""]]),
     [
       "[${var.cluster}]",
       "pg1-path=${local.data_directory}",

@@ -32,7 +32,7 @@ pub async fn restore(environment: &LabEnvironment) -> Result<Outcome> {
     let booted = Instant::now();
     let fresh = fresh_node(environment).await?;
     let (started, boot) = (Instant::now(), booted.elapsed().as_secs());
-    // The session that starts the restore ends after a second, as Session Manager ends sessions after an hour.
+    // The command that starts the restore is ended after a second, as Session Manager ends a command after an hour.
     fresh.refusal(&["timeout", "1", "dob-restore", &moment]).await?;
     let said = fresh.run(&["dob-restore", "progress"]).await?;
     ensure!(said.starts_with("activating: ") && said.contains("MB are here, the newest backup has"), "{said}");

@@ -207,7 +207,7 @@ async fn lose_power(environment: &LabEnvironment, leader: &Node) -> Result<Outco
     Ok(environment.judge(traffic).await?.with_note(format!("{kept}; {rejoined}")))
 }
 
-/// Only the leader has the last dates. It loses its power, and everything that is not on its volumes.
+/// In its region, only the leader has the last dates. It loses its power, and everything that is not on its volumes.
 pub async fn power_cut_for_real(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let member = leader.etcd_member().await?;

@@ -36,7 +36,8 @@ const REFUSED: [&[&str]; 10] = [
     &["--namespace=dob-api", "exec", "deployment/dob-api", "--", "true"],
 ];
 
-/// Tries ten commands that would extend its rights, pods that take over their node, and a policy that redirects an administrator's command.
+/// A deployer tries ten commands that would extend its rights. An administrator tries pods that take over their node, and a policy that
+/// redirects a command.
 pub async fn tried(environment: &ClusterEnvironment) -> Result<Outcome> {
     environment.ready().await?;
     for command in REFUSED {

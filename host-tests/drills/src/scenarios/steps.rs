@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// How long the clients run after recovery.
 pub const AFTER: Duration = Duration::from_secs(5);
-/// How long a fault lasts: longer than Patroni takes to act on anything.
+/// How long a fault lasts: three of Patroni's loops, and less than its ttl.
 pub const FAULT: Duration = Duration::from_secs(15);
 /// How long etcd does not work, or is partitioned: three times Patroni's ttl.
 pub const WITHOUT_ETCD: Duration = Duration::from_secs(60);

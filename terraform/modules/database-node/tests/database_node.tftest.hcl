@@ -104,7 +104,7 @@ run "a_witness_has_no_database" {
     node = "west-c"
   }
   assert {
-    condition     = !anytrue([for package in output.packages : startswith(package, "postgresql-")]) && !contains(output.packages, "patroni")
+    condition     = !anytrue([for package in output.packages : startswith(package, "postgresql-")]) && !contains(output.packages, "pgbackrest")
     error_message = "A witness gets a database."
   }
   assert {
