@@ -4,6 +4,7 @@ use crate::directory::{lock, remove_stale_pid_file};
 use crate::installation::{as_system_user, binaries, give_to_system_user};
 use anyhow::{Context, Result, anyhow, bail};
 use dob_support::{Process, end_within, eventually};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
@@ -149,7 +150,11 @@ impl Database {
     pub fn signal_all(&self, signal: Signal) -> Result<()> {
         let server = self.pid().context("the server is not running")?;
         for process in std::iter::once(server).chain(children(server)) {
-            kill(process, signal)?;
+            // A session may have ended meanwhile.
+            match kill(process, signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                failed => failed?,
+            }
         }
         Ok(())
     }

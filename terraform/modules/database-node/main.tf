@@ -34,27 +34,27 @@ locals {
 
   # The settings that the scripts read. None of them is secret.
   environment = {
-    DOB_CLUSTER                  = var.cluster
-    DOB_NODE                     = var.node
-    DOB_ROLE                     = local.self.role
-    DOB_ADDRESS                  = local.self.address
-    DOB_MEMBERS                  = join(" ", [for name, address in local.members : "${name}=${address}"])
-    DOB_DATA_NODES               = join(" ", values(local.data))
-    DOB_OTHER_REGION             = join(" ", var.other_region.addresses)
-    DOB_CLUSTER_ROLE             = var.cluster_role
-    DOB_PORT_POSTGRESQL          = local.ports.postgresql
-    DOB_PORT_PATRONI             = local.ports.patroni
-    DOB_PORT_ETCD                = local.ports.etcd_client
-    DOB_DATA_DEVICE              = var.data_device
-    DOB_DATA_MOUNT               = local.data_mount
-    DOB_DATA_DIRECTORY           = local.data_directory
-    DOB_PROGRAMS                 = local.programs
-    DOB_SECRET_AUTHORITY         = var.secrets.certificate_authority
-    DOB_SECRET_PASSWORDS         = var.secrets.passwords
-    DOB_PATRONI_RELEASE          = "${var.patroni.version} ${var.patroni.sha256}"
-    DOB_PACKAGES                 = join(" ", local.packages)
-    DOB_RESTORED_CLIENTS         = join(" ", var.client_networks)
-    AWS_DEFAULT_REGION           = var.region
+    DOB_CLUSTER          = var.cluster
+    DOB_NODE             = var.node
+    DOB_ROLE             = local.self.role
+    DOB_ADDRESS          = local.self.address
+    DOB_MEMBERS          = join(" ", [for name, address in local.members : "${name}=${address}"])
+    DOB_DATA_NODES       = join(" ", values(local.data))
+    DOB_OTHER_REGION     = join(" ", var.other_region.addresses)
+    DOB_CLUSTER_ROLE     = var.cluster_role
+    DOB_PORT_POSTGRESQL  = local.ports.postgresql
+    DOB_PORT_PATRONI     = local.ports.patroni
+    DOB_PORT_ETCD        = local.ports.etcd_client
+    DOB_DATA_DEVICE      = var.data_device
+    DOB_DATA_MOUNT       = local.data_mount
+    DOB_DATA_DIRECTORY   = local.data_directory
+    DOB_PROGRAMS         = local.programs
+    DOB_SECRET_AUTHORITY = var.secrets.certificate_authority
+    DOB_SECRET_PASSWORDS = var.secrets.passwords
+    DOB_PATRONI_RELEASE  = "${var.patroni.version} ${var.patroni.sha256}"
+    DOB_PACKAGES         = join(" ", local.packages)
+    DOB_RESTORED_CLIENTS = join(" ", var.client_networks)
+    AWS_DEFAULT_REGION   = var.region
   }
 
   # Time limits of sockets whose programs set none, such as Patroni's when a replica streams or copies its data. A peer that is gone answers
@@ -80,7 +80,7 @@ locals {
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path    = "/usr/local/sbin/${name}"
       content = replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
-    } if name != "dob-restore" || local.self.role == "restore"],
+    } if lookup({ dob-guard = "data", dob-restore = "restore" }, name, local.self.role) == local.self.role],
     [for name in fileset("${path.module}/files/systemd", "**") : {
       path    = "/etc/systemd/system/${name}"
       content = replace(file("${path.module}/files/systemd/${name}"), local.comments, "")
@@ -129,8 +129,8 @@ locals {
 
   # Three spaces before each line of a file, where yamlencode writes four, are 50 bytes less once compressed.
   cloud_config = join("\n", ["#cloud-config", replace(yamlencode({
-    hostname          = var.node
-    write_files       = local.files
-    runcmd            = concat([["chmod", "--recursive", "755", "/usr/local/sbin"], ["systemctl", "enable", "--now", "--no-block", "dob-install.service"]], var.commands)
+    hostname    = var.node
+    write_files = local.files
+    runcmd      = concat([["chmod", "--recursive", "755", "/usr/local/sbin"], ["systemctl", "enable", "--now", "--no-block", "dob-install.service"]], var.commands)
   }), "\n    ", "\n   ")])
 }

@@ -93,7 +93,7 @@ run "a_data_node" {
   assert {
     condition = { for section in regexall("(?m)^\\[([a-z:-]+)\\]\\n((?:[^\\[\\n].*\\n)*)", one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/pgbackrest.conf"])) :
       section[0] => flatten(regexall("(?m)^io-timeout=(.*)$", section[1]))
-    } == { global = ["5"], "global:backup" = ["60"], "global:expire" = ["60"], "global:restore" = ["60"], "global:verify" = ["60"], dob = [] }
+    } == { global = ["5"], "global:backup" = ["60"], "global:expire" = ["60"], "global:verify" = ["60"], dob = [] }
     error_message = "Archiving waits too long for a bucket, or a backup or a restore gives it up too soon."
   }
 }

@@ -69,7 +69,7 @@ run "the_nodes" {
     error_message = "The user data is larger than the 16 KB that EC2 takes."
   }
   assert {
-    condition     = yamldecode(module.node["dob-eu-west-1-a"].cloud_config).runcmd[1] == ["bash", "-c", local.ec2] && strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
+    condition     = yamldecode(module.node["dob-eu-west-1-a"].cloud_config).runcmd[2] == ["bash", "-c", local.ec2] && strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
     error_message = "Nodes do not install the agent whose version and checksum are given."
   }
   assert {
@@ -224,6 +224,10 @@ run "a_restore_node_on_demand" {
   assert {
     condition     = contains(keys(aws_instance.node), "dob-eu-west-1-r") && keys(aws_ebs_volume.restore) == ["dob-eu-west-1-r"]
     error_message = "There is no restore node with a volume."
+  }
+  assert {
+    condition     = strcontains(module.node["dob-eu-west-1-r"].cloud_config, "[global:restore]\n   io-timeout=60\n")
+    error_message = "A restore gives up a bucket that is slow for a moment."
   }
   assert {
     condition     = [for statement in jsondecode(aws_iam_role_policy.node["restore"].policy).Statement : statement.Action if statement.Sid == "BackupObjects"] == [["s3:GetObject"]]
