@@ -405,14 +405,11 @@ def test_an_overtaken_leader_learns_it_from_the_bucket_that_answers(node):
     assert done.code == 1 and "another leader has taken over" in done.err, done.err
 
 
-def lacking(repository, history):
-    """pgBackRest's answers, if this repository lacks the history of timeline 2, and the other one has it."""
-    return f"""case $* in *push*) ;; *--repo={repository}*) exit 1 ;; *archive-get\\ 00000002.history*) printf "{history}" >"${{!#}}" ;; *) exit 1 ;; esac"""
-
-
 @pytest.mark.parametrize("repository", [1, 2])
 def test_an_overtaken_leader_learns_it_if_one_bucket_lacks_the_history(node, repository):
-    node.fake("pgbackrest", lacking(repository, "1\\t0/AA000100\\tno recovery target specified\\n"))
+    history = "1\\t0/AA000100\\tno recovery target specified\\n"
+    # The other one has it.
+    node.fake("pgbackrest", f"""case $* in *push*) ;; *--repo={repository}*) exit 1 ;; *archive-get\\ 00000002.history*) printf "{history}" >"${{!#}}" ;; *) exit 1 ;; esac""")
     done = node.run("dob-archive", f"pg_wal/{SEGMENT}")
     assert done.code == 1 and "another leader has taken over" in done.err, done.err
     assert not (node.folder / "run/postgres/other-first").exists()

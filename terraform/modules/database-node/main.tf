@@ -75,7 +75,7 @@ locals {
   # Comments, and what is one in a unit, are removed, because EC2 takes at most 16 KB of user data.
   comments = "/(?m)^ *((#( .*)?|Description=.*)?\n)?/"
 
-  # Without permissions, a file has cloud-init's 0644.
+  # Files have cloud-init's 0644. runcmd makes the commands executable, which is 15 bytes less than permissions for each.
   files = concat(
     [for name in fileset("${path.module}/files/sbin", "*") : {
       path    = "/usr/local/sbin/${name}"
