@@ -462,6 +462,20 @@ def test_a_region_that_stays_archives_its_timeline_for_minutes_only(node, minute
     assert (done.code == 0, "another leader has taken over" in done.err) == (archived, not archived), done.err
 
 
+@pytest.mark.parametrize("state, minutes, asks", [("ready", 1, False), ("ready", 3, True), ("stopping", 3, False), ("stopping", 6, True)])
+def test_a_switchover_does_not_wait_for_a_question_that_was_asked_minutes_ago(node, state, minutes, asks):
+    node.has_left_timeline_1_and_runs()
+    with (node.folder / DATA / "postmaster.pid").open("a") as file:
+        file.write(f"{state}\n")
+    asked = node.folder / "run/postgres/archive-asked"
+    asked.touch()
+    os.utime(asked, (time.time() - minutes * 60,) * 2)
+    node.fake("pgbackrest", "[[ $* != *archive-get* ]] || exit 1")
+    done = node.run("dob-archive", f"pg_wal/00000002{SEGMENT[8:]}")
+    assert done.code == 0, done.err
+    assert ("archive-get" in (node.folder / "asked").read_text()) == asks
+
+
 def test_a_bucket_that_is_left_out_has_a_hole_from_that_moment_on(node):
     # Later, another node may lead, and the bucket may be back before that node leaves it out.
     waiting = node.folder / DATA / "pg_wal/archive_status" / f"{SEGMENT}.ready"

@@ -75,62 +75,40 @@ locals {
   # Comments, and what is one in a unit, are removed, because EC2 takes at most 16 KB of user data.
   comments = "/(?m)^ *((#( .*)?|Description=.*)?\n)?/"
 
-  # Files have cloud-init's 0644. runcmd makes the commands executable, which is 15 bytes less than permissions for each.
-  files = concat(
-    [for name in fileset("${path.module}/files/sbin", "*") : {
-      path    = "/usr/local/sbin/${name}"
-      content = replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
-    } if lookup({ dob-guard = "data", dob-restore = "restore" }, name, local.self.role) == local.self.role],
-    [for name in fileset("${path.module}/files/systemd", "**") : {
-      path    = "/etc/systemd/system/${name}"
-      content = replace(file("${path.module}/files/systemd/${name}"), local.comments, "")
-    }],
-    [{
-      path    = "/etc/dob/node.env"
-      content = join("", [for name, value in local.environment : "${name}=\"${value}\"\n"])
-    }],
-    [{
-      path    = "/etc/sysctl.d/60-dob.conf"
-      content = join("", [for name, value in local.tcp : "net.ipv4.tcp_${name} = ${value}\n"])
-    }],
-    [{
+  # By path.
+  files = merge(
+    { for name in fileset("${path.module}/files/sbin", "*") :
+      "/usr/local/sbin/${name}" => replace(file("${path.module}/files/sbin/${name}"), local.comments, "")
+      if lookup({ dob-guard = "data", dob-restore = "restore" }, name, local.self.role) == local.self.role
+    },
+    { for name in fileset("${path.module}/files/systemd", "**") :
+      "/etc/systemd/system/${name}" => replace(file("${path.module}/files/systemd/${name}"), local.comments, "")
+    },
+    {
+      "/etc/dob/node.env"         = join("", [for name, value in local.environment : "${name}=\"${value}\"\n"])
+      "/etc/sysctl.d/60-dob.conf" = join("", [for name, value in local.tcp : "net.ipv4.tcp_${name} = ${value}\n"])
       # Debian's images upgrade packages by themselves. These would restart the database or etcd on all nodes in one night.
-      path    = "/etc/apt/apt.conf.d/60dob"
-      content = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"
-    }],
-    local.runs_etcd ? [{
-      path    = "/etc/default/etcd"
-      content = join("", [for name, value in local.etcd : "ETCD_${name}=${value}\n"])
-    }] : [],
-    local.runs_database ? [{
-      path    = "/etc/pgbackrest.conf"
-      content = local.pgbackrest
-    }] : [],
-    local.self.role == "data" ? [
-      {
-        # As JSON, which is YAML, too, 50 bytes less once compressed.
-        path    = "/etc/dob/patroni/node.yml"
-        content = "${jsonencode(local.patroni)}\n"
-      },
-      {
-        path    = "/etc/dob/leading.json"
-        content = "${jsonencode(local.cluster_roles.primary)}\n"
-      },
-      {
-        path    = "/etc/dob/following.json"
-        content = "${jsonencode(local.cluster_roles.standby)}\n"
-      },
-      {
-        path    = "/etc/default/prometheus-postgres-exporter"
-        content = "DATA_SOURCE_NAME='user=prometheus host=/run/postgresql dbname=postgres'\nARGS=''\n"
-      },
-    ] : [],
+      "/etc/apt/apt.conf.d/60dob" = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"
+    },
+    local.runs_etcd ? { "/etc/default/etcd" = join("", [for name, value in local.etcd : "ETCD_${name}=${value}\n"]) } : {},
+    local.runs_database ? { "/etc/pgbackrest.conf" = local.pgbackrest } : {},
+    local.self.role == "data" ? {
+      # As JSON, which is YAML, too, 50 bytes less once compressed.
+      "/etc/dob/patroni/node.yml"                 = "${jsonencode(local.patroni)}\n"
+      "/etc/dob/leading.json"                     = "${jsonencode(local.cluster_roles.primary)}\n"
+      "/etc/dob/following.json"                   = "${jsonencode(local.cluster_roles.standby)}\n"
+      "/etc/default/prometheus-postgres-exporter" = "DATA_SOURCE_NAME='user=prometheus host=/run/postgresql dbname=postgres'\nARGS=''\n"
+    } : {},
   )
 
-  # Three spaces before each line of a file, where yamlencode writes four, are 50 bytes less once compressed.
-  cloud_config = join("\n", ["#cloud-config", replace(yamlencode({
-    hostname    = var.node
-    write_files = local.files
-    runcmd      = concat([["chmod", "--recursive", "755", "/usr/local/sbin"], ["systemctl", "enable", "--now", "--no-block", "dob-install.service"]], var.commands)
-  }), "\n    ", "\n   ")])
+  # cloud-init runs it at the first boot. A script, because a cloud-config would indent every line, 300 bytes more once compressed.
+  script = join("", concat(
+    ["#!/bin/bash\nset -euo pipefail\n"],
+    # As cloud-init does it.
+    ["echo ${var.node} >/etc/hostname\nhostname ${var.node}\n"],
+    ["mkdir -p ${join(" ", distinct([for path in keys(local.files) : dirname(path)]))}\n"],
+    [for path, content in local.files : "cat >${path} <<'END OF FILE'\n${content}END OF FILE\n"],
+    ["chmod 755 /usr/local/sbin/*\nsystemctl enable --now --no-block dob-install.service\n"],
+    [var.commands],
+  ))
 }

@@ -1,15 +1,20 @@
 output "user_data" {
-  description = "User data for aws_instance.user_data_base64: cloud-init configuration, compressed."
-  value       = base64gzip(local.cloud_config)
+  description = "User data for aws_instance.user_data_base64: a script for cloud-init, compressed."
+  value       = base64gzip(local.script)
   precondition {
-    condition     = length(base64gzip(local.cloud_config)) * 3 / 4 <= 16384
+    condition     = length(base64gzip(local.script)) * 3 / 4 <= 16384
     error_message = "The user data is larger than the 16 KB that EC2 takes."
   }
 }
 
-output "cloud_config" {
-  description = "The same as text, to read, or to check with cloud-init schema."
-  value       = local.cloud_config
+output "script" {
+  description = "The same as text, to read."
+  value       = local.script
+}
+
+output "files" {
+  description = "The files that it writes: their content by path."
+  value       = local.files
 }
 
 output "ports" {

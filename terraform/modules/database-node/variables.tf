@@ -210,9 +210,9 @@ variable "packages" {
 }
 
 variable "commands" {
-  description = "Commands that the node runs at its first boot, after its own: lists of words."
-  type        = list(list(string))
-  default     = []
+  description = "A script for bash that the node runs at its first boot, after its own."
+  type        = string
+  default     = ""
 }
 
 variable "patroni" {

@@ -51,7 +51,7 @@ module "node" {
   memory_mb          = data.aws_ec2_instance_type.this[local.instance_types[each.key]].memory_size
   secrets            = { certificate_authority = var.secrets.certificate_authority, passwords = var.secrets.passwords }
   # What only EC2 needs: Session Manager's agent, which Debian's image lacks.
-  commands = [["bash", "-c", local.ec2]]
+  commands = local.ec2
 }
 
 locals {

@@ -26,75 +26,83 @@ run "a_data_node" {
     error_message = "The user data is larger than the 16 KB that EC2 takes."
   }
   assert {
-    condition     = !can(regex("password\"?: *['\"]?[a-z0-9]", lower(output.cloud_config)))
+    condition     = !can(regex("password\"?: *['\"]?[a-z0-9]", lower(output.script)))
     error_message = "There is a password in the user data."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"shared_buffers\":\"1024MB\"")
+    condition     = strcontains(output.script, "\"shared_buffers\":\"1024MB\"")
     error_message = "PostgreSQL's settings are not computed from the memory."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"tcp_user_timeout\":\"15s\"")
+    condition     = strcontains(output.script, "\"tcp_user_timeout\":\"15s\"")
     error_message = "PostgreSQL waits 15 minutes for a peer that is gone."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"reserved_connections\":5") && strcontains(output.cloud_config, "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor, pg_use_reserved_connections;")
+    condition     = strcontains(output.script, "\"reserved_connections\":5") && strcontains(output.script, "CREATE ROLE prometheus LOGIN IN ROLE pg_monitor, pg_use_reserved_connections;")
     error_message = "If all connections are taken, the exporter can't log in, and the alert on them can't fire."
   }
   assert {
-    condition = one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/sysctl.d/60-dob.conf"]) == join("\n", [
+    condition = one([for path, content in output.files : content if path == "/etc/sysctl.d/60-dob.conf"]) == join("\n", [
       "net.ipv4.tcp_keepalive_intvl = 5", "net.ipv4.tcp_keepalive_probes = 3", "net.ipv4.tcp_keepalive_time = 10", "net.ipv4.tcp_mtu_probing = 1", "net.ipv4.tcp_retries2 = 6", "net.ipv4.tcp_syn_retries = 1", "",
     ])
     error_message = "The kernel has no time limits for a peer that is gone."
   }
   assert {
-    condition = alltrue([for file in yamldecode(output.cloud_config).write_files : strcontains(file.content, "\"pause\":null")
-    if contains(["/etc/dob/leading.json", "/etc/dob/following.json"], file.path)])
+    condition = alltrue([for path, content in output.files : strcontains(content, "\"pause\":null")
+    if contains(["/etc/dob/leading.json", "/etc/dob/following.json"], path)])
     error_message = "A hand-over that was killed leaves the region paused after dob-promote and dob-rejoin."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "ETCD_DATA_DIR=/var/lib/etcd/dob\n")
+    condition     = strcontains(output.script, "ETCD_DATA_DIR=/var/lib/etcd/dob\n")
     error_message = "etcd shares PostgreSQL's volume."
   }
   assert {
-    condition = alltrue([for file in yamldecode(output.cloud_config).write_files : strcontains(file.content, "OOMScoreAdjust=-900")
-    if contains(["/etc/systemd/system/patroni.service", "/etc/systemd/system/etcd.service.d/dob.conf"], file.path)])
+    condition = alltrue([for path, content in output.files : strcontains(content, "OOMScoreAdjust=-900")
+    if contains(["/etc/systemd/system/patroni.service", "/etc/systemd/system/etcd.service.d/dob.conf"], path)])
     error_message = "If memory runs out, the kernel may kill Patroni or etcd."
   }
   assert {
-    condition = one([for file in yamldecode(output.cloud_config).write_files :
-    strcontains(file.content, "\nOOMPolicy=continue\n") if file.path == "/etc/systemd/system/patroni.service"])
+    condition = one([for path, content in output.files :
+    strcontains(content, "\nOOMPolicy=continue\n") if path == "/etc/systemd/system/patroni.service"])
     error_message = "If the kernel kills a session because memory runs out, systemd stops Patroni."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"primary_start_timeout\":10")
+    condition     = strcontains(output.script, "\"primary_start_timeout\":10")
     error_message = "Patroni waits for minutes for a crashed leader that replays its WAL."
   }
   assert {
-    condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/usr/local/sbin/dob-restore")
+    condition     = !contains(keys(output.files), "/usr/local/sbin/dob-restore")
     error_message = "A member of a running cluster has the command for a restore."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"synchronous_mode\":false")
+    condition     = strcontains(output.script, "\"synchronous_mode\":false")
     error_message = "Replication is not asynchronous by default."
   }
   assert {
-    condition     = one([for file in yamldecode(output.cloud_config).write_files : !strcontains(file.content, "\"standby_cluster\":") if file.path == "/etc/dob/patroni/node.yml"])
+    condition     = one([for path, content in output.files : !strcontains(content, "\"standby_cluster\":") if path == "/etc/dob/patroni/node.yml"])
     error_message = "A primary cluster follows another cluster."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "repo1-s3-bucket=backups-west") && strcontains(output.cloud_config, "repo2-s3-bucket=backups-central")
+    condition     = strcontains(output.script, "repo1-s3-bucket=backups-west") && strcontains(output.script, "repo2-s3-bucket=backups-central")
     error_message = "The first repository is not the node's own region's."
   }
   assert {
-    condition     = strcontains(output.cloud_config, "repo1-cipher-type=aes-256-cbc") && strcontains(output.cloud_config, "repo2-cipher-type=aes-256-cbc")
+    condition     = strcontains(output.script, "repo1-cipher-type=aes-256-cbc") && strcontains(output.script, "repo2-cipher-type=aes-256-cbc")
     error_message = "A repository is not encrypted."
   }
   assert {
-    condition = { for section in regexall("(?m)^\\[([a-z:-]+)\\]\\n((?:[^\\[\\n].*\\n)*)", one([for file in yamldecode(output.cloud_config).write_files : file.content if file.path == "/etc/pgbackrest.conf"])) :
+    condition = { for section in regexall("(?m)^\\[([a-z:-]+)\\]\\n((?:[^\\[\\n].*\\n)*)", one([for path, content in output.files : content if path == "/etc/pgbackrest.conf"])) :
       section[0] => flatten(regexall("(?m)^io-timeout=(.*)$", section[1]))
     } == { global = ["5"], "global:backup" = ["60"], "global:expire" = ["60"], "global:verify" = ["60"], dob = [] }
     error_message = "Archiving waits too long for a bucket, or a backup or a restore gives it up too soon."
+  }
+}
+
+run "files_arrive_as_they_are" {
+  command = plan
+  assert {
+    condition     = alltrue([for content in values(output.files) : endswith(content, "\n") && !strcontains(content, "END OF FILE")])
+    error_message = "The script would end a file too early or too late."
   }
 }
 
@@ -108,7 +116,7 @@ run "a_witness_has_no_database" {
     error_message = "A witness gets a database."
   }
   assert {
-    condition     = !contains(yamldecode(output.cloud_config).write_files[*].path, "/etc/dob/patroni/node.yml")
+    condition     = !contains(keys(output.files), "/etc/dob/patroni/node.yml")
     error_message = "A witness gets Patroni's configuration."
   }
 }
@@ -116,17 +124,17 @@ run "a_witness_has_no_database" {
 run "a_new_cluster_can_be_copied_into_another_version" {
   command = plan
   assert {
-    condition = one([for file in yamldecode(output.cloud_config).write_files : yamldecode(file.content).bootstrap.dcs.postgresql.parameters.wal_level
-    if file.path == "/etc/dob/patroni/node.yml"]) == "logical"
+    condition = one([for path, content in output.files : yamldecode(content).bootstrap.dcs.postgresql.parameters.wal_level
+    if path == "/etc/dob/patroni/node.yml"]) == "logical"
     error_message = "The WAL can't be read by another version, so that an upgrade has to restart this cluster first."
   }
   assert {
-    condition = one([for file in yamldecode(output.cloud_config).write_files : yamldecode(file.content).bootstrap.dcs.ignore_slots
-    if file.path == "/etc/dob/patroni/node.yml"])[0] == { type = "logical", database = "dob_api", plugin = "pgoutput" }
+    condition = one([for path, content in output.files : yamldecode(content).bootstrap.dcs.ignore_slots
+    if path == "/etc/dob/patroni/node.yml"])[0] == { type = "logical", database = "dob_api", plugin = "pgoutput" }
     error_message = "Patroni drops the slots through which another version reads the changes."
   }
   assert {
-    condition     = !strcontains(output.cloud_config, "hostssl dob_api replicator")
+    condition     = !strcontains(output.script, "hostssl dob_api replicator")
     error_message = "Somebody may read the database's changes although it is not upgraded."
   }
 }
@@ -143,18 +151,18 @@ run "the_version_is_one_variable" {
     error_message = "The packages are not those of the version."
   }
   assert {
-    condition     = output.postgresql.data_directory == "/var/lib/postgresql/18/dob-18" && strcontains(output.cloud_config, "pg1-path=/var/lib/postgresql/18/dob-18\n")
+    condition     = output.postgresql.data_directory == "/var/lib/postgresql/18/dob-18" && strcontains(output.script, "pg1-path=/var/lib/postgresql/18/dob-18\n")
     error_message = "The data directory is not the version's."
   }
   assert {
-    condition     = length(regexall("postgresql[/-]17", output.cloud_config)) == 0
+    condition     = length(regexall("postgresql[/-]17", output.script)) == 0
     error_message = "A path or a package is another version's."
   }
   assert {
-    condition = one([for file in yamldecode(output.cloud_config).write_files : slice(yamldecode(file.content).postgresql.pg_hba,
-      index(yamldecode(file.content).postgresql.pg_hba, "hostssl dob_api replicator 10.77.1.21/32 scram-sha-256"),
-      index(yamldecode(file.content).postgresql.pg_hba, "hostssl all postgres,replicator,rewinder,prometheus all reject"))
-      if file.path == "/etc/dob/patroni/node.yml"]) == [
+    condition = one([for path, content in output.files : slice(yamldecode(content).postgresql.pg_hba,
+      index(yamldecode(content).postgresql.pg_hba, "hostssl dob_api replicator 10.77.1.21/32 scram-sha-256"),
+      index(yamldecode(content).postgresql.pg_hba, "hostssl all postgres,replicator,rewinder,prometheus all reject"))
+      if path == "/etc/dob/patroni/node.yml"]) == [
       "hostssl dob_api replicator 10.77.1.21/32 scram-sha-256", "hostssl dob_api replicator 10.77.1.22/32 scram-sha-256",
     ]
     error_message = "The other version's data nodes, and only they, may read the database's changes."
@@ -183,7 +191,7 @@ run "synchronous_by_one_variable" {
     replication_mode = "synchronous"
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"synchronous_mode\":true")
+    condition     = strcontains(output.script, "\"synchronous_mode\":true")
     error_message = "Replication is not synchronous."
   }
 }
@@ -194,7 +202,7 @@ run "a_standby_cluster_follows_the_other_region" {
     cluster_role = "standby"
   }
   assert {
-    condition     = strcontains(output.cloud_config, "\"host\":\"10.77.2.11,10.77.2.12\"")
+    condition     = strcontains(output.script, "\"host\":\"10.77.2.11,10.77.2.12\"")
     error_message = "The standby cluster does not stream from the other region."
   }
 }

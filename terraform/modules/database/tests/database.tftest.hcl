@@ -37,12 +37,8 @@ run "an_upgrade_opens_one_port_to_the_other_versions_nodes" {
     error_message = "The other version's nodes can't read this one's changes, or they reach more than that."
   }
   assert {
-    condition     = alltrue([for name, node in module.node : strcontains(node.cloud_config, "hostssl dob_api replicator 10.20.68.21/32") || !strcontains(node.cloud_config, "pg_hba")])
+    condition     = alltrue([for name, node in module.node : strcontains(node.script, "hostssl dob_api replicator 10.20.68.21/32") || !strcontains(node.script, "pg_hba")])
     error_message = "The nodes refuse the other version's."
-  }
-  assert {
-    condition     = alltrue([for node in aws_instance.node : length(node.user_data_base64) * 3 / 4 <= 16384])
-    error_message = "The user data is larger than the 16 KB that EC2 takes."
   }
 }
 
@@ -65,11 +61,7 @@ run "the_nodes" {
     error_message = "A node's metadata can be read without a token, or from outside the node."
   }
   assert {
-    condition     = alltrue([for node in aws_instance.node : length(node.user_data_base64) * 3 / 4 <= 16384])
-    error_message = "The user data is larger than the 16 KB that EC2 takes."
-  }
-  assert {
-    condition     = yamldecode(module.node["dob-eu-west-1-a"].cloud_config).runcmd[2] == ["bash", "-c", local.ec2] && strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
+    condition     = endswith(module.node["dob-eu-west-1-a"].script, local.ec2) && strcontains(local.ec2, "/1.2.3/debian_amd64/amazon-ssm-agent.deb") && strcontains(local.ec2, "SHA256:${var.agent.sha256}\n")
     error_message = "Nodes do not install the agent whose version and checksum are given."
   }
   assert {
@@ -101,7 +93,7 @@ run "the_volumes" {
     error_message = "A data volume is detached while PostgreSQL runs."
   }
   assert {
-    condition     = strcontains(module.node["dob-eu-west-1-a"].cloud_config, "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data["dob-eu-west-1-a"].id, "-", "")}")
+    condition     = strcontains(module.node["dob-eu-west-1-a"].script, "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${replace(aws_ebs_volume.data["dob-eu-west-1-a"].id, "-", "")}")
     error_message = "The node does not look for its own volume."
   }
 }
@@ -193,7 +185,7 @@ run "no_shell_through_the_operations_document" {
   }
 }
 
-run "no_two_parts_of_the_user_data_write_one_path" {
+run "the_user_data_of_each_role" {
   command = plan
   variables {
     restore_node = true
@@ -203,16 +195,43 @@ run "no_two_parts_of_the_user_data_write_one_path" {
     error_message = "A role is not tried."
   }
   assert {
-    condition = alltrue([for node in module.node :
-      length(distinct(yamldecode(node.cloud_config).write_files[*].path)) == length(yamldecode(node.cloud_config).write_files)
-    ])
-    error_message = "Two files of a node have one path."
-  }
-  assert {
-    condition = alltrue(flatten([for node in module.node : [for file in yamldecode(node.cloud_config).write_files :
-      !strcontains(local.ec2, file.path)
+    condition = alltrue(flatten([for node in module.node : [for path in keys(node.files) :
+      !strcontains(local.ec2, path)
     ]]))
     error_message = "ec2.sh names a file of the node's configuration, which it could overwrite."
+  }
+}
+
+# Values that pack badly, as an account's do, and the longest names of regions.
+run "the_largest_user_data" {
+  command = plan
+  override_data {
+    target = data.aws_region.current
+    values = { id = "ap-southeast-2" }
+  }
+  override_resource {
+    target          = aws_ebs_volume.data
+    override_during = plan
+    values          = { id = "vol-0b7f3e92d15c8a640" }
+  }
+  variables {
+    nodes = {
+      dob-ap-southeast-2-a = { address = "10.120.168.111", zone = "ap-southeast-2a", role = "data" }
+      dob-ap-southeast-2-b = { address = "10.120.169.112", zone = "ap-southeast-2b", role = "data" }
+      dob-ap-southeast-2-c = { address = "10.120.170.113", zone = "ap-southeast-2c", role = "witness" }
+      dob-ap-southeast-2-r = { address = "10.120.168.114", zone = "ap-southeast-2a", role = "restore" }
+    }
+    network       = { vpc_id = "vpc-0123", subnet_ids = { ap-southeast-2a = "subnet-a", ap-southeast-2b = "subnet-b", ap-southeast-2c = "subnet-c" } }
+    peer          = { region = "ap-northeast-1", addresses = ["10.121.168.121", "10.121.169.122"], data_cidr = "10.121.168.0/22" }
+    upgrade_peers = ["10.120.168.131", "10.120.169.132"]
+    clients       = { security_group_id = "sg-pods", cidr = "10.120.128.0/18" }
+    backups       = { buckets = { ap-southeast-2 = "dob-backups-739152846307-ap-southeast-2", ap-northeast-1 = "dob-backups-739152846307-ap-northeast-1" }, key_alias = "alias/dob-backups" }
+    agent         = { version = "3.3.2299.0", sha256 = "5e3ac1f70b9d284c6f0e75d3a8b14962cd97e05f3b6a812d4c7f90e6b8a5d231" }
+    restore_node  = true
+  }
+  assert {
+    condition     = alltrue([for node in aws_instance.node : length(node.user_data_base64) * 3 / 4 <= 16384])
+    error_message = "The user data is larger than the 16 KB that EC2 takes: ${jsonencode({ for name, node in aws_instance.node : name => length(node.user_data_base64) * 3 / 4 })}"
   }
 }
 
@@ -226,7 +245,7 @@ run "a_restore_node_on_demand" {
     error_message = "There is no restore node with a volume."
   }
   assert {
-    condition     = strcontains(module.node["dob-eu-west-1-r"].cloud_config, "[global:restore]\n   io-timeout=60\n")
+    condition     = strcontains(module.node["dob-eu-west-1-r"].script, "[global:restore]\nio-timeout=60\n")
     error_message = "A restore gives up a bucket that is slow for a moment."
   }
   assert {
