@@ -424,7 +424,9 @@ impl Node {
         let seed = root.join("var/lib/cloud/seed/nocloud");
         fs::create_dir_all(&seed)?;
         let instance = random_word()?;
-        fs::write(seed.join("meta-data"), format!("instance-id: i-{instance}\nlocal-hostname: {}\n", self.name))?;
+        // EC2 names an instance after its address.
+        let named = self.address.to_string().replace('.', "-");
+        fs::write(seed.join("meta-data"), format!("instance-id: i-{instance}\nlocal-hostname: ip-{named}\n"))?;
         let user_data = cmd!("base64", "--decode").stdin_bytes(self.seed.user_data.as_bytes());
         user_data.stdout_path(seed.join("user-data")).run().context("the user data is not base64")?;
         fs::write(root.join("etc/hosts"), &self.seed.hosts)?;

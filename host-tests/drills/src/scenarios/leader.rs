@@ -32,6 +32,7 @@ pub async fn cold_start(environment: &LabEnvironment) -> Result<Outcome> {
     environment.current.step("both regions run");
     for node in environment.west().nodes() {
         node.run(&["jq", "--exit-status", ".v1.errors == []", "/run/cloud-init/result.json"]).await?;
+        ensure!(node.run(&["hostname"]).await? == node.name, "{} has another host name", node.name);
     }
     gives_peers_up(leader).await?;
     let session = leader.oom_score_of_session_under(100).await?;

@@ -98,14 +98,6 @@ run "a_data_node" {
   }
 }
 
-run "files_arrive_as_they_are" {
-  command = plan
-  assert {
-    condition     = alltrue([for content in values(output.files) : endswith(content, "\n") && !strcontains(content, "END OF FILE")])
-    error_message = "The script would end a file too early or too late."
-  }
-}
-
 run "a_witness_has_no_database" {
   command = plan
   variables {

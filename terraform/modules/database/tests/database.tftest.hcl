@@ -200,6 +200,12 @@ run "the_user_data_of_each_role" {
     ]]))
     error_message = "ec2.sh names a file of the node's configuration, which it could overwrite."
   }
+  assert {
+    condition = alltrue(flatten([for node in module.node : [for content in values(node.files) :
+      endswith(content, "\n") && !strcontains(content, "END OF FILE")
+    ]]))
+    error_message = "The script would end a file too early or too late."
+  }
 }
 
 # Values that pack badly, as an account's do, and the longest names of regions.
