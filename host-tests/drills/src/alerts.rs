@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 const ALERT_TESTS: &str = include_str!("../../../observability/tests/scenarios.yml");
 const RULES: &str = include_str!("../../../observability/rules/database.yml");
-/// How long an alert may take to fire, at the lab's pace.
+/// How long an alert may take to fire, or to end, at the lab's pace.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Deserialize)]
@@ -39,6 +39,17 @@ pub(crate) async fn until_fired(prometheus: &Prometheus, since: Instant, expecte
     eventually(&format!("the alerts {expected:?} fire"), PATIENCE, async || {
         let fired = prometheus.fired(since).await?;
         ensure!(expected.is_subset(&fired), "only {fired:?} fired");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until none of these alerts fires any more: an earlier drill may have raised them.
+pub(crate) async fn until_ended(prometheus: &Prometheus, alerts: &BTreeSet<String>) -> Result<()> {
+    eventually("the alerts of an earlier drill end", PATIENCE, async || {
+        let fire = prometheus.firing().await?;
+        let left: Vec<_> = alerts.intersection(&fire).collect();
+        ensure!(left.is_empty(), "{left:?} fire");
         Ok(())
     })
     .await

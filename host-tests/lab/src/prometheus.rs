@@ -57,7 +57,16 @@ impl Prometheus {
             "max_over_time(ALERTS{{alertstate=\"firing\"}}[{seconds}s])
              and ignoring(alertstate) max_over_time(ALERTS_FOR_STATE[{seconds}s]) >= {start}"
         );
-        let rows = self.query(&new).await?;
+        self.alerts(&new).await
+    }
+
+    /// Names of the alerts that fire now.
+    pub async fn firing(&self) -> Result<BTreeSet<String>> {
+        self.alerts("ALERTS{alertstate=\"firing\"}").await
+    }
+
+    async fn alerts(&self, expression: &str) -> Result<BTreeSet<String>> {
+        let rows = self.query(expression).await?;
         Ok(rows.iter().filter_map(|row| row["metric"]["alertname"].as_str().map(str::to_owned)).collect())
     }
 
