@@ -80,13 +80,22 @@ impl LoadGenerator {
 
     /// Waits until a save succeeds that starts from now on, and returns how long that took.
     pub async fn until_saved(&self, deadline: Duration) -> Result<Duration> {
+        self.until("a date is saved", Operation::saved, deadline).await
+    }
+
+    /// The same for a greeting.
+    pub async fn until_greeted(&self, deadline: Duration) -> Result<Duration> {
+        self.until("a greeting is answered", Operation::greeted, deadline).await
+    }
+
+    async fn until(&self, what: &str, succeeded: fn(&Operation) -> bool, deadline: Duration) -> Result<Duration> {
         let now = self.started.elapsed();
-        eventually("a date is saved", deadline, async || {
+        eventually(what, deadline, async || {
             let history = lock(&self.history);
-            let saved = history.iter().rev().find(|operation| operation.started > now && operation.saved());
+            let success = history.iter().rev().find(|operation| operation.started > now && succeeded(operation));
             let last = history.last().and_then(|operation| operation.error.as_deref()).unwrap_or("nothing");
-            ensure!(saved.is_some(), "the error of the last operation is {last}");
-            Ok(saved.map_or(Duration::ZERO, |operation| operation.ended - now))
+            ensure!(success.is_some(), "the error of the last operation is {last}");
+            Ok(success.map_or(Duration::ZERO, |operation| operation.ended - now))
         })
         .await
     }

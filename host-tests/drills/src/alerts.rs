@@ -44,12 +44,10 @@ pub(crate) async fn until_fired(prometheus: &Prometheus, since: Instant, expecte
     .await
 }
 
-/// Waits until none of these alerts fires any more: an earlier drill may have raised them.
-pub(crate) async fn until_ended(prometheus: &Prometheus, alerts: &BTreeSet<String>) -> Result<()> {
-    eventually("the alerts of an earlier drill end", PATIENCE, async || {
-        let fire = prometheus.firing().await?;
-        let left: Vec<_> = alerts.intersection(&fire).collect();
-        ensure!(left.is_empty(), "{left:?} fire");
+/// Waits until an alert that an earlier drill has raised no longer fires. Until then it can't begin to fire.
+pub(crate) async fn until_ended(prometheus: &Prometheus, alert: &str) -> Result<()> {
+    eventually(&format!("the alert {alert} ends"), PATIENCE, async || {
+        ensure!(!prometheus.firing().await?.contains(alert), "it fires");
         Ok(())
     })
     .await

@@ -144,15 +144,6 @@ struct WatchedLab {
     alerts: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl WatchedLab {
-    fn alerts_of(&self, drill: &Drill) -> Result<&BTreeSet<String>> {
-        let name = &drill.name;
-        self.alerts.get(name).with_context(|| {
-            format!("no test in observability/tests/scenarios.yml names the drill {name} with its alerts")
-        })
-    }
-}
-
 impl Environment for WatchedLab {
     fn is_full_size(&self) -> bool {
         true
@@ -167,13 +158,16 @@ impl Environment for WatchedLab {
     }
 
     async fn run_scenario(&self, drill: &Drill) -> Result<Outcome> {
-        alerts::until_ended(&self.environment.prometheus, self.alerts_of(drill)?).await?;
         self.environment.current.begin(&drill.name);
         scenarios::on_lab(&drill.name)?(&self.environment).await
     }
 
     async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()> {
-        alerts::until_fired(&self.environment.prometheus, since, self.alerts_of(drill)?).await
+        let name = &drill.name;
+        let expected = self.alerts.get(name).with_context(|| {
+            format!("no test in observability/tests/scenarios.yml names the drill {name} with its alerts")
+        })?;
+        alerts::until_fired(&self.environment.prometheus, since, expected).await
     }
 
     async fn repair(&self) -> Result<()> {

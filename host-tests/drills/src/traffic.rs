@@ -13,8 +13,8 @@ use tokio::time::sleep;
 const CLIENTS: usize = 12;
 /// The interval at which it is sampled who leads, or serves.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
-/// How long a drill waits for a successful save.
-const SAVED_WITHIN: Duration = Duration::from_secs(90);
+/// How long a drill waits for a successful save or greeting.
+const SERVED_WITHIN: Duration = Duration::from_secs(90);
 
 /// Running clients, with marks and samples for the timeline. Dropping it ends them.
 pub(crate) struct Traffic {
@@ -99,9 +99,16 @@ impl Traffic {
 
     /// Waits until a save succeeds, and marks that moment. Returns how long it took.
     pub async fn until_saved(&self) -> Result<Duration> {
-        let took = self.load.until_saved(SAVED_WITHIN).await?;
+        let took = self.load.until_saved(SERVED_WITHIN).await?;
         self.mark("saving again");
         Ok(took)
+    }
+
+    /// Waits until a greeting is answered, and marks that moment.
+    pub async fn until_greeted(&self) -> Result<()> {
+        self.load.until_greeted(SERVED_WITHIN).await?;
+        self.mark("greeting again");
+        Ok(())
     }
 
     /// Waits for this time under load.

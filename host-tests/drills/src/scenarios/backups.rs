@@ -1,6 +1,7 @@
 //! Restores from S3, lost buckets and damaged backups.
 
 use super::steps::{judge_later, until_fired};
+use crate::alerts::until_ended;
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use anyhow::{Result, ensure};
@@ -129,6 +130,7 @@ pub async fn bucket_lost(environment: &LabEnvironment) -> Result<Outcome> {
 /// S3 can't be reached, while more WAL is written than the volume can hold. Saving must continue, at the price of a hole in the archive.
 pub async fn archive_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let leader = environment.ready().await?.leader;
+    until_ended(&environment.prometheus, "ArchiveHole").await?;
     let traffic = environment.traffic().await;
     traffic.mark("S3 out of reach");
     leader.refuse_aws()?;

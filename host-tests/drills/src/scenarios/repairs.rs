@@ -24,6 +24,11 @@ pub async fn majority_lost(environment: &LabEnvironment) -> Result<Outcome> {
     let traffic = environment.traffic().await;
     traffic.mark("leader and witness lost for good");
     for node in [leader, witness] {
+        node.power_off().await?;
+    }
+    // Here, new nodes take the clients' processors while they boot.
+    traffic.until_greeted().await?;
+    for node in [leader, witness] {
         node.replace(Boot::NewInstanceAndVolume).await?;
     }
     for node in [leader, witness] {
