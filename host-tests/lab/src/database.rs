@@ -15,8 +15,10 @@ const STATEMENT_S: &str = "10";
 const NEXT: &str = "next";
 /// Segments that are written before the slot is checked again.
 const BURST: usize = 8;
-/// How long Patroni may take to start a server that has crashed, or a base backup, in seconds.
+/// How long Patroni may take to begin a base backup, in seconds.
 const BEGINS_WITHIN_S: &str = "30";
+/// The process that replays WAL.
+const STARTUP: &str = "^postgres: dob: startup";
 /// The library that shifts a process's clock: its source, its path on a node, and the file with the seconds by which it shifts.
 const CLOCK_SOURCE: &str = "host-tests/lab/src/clock.c";
 const CLOCK_LIBRARY: &str = "/usr/local/lib/clock.so";
@@ -176,15 +178,19 @@ impl Node {
         self.run(&["fsfreeze", "--unfreeze", VOLUME]).await.map(drop)
     }
 
-    /// Pauses crash recovery as soon as it begins. Here it would take less than a second.
-    pub async fn hold_recovery(&self) -> Result<()> {
-        let hold = "until pkill --signal STOP --full '^postgres: dob: startup'; do :; done";
-        let why = || format!("{} has not begun to replay its WAL within {BEGINS_WITHIN_S} s", self.name);
-        self.run(&["timeout", BEGINS_WITHIN_S, "bash", "-c", hold]).await.map(drop).with_context(why)
+    /// Kills all of PostgreSQL's processes, and pauses crash recovery before it replays any WAL. Here it would take less than a second.
+    pub async fn kill_postgresql_and_pause_recovery(&self) -> Result<()> {
+        // Recovery reads this file, if there is one, and cannot read a FIFO until somebody opens it to write.
+        let file = self.postgresql.data_directory.join("pg_logical/replorigin_checkpoint");
+        let file = file.display();
+        self.script(&format!("rm --force {file}; mkfifo --mode=644 {file}")).await?;
+        self.kill_postgresql().await?;
+        self.until("crash recovery begins", &format!("pkill --signal STOP --full '{STARTUP}'")).await?;
+        self.script(&format!("rm {file}")).await.map(drop)
     }
 
     async fn signal_startup_process(&self, signal: &str) -> Result<()> {
-        self.run(&["pkill", "--signal", signal, "--full", "^postgres: dob: startup"]).await.map(drop)
+        self.run(&["pkill", "--signal", signal, "--full", STARTUP]).await.map(drop)
     }
 
     /// Fills the data volume.

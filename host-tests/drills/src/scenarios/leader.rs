@@ -96,8 +96,7 @@ pub async fn crash_replaying(environment: &LabEnvironment) -> Result<Outcome> {
     let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("all of PostgreSQL's processes killed");
-    leader.kill_postgresql().await?;
-    leader.hold_recovery().await?;
+    leader.kill_postgresql_and_pause_recovery().await?;
     traffic.mark("crash recovery paused");
     traffic.until_saved().await?;
     let now = environment.west().until_leading().await?.leader;
