@@ -9,7 +9,7 @@ use chrono::NaiveDate;
 use dob_clients::history::{Findings, stored, stored_query};
 use dob_clients::load::Route;
 use dob_lab::{BaseImage, CENTRAL, HERE, Lab, Node, Plan, Prometheus, Region, Roles, WEST, variables};
-use dob_spin::{Build, Clock, Options, Server};
+use dob_spin::{Build, Clock, Log, Options, Server};
 use dob_support::{Process, eventually};
 use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -48,6 +48,8 @@ struct Service {
     password: String,
     admin_password: String,
     servers: BTreeMap<&'static str, Server>,
+    /// The servers' logs.
+    logs: BTreeMap<&'static str, Log>,
 }
 
 impl LabEnvironment {
@@ -61,6 +63,7 @@ impl LabEnvironment {
             password: "first-password".to_owned(),
             admin_password: lab.admin_password().to_owned(),
             servers: BTreeMap::new(),
+            logs: BTreeMap::new(),
         };
         let service = Mutex::new(service);
         Ok(Self { lab: Arc::new(lab), prometheus, route, service, current: CurrentDrill::default(), today: today() })
@@ -108,10 +111,12 @@ impl LabEnvironment {
         // Greetings reveal the date that they were made from only if the day is known; a real Spin has the real day.
         clock.set_day(self.today.to_epoch_days().into());
         // The component's log would flood the output: a drill has hundreds of failed requests.
-        let options = Options { variables, clock, stderr: Some(Options::log()), ..Options::default() };
+        let log = Options::log();
+        let options = Options { variables, clock, stderr: Some(log.clone()), ..Options::default() };
         let server = Server::serve(&Build::chosen()?.manifest(), options, (HERE, 0).into()).await?;
         until_ready(region, &server.url()).await?;
         self.route.send_replace(server.address);
+        service.logs.insert(region, log);
         // The previous server finishes its requests in flight, as a terminating pod does.
         if let Some(old) = service.servers.insert(region, server) {
             tokio::time::sleep(DRAIN).await;
@@ -200,12 +205,15 @@ impl LabEnvironment {
         self.serve(WEST).await
     }
 
-    /// Saves every node's journal, to find out why a drill failed. Returns their directory.
+    /// Saves every node's journal and the API's log, to find out why a drill failed. Returns their directory.
     pub async fn keep_logs(&self, drill: &str) -> Result<PathBuf> {
         let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
         std::fs::create_dir_all(&directory)?;
         for node in self.lab.nodes.values().filter(|node| node.is_on()) {
             keep_journal(node, &directory).await?;
+        }
+        for (region, log) in &self.service.lock().await.logs {
+            std::fs::write(directory.join(format!("api-{region}.log")), log.contents())?;
         }
         for log in Lab::logs() {
             std::fs::copy(&log, directory.join(log.file_name().context("a file")?))?;

@@ -21,7 +21,10 @@ use wasmtime_wasi_http::p3::bindings::ServicePre;
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView};
 
 /// How much of the component's stderr is kept when a test asks for it, in bytes.
-const STDERR_CAPACITY: usize = 1 << 20;
+const STDERR_CAPACITY: usize = 1 << 24;
+
+/// The component's log lines.
+pub type Log = MemoryOutputPipe;
 
 /// How to run the application.
 #[derive(Clone, Default)]
@@ -33,13 +36,13 @@ pub struct Options {
     /// Faults to play.
     pub faults: Faults,
     /// Where the component's stderr goes; `None` means the process's own stderr.
-    pub stderr: Option<MemoryOutputPipe>,
+    pub stderr: Option<Log>,
 }
 
 impl Options {
     /// A buffer for the component's log lines.
-    pub fn log() -> MemoryOutputPipe {
-        MemoryOutputPipe::new(STDERR_CAPACITY)
+    pub fn log() -> Log {
+        Log::new(STDERR_CAPACITY)
     }
 }
 

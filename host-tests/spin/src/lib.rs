@@ -37,7 +37,7 @@ mod telemetry;
 mod values;
 mod variables;
 
-pub use app::{App, Options};
+pub use app::{App, Log, Options};
 pub use bindings::spin::postgres::postgres::Error as PgError;
 pub use engine::Compiler;
 pub use faults::{Faults, HostCall, HostCalls};
