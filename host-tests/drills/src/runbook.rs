@@ -41,12 +41,13 @@ mod tests {
     #[test]
     fn the_runbooks_have_the_commands_of_the_drills() {
         let upgrade = ["session", "prepare", "offer", "copy", "copied", "stop-saves", "follow", "start-saves", "end"];
-        let sections: [(&str, &[&str]); 5] = [
+        let sections: [(&str, &[&str]); 6] = [
             ("Upgrade PostgreSQL to a major version", &upgrade),
             ("etcd is full", &["session", "make-room"]),
             ("etcd is lost", &["new-member"]),
             ("Two nodes of a region lead", &["stop"]),
             ("A checkpoint does not end", &["end-connection"]),
+            ("A transaction holds up vacuum", &["oldest", "end"]),
         ];
         let aliases = "alias patronictl='patronictl --config-file /etc/dob/patroni' psql='runuser -u postgres -- psql'";
         assert!(RUNBOOKS.contains(aliases), "ALIASES must do what the runbooks' aliases do");

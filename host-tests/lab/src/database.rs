@@ -17,6 +17,8 @@ const NEXT: &str = "next";
 const BURST: usize = 8;
 /// How long Patroni may take to begin a base backup, in seconds.
 const BEGINS_WITHIN_S: &str = "30";
+/// The unit of a program that leaves its transaction open.
+const LEFT_OPEN: &str = "left-open";
 /// The process that replays WAL.
 const STARTUP: &str = "^postgres: dob: startup";
 /// The library that shifts a process's clock: its source, its path on a node, and the file with the seconds by which it shifts.
@@ -168,9 +170,37 @@ impl Node {
         Ok(self.journal("patroni").await?.matches("Error when fetching backup").count())
     }
 
+    /// Opens a transaction that has written, and leaves it idle. Returns the process id of its session.
+    pub async fn leave_transaction_open(&self) -> Result<String> {
+        let session = format!("--unit={LEFT_OPEN}");
+        let type_it =
+            "(echo 'BEGIN; SELECT pg_current_xact_id();'; sleep infinity) | psql --no-psqlrc --dbname=dob_api";
+        let process = ["systemd-run", "--quiet", "--collect", "--uid=postgres", &session, "bash", "-c", type_it];
+        self.run(&process).await?;
+        let find = "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' AND backend_xid IS NOT NULL";
+        eventually(&format!("{}: a transaction is left open", self.name), PATIENCE, async || {
+            Some(self.sql("postgres", find).await?).filter(|pid| !pid.is_empty()).context("there is none")
+        })
+        .await
+    }
+
+    /// Ends the program whose session `leave_transaction_open` has opened.
+    pub async fn end_left_program(&self) -> Result<()> {
+        self.run(&["systemctl", "stop", LEFT_OPEN]).await.map(drop)
+    }
+
     /// Blocks every write to the data volume.
     pub async fn stall_volume(&self) -> Result<()> {
         self.run(&["fsfreeze", "--freeze", VOLUME]).await.map(drop)
+    }
+
+    /// Lets the data volume's file system find an error in itself.
+    pub async fn break_volume(&self) -> Result<()> {
+        let device = self.run(&["findmnt", "--noheadings", "--output=SOURCE", VOLUME]).await?;
+        let device = device.rsplit('/').next().unwrap_or_default();
+        // A node can't write here.
+        let trigger = format!("/sys/fs/ext4/{device}/trigger_fs_error");
+        std::fs::write(&trigger, "a drill").with_context(|| format!("can't write {trigger}"))
     }
 
     /// Undoes `stall_volume`.

@@ -6,7 +6,7 @@ use crate::outcome::Outcome;
 use crate::runbook::Section;
 use crate::traffic::Traffic;
 use anyhow::{Context, Result, bail, ensure};
-use dob_lab::{Node, Roles, WEST};
+use dob_lab::{Boot, Node, Roles, WEST};
 use dob_spin::Build;
 use dob_support::eventually;
 use serde_json::Value;
@@ -319,9 +319,29 @@ pub async fn disk_stalled(environment: &LabEnvironment) -> Result<Outcome> {
     leader.resume_volume().await?;
     let west = environment.west();
     let now = tokio::select! {
-        opened = until_open(leader) => bail!("the old leader accepts writes again: {opened:?}"),
+        Ok(_) = until_open(leader) => bail!("the old leader accepts writes again"),
         now = west.until_leading() => now?.leader,
     };
+    traffic.mark("old leader follows");
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    traffic.run_for(AFTER).await;
+    environment.judge(traffic).await
+}
+
+/// The file system of the leader's volume finds an error in itself, and becomes read-only. The node gets a new volume.
+pub async fn volume_read_only(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, replica, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("leader's file system is corrupt");
+    leader.break_volume().await?;
+    traffic.until_saved().await?;
+    ensure!(replica.takes_writes().await?, "{} does not lead", replica.name);
+    let why = "Read-only file system";
+    ensure!(leader.journal("patroni").await?.contains(why), "the journal of {} does not say '{why}'", leader.name);
+    until_fired(environment, traffic.started(), &["PostgresqlDown"]).await?;
+    traffic.mark("old leader gets a new volume");
+    leader.replace(Boot::NewInstanceAndVolume).await?;
+    let now = environment.west().until_leading().await?.leader;
     traffic.mark("old leader follows");
     ensure!(now.name == replica.name, "{} leads", now.name);
     traffic.run_for(AFTER).await;
@@ -347,7 +367,7 @@ pub async fn patroni_frozen(environment: &LabEnvironment) -> Result<Outcome> {
     traffic.mark("leader's Patroni frozen");
     leader.freeze_patroni().await?;
     tokio::select! {
-        opened = until_open(replica) => bail!("two leaders: the replica accepts writes, too: {opened:?}"),
+        Ok(_) = until_open(replica) => bail!("two leaders: the replica accepts writes, too"),
         closed = until_closed(leader) => closed?,
     };
     traffic.mark("dob-guard has killed PostgreSQL");

@@ -31,7 +31,7 @@ macro_rules! scenarios {
 }
 
 /// The scenario of each drill of the database.
-const ON_LAB: [(&str, Scenario<LabEnvironment>); 52] = scenarios! {
+const ON_LAB: [(&str, Scenario<LabEnvironment>); 54] = scenarios! {
     "cold-start" => leader::cold_start,
     "leader-crash" => leader::crash,
     "leader-crash-replaying" => leader::crash_replaying,
@@ -49,6 +49,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 52] = scenarios! {
     "patroni-frozen" => leader::patroni_frozen,
     "two-leaders" => leader::two_lead,
     "disk-stalled" => leader::disk_stalled,
+    "volume-read-only" => leader::volume_read_only,
     "switchover" => leader::switchover,
     "replica-lost" => faults::replica_lost,
     "witness-lost" => faults::witness_lost,
@@ -75,6 +76,7 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 52] = scenarios! {
     "minor-upgrade" => repairs::minor_upgrade,
     "major-upgrade" => upgrades::major,
     "pause-left-over" => repairs::pause_left_over,
+    "work-left-over" => repairs::work_left_over,
     "page-damaged" => repairs::page_damaged,
     "restore" => backups::restore,
     "bucket-lost" => backups::bucket_lost,

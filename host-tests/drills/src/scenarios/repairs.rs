@@ -197,6 +197,28 @@ pub async fn pause_left_over(environment: &LabEnvironment) -> Result<Outcome> {
     judge_later(environment, traffic).await
 }
 
+/// Somebody leaves a transaction open, and stops the timer that writes metrics.
+pub async fn work_left_over(environment: &LabEnvironment) -> Result<Outcome> {
+    let Roles { leader, .. } = environment.ready().await?;
+    let traffic = environment.traffic().await;
+    traffic.mark("transaction left open, timer of dob-metrics stopped");
+    leader.run(&["systemctl", "stop", "dob-metrics.timer"]).await?;
+    let session = leader.leave_transaction_open().await?;
+    until_fired(environment, traffic.started(), &["TransactionOld", "MetricsOld"]).await?;
+    let runbook = Section("A transaction holds up vacuum");
+    let oldest = runbook.run(leader, &["oldest"], &[]).await?;
+    ensure!(
+        oldest.contains(&format!(" {session} ")),
+        "the runbook's query does not show the session {session}: {oldest}"
+    );
+    let ended = runbook.run(leader, &["end"], &[("PID", &session)]).await?;
+    ensure!(ended.contains(" t\n"), "the session {session} was not ended: {ended}");
+    leader.end_left_program().await?;
+    leader.run(&["systemctl", "start", "dob-metrics.timer"]).await?;
+    traffic.mark("transaction ended, timer started");
+    judge_later(environment, traffic).await
+}
+
 /// A byte of a table is corrupted on the leader's volume. The backup reports it, and no backup expires. The replica, whose copy is
 /// intact, takes over, and the old leader is reinitialized.
 pub async fn page_damaged(environment: &LabEnvironment) -> Result<Outcome> {
