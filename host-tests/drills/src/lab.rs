@@ -191,7 +191,8 @@ impl LabEnvironment {
     }
 
     /// Undoes what a failed drill may have left: nodes that are off or partitioned, dropped packets, frozen processes, a full volume,
-    /// synchronous mode, roles that may not save, the newer cluster, clients that were sent to other nodes. After an error the lab is unusable.
+    /// synchronous mode, roles that may not save, the newer cluster and what its copy needed, clients that were sent to other nodes. After an
+    /// error the lab is unusable.
     pub async fn repair(&self) -> Result<()> {
         self.lab.newer().power_off().await?;
         for node in self.west().nodes().chain(self.central().nodes()) {
@@ -201,6 +202,7 @@ impl LabEnvironment {
         let leader = self.ready().await?.leader;
         self.central().until_following().await?;
         leader.let_api_save().await?;
+        leader.forget_upgrade().await?;
         leader.run(&["dob-replication", "asynchronous"]).await?;
         self.serve(WEST).await
     }

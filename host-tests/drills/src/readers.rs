@@ -18,6 +18,9 @@ const NOTICED_AFTER: Duration = Duration::from_secs(1);
 /// The rate before the fault counts from here, when all clients have connected.
 const CONNECTED_AFTER: Duration = Duration::from_millis(500);
 
+/// The number of clients. Few, because at the fault all of a drill's clients log in again, on processors that they share with the lab's nodes.
+const CLIENTS: usize = 4;
+
 /// Running clients. Dropping it ends them.
 pub(crate) struct Readers(LoadGenerator);
 
@@ -31,10 +34,13 @@ pub(crate) struct Kept {
 }
 
 impl Readers {
-    /// Starts as many clients as `traffic` has. They greet a user that one of those has saved.
+    /// Starts clients that greet a user whom a client of `traffic` has saved.
     pub fn start(traffic: &LoadProfile, route: &Route) -> Self {
         let path = format!("/hello/{}", user(traffic.first, 0));
-        Self(LoadGenerator::start(&LoadProfile { workload: Workload::Get { path }, ..traffic.clone() }, route))
+        Self(LoadGenerator::start(
+            &LoadProfile { clients: CLIENTS, workload: Workload::Get { path }, ..traffic.clone() },
+            route,
+        ))
     }
 
     /// Waits for this time under load.

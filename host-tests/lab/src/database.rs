@@ -375,6 +375,14 @@ impl Node {
         self.sql("dob_api", "DELETE FROM dob_api.birthday WHERE username LIKE 'zz%'").await.map(drop)
     }
 
+    /// Removes what an upgrade to a major version that has failed leaves in the old cluster. Its slot would keep WAL.
+    pub async fn forget_upgrade(&self) -> Result<()> {
+        let slots = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_type = 'logical'";
+        self.sql("dob_api", slots).await?;
+        self.sql("dob_api", "DROP PUBLICATION IF EXISTS upgrade; DROP SCHEMA IF EXISTS upgrade CASCADE").await?;
+        self.remove_people().await
+    }
+
     /// What must be the same in another version: encoding and collation of the database, and whether pages have checksums.
     pub async fn make_of_database(&self) -> Result<String> {
         let make = "SELECT concat_ws(' ', pg_encoding_to_char(encoding), datlocprovider, datcollate, datctype, current_setting('data_checksums'))
