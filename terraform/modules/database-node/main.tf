@@ -89,6 +89,8 @@ locals {
       "/etc/sysctl.d/60-dob.conf" = join("", [for name, value in local.tcp : "net.ipv4.tcp_${name} = ${value}\n"])
       # Debian's images upgrade packages by themselves. These would restart the database or etcd on all nodes in one night.
       "/etc/apt/apt.conf.d/60dob" = "Unattended-Upgrade::Package-Blacklist { \"etcd\"; \"pgbackrest\"; \"postgresql\"; };\n"
+      # The units' states, which no rule reads, would cost most of a scrape's time.
+      "/etc/default/prometheus-node-exporter" = "ARGS=--no-collector.systemd\n"
     },
     local.runs_etcd ? { "/etc/default/etcd" = join("", [for name, value in local.etcd : "ETCD_${name}=${value}\n"]) } : {},
     local.runs_database ? { "/etc/pgbackrest.conf" = local.pgbackrest } : {},
