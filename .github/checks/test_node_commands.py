@@ -396,19 +396,6 @@ def test_the_other_region_s_bucket_may_be_the_next_that_does_not_answer(node):
     assert asked_for_wal(node) == ["2", "1"]
 
 
-@pytest.mark.parametrize("began_at, refused", [("0/AA000100", True), ("0/AC000100", False)])
-def test_a_replica_does_not_keep_the_history_of_the_other_region_s_leader(node, began_at, refused):
-    # PostgreSQL has kept it, because this region's leader did not answer for a moment. It has continued to 0/AB000000 by now.
-    node.answer(OWN[1], "running", "primary", {})
-    (node.answers / f"{OWN[1]}-patroni").write_text(json.dumps({"state": "running", "role": "primary", "timeline": 1, "xlog": {"location": 0xAB000000}}))
-    known, copy = node.folder / DATA / "pg_wal/00000002.history", node.folder / "copy"
-    known.write_text(f"1\t{began_at}\tno recovery target specified\n")
-    node.fake("pgbackrest", "exit 1")
-    done = node.run("dob-archive-get", known.name, copy)
-    assert (done.code, known.exists(), copy.exists()) == (1, False, False) if refused else (0, True, True), done.err
-    assert refused == ("is the other region's" in done.err)
-
-
 def test_an_overtaken_leader_learns_it_from_the_bucket_that_answers(node):
     node.hurry("dob-archive-get")
     node.hurry("dob-archive")
