@@ -15,6 +15,7 @@
 //! alerts                   the alerts that a drill must raise
 //! runbook                  the commands of the runbooks
 //! scenarios                what happens in each drill
+//! processors               what the machine's processors did, for a failed drill
 //! results, dashboard       the page of all results, and the picture of the dashboard
 //! run                      one drill after the other
 //! ```
@@ -27,6 +28,7 @@ mod dashboard;
 mod lab;
 mod legend;
 mod outcome;
+mod processors;
 mod promises;
 mod readers;
 mod results;

@@ -5,6 +5,7 @@ use crate::cluster::{ClusterEnvironment, Pace};
 use crate::current_drill::CurrentDrill;
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
+use crate::processors::Processors;
 use crate::results::{self, Row, Rows};
 use crate::{alerts, dashboard, scenarios};
 use anyhow::{Context, Result, bail};
@@ -76,7 +77,7 @@ async fn run_all(environment: &impl Environment, drills: impl IntoIterator<Item 
     let started = Instant::now();
     for drill in drills {
         println!("{}", drill.name);
-        let began = Instant::now();
+        let (began, processors) = (Instant::now(), Processors::read()?);
         match run(environment, drill).await {
             Ok(row) => {
                 println!("    succeeded after {} s", began.elapsed().as_secs());
@@ -84,6 +85,7 @@ async fn run_all(environment: &impl Environment, drills: impl IntoIterator<Item 
             }
             Err(error) => {
                 println!("    FAILED after {} s: {error:#}", began.elapsed().as_secs());
+                println!("    meanwhile, {}", Processors::read()?.since(&processors));
                 failed.push(drill.name.clone());
                 keep_logs(environment, drill).await;
                 if let Err(error) = environment.repair().await {
