@@ -137,6 +137,6 @@ mod tests {
     #[test]
     fn a_drill_that_does_not_exist_is_one_sentence_with_those_that_do() {
         let error = chosen(&["switchover", "typo"]).unwrap_err().to_string();
-        assert!(error.starts_with("there is no drill typo; there are: cold-start, leader-crash"), "{error}");
+        assert!(error.starts_with("there is no drill typo; there are: cold-start, backups-damaged"), "{error}");
     }
 }

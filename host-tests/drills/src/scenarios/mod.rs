@@ -33,6 +33,7 @@ macro_rules! scenarios {
 /// The scenario of each drill of the database.
 const ON_LAB: [(&str, Scenario<LabEnvironment>); 54] = scenarios! {
     "cold-start" => leader::cold_start,
+    "backups-damaged" => backups::damaged,
     "leader-crash" => leader::crash,
     "leader-crash-replaying" => leader::crash_replaying,
     "leader-shutdown" => leader::shutdown,
@@ -81,7 +82,6 @@ const ON_LAB: [(&str, Scenario<LabEnvironment>); 54] = scenarios! {
     "restore" => backups::restore,
     "bucket-lost" => backups::bucket_lost,
     "archive-lost" => backups::archive_lost,
-    "backups-damaged" => backups::damaged,
     "region-gone" => regions::gone,
     "fail-back" => regions::fail_back,
     "both-regions-lead" => regions::both_lead,
