@@ -15,7 +15,7 @@
 //! alerts                   the alerts that a drill must raise
 //! runbook                  the commands of the runbooks
 //! scenarios                what happens in each drill
-//! processors               what the machine's processors did, for a failed drill
+//! processors               how busy the machine's processors were, for a failed drill
 //! results, dashboard       the page of all results, and the picture of the dashboard
 //! run                      one drill after the other
 //! ```
