@@ -11,7 +11,7 @@ use std::rc::Rc;
 pub const CONNECT_TIMEOUT_S: u32 = 1;
 /// How long sent data may stay unacknowledged before the connection counts as dead, in seconds. It is at least as long as two keepalive
 /// probes: when a request finds one pooled connection dead, the kernel has then closed the others, and the pool hands out no second one.
-const TCP_USER_TIMEOUT_S: u32 = 2 * KEEPALIVE_S;
+pub const TCP_USER_TIMEOUT_S: u32 = 2 * KEEPALIVE_S;
 /// How long a pooled connection is idle before the kernel probes it, and the time between two probes, in seconds.
 const KEEPALIVE_S: u32 = 1;
 /// The time limits of a statement, in milliseconds.

@@ -1,14 +1,19 @@
 //! Why the store failed, and whether a retry can help.
 
-use crate::config::{CONNECT_TIMEOUT_S, ConfigError, LikelyReplica};
+use crate::config::{CONNECT_TIMEOUT_S, ConfigError, LikelyReplica, TCP_USER_TIMEOUT_S};
 use crate::host::DatabaseError;
 use std::time::Duration;
 
 /// Connections in the host's pool for one address. Source: Spin's outbound PostgreSQL client.
 const HOST_POOL_SIZE: u32 = 64;
 
+/// The time that connecting to one silent host takes.
+const ONE_SILENT: Duration = Duration::from_secs(CONNECT_TIMEOUT_S as u64);
 /// The least time that connecting to two silent hosts takes.
 const BOTH_SILENT: Duration = Duration::from_secs(2 * CONNECT_TIMEOUT_S as u64);
+/// The least time that the host's pool waits for a dead connection before it opens a new one: the kernel's limit counts from the first
+/// repetition of what was sent, 0.2 s later.
+const DEAD_IN_POOL: Duration = Duration::from_millis(1000 * TCP_USER_TIMEOUT_S as u64 + 200);
 
 /// The step that reads the configuration.
 const CONFIGURE: &str = "configure";
@@ -65,9 +70,10 @@ impl Failure {
     pub fn likely_replica(&self) -> Option<LikelyReplica> {
         let took = self.opening?;
         let last_answered = self.message.contains("does not allow writes");
+        let one_silent = took < BOTH_SILENT || (DEAD_IN_POOL + ONE_SILENT..DEAD_IN_POOL + BOTH_SILENT).contains(&took);
         Some(match last_answered {
             true => LikelyReplica::LastHost,
-            false if took < BOTH_SILENT => LikelyReplica::FirstHost,
+            false if one_silent => LikelyReplica::FirstHost,
             false => LikelyReplica::PerhapsFirstHost,
         })
     }
@@ -172,6 +178,10 @@ mod tests {
             ("connection timed out", 1100, LikelyReplica::FirstHost),
             ("connection timed out", 1999, LikelyReplica::FirstHost),
             ("connection timed out", 2000, LikelyReplica::PerhapsFirstHost),
+            ("connection timed out", 3199, LikelyReplica::PerhapsFirstHost),
+            ("connection timed out", 3200, LikelyReplica::FirstHost),
+            ("connection timed out", 4199, LikelyReplica::FirstHost),
+            ("connection timed out", 4200, LikelyReplica::PerhapsFirstHost),
         ] {
             let error = DatabaseError::NoConnection(message.to_owned());
             let failure = Failure::not_opened(error, Duration::from_millis(took_ms));
