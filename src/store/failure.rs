@@ -11,9 +11,9 @@ const HOST_POOL_SIZE: u32 = 64;
 const ONE_SILENT: Duration = Duration::from_secs(CONNECT_TIMEOUT_S as u64);
 /// The least time that connecting to two silent hosts takes.
 const BOTH_SILENT: Duration = Duration::from_secs(2 * CONNECT_TIMEOUT_S as u64);
-/// The least time that the host's pool waits for a dead connection before it opens a new one: the kernel's limit counts from the first
-/// repetition of what was sent, 0.2 s later.
-const DEAD_IN_POOL: Duration = Duration::from_millis(1000 * TCP_USER_TIMEOUT_S as u64 + 200);
+/// The least time that the host's pool waits for a dead connection before it opens a new one. Linux counts its limit from the second
+/// repetition of what was sent: it probes after 0.2 s, and repeats 0.2 s later.
+const DEAD_IN_POOL: Duration = Duration::from_millis(1000 * TCP_USER_TIMEOUT_S as u64 + 400);
 
 /// The step that reads the configuration.
 const CONFIGURE: &str = "configure";
@@ -178,10 +178,10 @@ mod tests {
             ("connection timed out", 1100, LikelyReplica::FirstHost),
             ("connection timed out", 1999, LikelyReplica::FirstHost),
             ("connection timed out", 2000, LikelyReplica::PerhapsFirstHost),
-            ("connection timed out", 3199, LikelyReplica::PerhapsFirstHost),
-            ("connection timed out", 3200, LikelyReplica::FirstHost),
-            ("connection timed out", 4199, LikelyReplica::FirstHost),
-            ("connection timed out", 4200, LikelyReplica::PerhapsFirstHost),
+            ("connection timed out", 3399, LikelyReplica::PerhapsFirstHost),
+            ("connection timed out", 3400, LikelyReplica::FirstHost),
+            ("connection timed out", 4399, LikelyReplica::FirstHost),
+            ("connection timed out", 4400, LikelyReplica::PerhapsFirstHost),
         ] {
             let error = DatabaseError::NoConnection(message.to_owned());
             let failure = Failure::not_opened(error, Duration::from_millis(took_ms));
