@@ -2,6 +2,10 @@
 
 use anyhow::{Context, Result};
 use procfs::{CpuTime, CurrentSI, KernelStats};
+use std::fmt::{Display, Formatter};
+
+/// From this share on, in percent, what the host withholds disturbs a measurement. A quiet host withholds about 1 %.
+const DISTURBED: u64 = 10;
 
 /// The processors' times since the machine's boot, in ms.
 #[derive(Debug, Clone, Copy)]
@@ -25,12 +29,35 @@ impl Processors {
         Self { idle, withheld, total: idle + withheld + busy }
     }
 
-    /// What they did since then, in words. The host withholds them if other machines run on it.
-    pub fn since(&self, before: &Self) -> String {
+    /// What they did since then.
+    pub fn since(&self, before: &Self) -> Shares {
         let total = self.total.saturating_sub(before.total).max(1);
         let percent = |now: u64, then: u64| 100 * now.saturating_sub(then) / total;
-        let (idle, withheld) = (percent(self.idle, before.idle), percent(self.withheld, before.withheld));
-        format!("the processors were idle for {idle} % of the time, and withheld by the host for {withheld} %")
+        Shares { idle: percent(self.idle, before.idle), withheld: percent(self.withheld, before.withheld) }
+    }
+}
+
+/// Shares of the processors' time, in percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shares {
+    idle: u64,
+    withheld: u64,
+}
+
+impl Shares {
+    /// Whether the host withheld so much that times measured meanwhile say nothing. It does so if other machines run on it.
+    pub fn is_disturbed(self) -> bool {
+        self.withheld >= DISTURBED
+    }
+}
+
+impl Display for Shares {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self { idle, withheld } = self;
+        write!(
+            formatter,
+            "the processors were idle for {idle} % of the time, and withheld by the host for {withheld} %"
+        )
     }
 }
 
@@ -50,8 +77,9 @@ mod tests {
         // user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice
         let before = read("cpu 1000 100 500 3000 200 10 10 180 900 50");
         let now = read("cpu 1100 150 600 3150 250 20 40 690 990 80");
-        let expected = "the processors were idle for 20 % of the time, and withheld by the host for 51 %";
-        assert_eq!(now.since(&before), expected);
+        let shares = now.since(&before);
+        assert_eq!(shares, Shares { idle: 20, withheld: 51 });
+        assert!(shares.is_disturbed() && !Shares { idle: 0, withheld: 9 }.is_disturbed());
     }
 
     #[test]
