@@ -10,7 +10,7 @@ const HOST_POOL_SIZE: u32 = 64;
 /// The time that connecting to one silent host takes.
 const ONE_SILENT: Duration = Duration::from_secs(CONNECT_TIMEOUT_S as u64);
 /// The least time that connecting to two silent hosts takes.
-const BOTH_SILENT: Duration = Duration::from_secs(2 * CONNECT_TIMEOUT_S as u64);
+const BOTH_SILENT: Duration = ONE_SILENT.saturating_mul(2);
 /// The least time that the host's pool waits for a dead connection before it opens a new one. Linux counts its limit from the second
 /// repetition of what was sent: it probes after 0.2 s, and repeats 0.2 s later.
 const DEAD_IN_POOL: Duration = Duration::from_millis(1000 * TCP_USER_TIMEOUT_S as u64 + 400);
