@@ -65,7 +65,7 @@ impl Traffic {
         LoadProfile {
             clients: CLIENTS,
             first,
-            pace: Duration::from_millis(200),
+            pace: Duration::from_millis(100),
             // The service asks for 2 s. With 500 ms, all clients together notice within 70 ms that it is back.
             pace_after_failure: Duration::from_millis(500),
             // Far above the service's time limits.
