@@ -236,7 +236,6 @@ impl Cluster {
 
     /// Copies the logs of all programs into a directory.
     pub fn keep_logs(&self, directory: &Path) -> Result<()> {
-        std::fs::create_dir_all(directory)?;
         let own = Path::new(DIRECTORY).join("cluster");
         let folders = [own.clone(), own.join("operator")].into_iter().chain(NODES.map(|name| own.join(name)));
         for folder in folders {

@@ -15,7 +15,6 @@ use dob_support::eventually;
 use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, MutexGuard, watch};
@@ -276,11 +275,10 @@ impl ClusterEnvironment {
         traffic
     }
 
-    /// Waits for a while, ends the clients, draws the timeline, and checks their history against the database.
+    /// Waits for a while, ends the clients, keeps the timeline, and checks their history against the database.
     pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
         traffic.run_for(AROUND).await;
-        let timeline = traffic.stop().await;
-        self.current.draw(&timeline)?;
+        let timeline = self.current.keep(traffic.stop().await);
         let rows = self.backend.rows(&stored_query()).await?;
         let stored = stored(rows.iter().map(String::as_str))?;
         Ok(Outcome { figures: Some(Findings::of(&timeline.operations, &stored)), note: String::new() })
@@ -455,13 +453,6 @@ impl ClusterEnvironment {
         self.stop_monitoring()?;
         self.restore_pre_stop().await?;
         self.roll_out_next().await
-    }
-
-    /// Saves the logs of the cluster's programs. Returns their directory.
-    pub fn keep_logs(&self, drill: &str) -> Result<PathBuf> {
-        let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
-        self.cluster.keep_logs(&directory)?;
-        Ok(directory)
     }
 }
 

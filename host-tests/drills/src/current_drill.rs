@@ -3,6 +3,7 @@
 use crate::timeline;
 use crate::traffic::{Marks, Timeline, Traffic};
 use anyhow::Result;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The drill that is running.
@@ -17,6 +18,8 @@ struct State {
     step: Option<String>,
     /// Those of the drill's clients.
     marks: Marks,
+    /// That of the drill's clients, once they have ended.
+    timeline: Option<Arc<Timeline>>,
 }
 
 impl CurrentDrill {
@@ -26,6 +29,7 @@ impl CurrentDrill {
         state.drill = drill.to_owned();
         state.marks = Marks::default();
         state.step = None;
+        state.timeline = None;
     }
 
     /// Prints what a drill without clients has reached.
@@ -54,9 +58,15 @@ impl CurrentDrill {
         state.loads
     }
 
-    /// Draws the drill's timeline.
-    pub fn draw(&self, timeline: &Timeline) -> Result<()> {
-        timeline::write(&self.state().drill, timeline)
+    /// Keeps the timeline, which is drawn once it is known whether the drill failed.
+    pub fn keep(&self, timeline: Timeline) -> Arc<Timeline> {
+        Arc::clone(self.state().timeline.insert(Arc::new(timeline)))
+    }
+
+    /// Draws the timeline into a directory, and forgets it; nothing if no clients have ended.
+    pub fn draw(&self, directory: &Path) -> Result<()> {
+        let mut state = self.state();
+        state.timeline.take().map_or(Ok(()), |timeline| timeline::write(&state.drill, &timeline, directory))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -15,7 +15,7 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,7 +173,7 @@ impl LabEnvironment {
         readers
     }
 
-    /// Ends the clients, draws the timeline, and checks their history against the primary region's leader. The recovery region must
+    /// Ends the clients, keeps the timeline, and checks their history against the primary region's leader. The recovery region must
     /// follow.
     pub async fn judge(&self, traffic: Traffic) -> Result<Outcome> {
         let outcome = self.judge_in(self.west(), traffic).await?;
@@ -183,8 +183,7 @@ impl LabEnvironment {
 
     /// The same with the leader of this region; the other region need not follow.
     pub async fn judge_in(&self, region: Region<'_>, traffic: Traffic) -> Result<Outcome> {
-        let timeline = traffic.stop().await;
-        self.current.draw(&timeline)?;
+        let timeline = self.current.keep(traffic.stop().await);
         let leader = region.until_leading().await?.leader;
         let rows = leader.sql("dob_api", &stored_query()).await?;
         Ok(Outcome { figures: Some(Findings::of(&timeline.operations, &stored(rows.lines())?)), note: String::new() })
@@ -207,12 +206,10 @@ impl LabEnvironment {
         self.serve(WEST).await
     }
 
-    /// Saves every node's journal and the API's log, to find out why a drill failed. Returns their directory.
-    pub async fn keep_logs(&self, drill: &str) -> Result<PathBuf> {
-        let directory = std::env::temp_dir().join("dob-drill-logs").join(drill);
-        std::fs::create_dir_all(&directory)?;
+    /// Saves every node's journal and the API's log in a directory, to find out why a drill failed.
+    pub async fn keep_logs(&self, directory: &Path) -> Result<()> {
         for node in self.lab.nodes.values().filter(|node| node.is_on()) {
-            keep_journal(node, &directory).await?;
+            keep_journal(node, directory).await?;
         }
         for (region, log) in &self.service.lock().await.logs {
             std::fs::write(directory.join(format!("api-{region}.log")), log.contents())?;
@@ -220,7 +217,7 @@ impl LabEnvironment {
         for log in Lab::logs() {
             std::fs::copy(&log, directory.join(log.file_name().context("a file")?))?;
         }
-        Ok(directory)
+        Ok(())
     }
 }
 

@@ -8,11 +8,11 @@ use crate::outcome::Outcome;
 use crate::processors::Processors;
 use crate::promises::TooSlow;
 use crate::results::{self, Row, Rows};
-use crate::{alerts, dashboard, scenarios};
+use crate::{alerts, dashboard, scenarios, timeline};
 use anyhow::{Context, Result, bail};
 use dob_lab::{BaseImage, Plan};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -33,8 +33,8 @@ trait Environment {
     async fn until_alerted(&self, drill: &Drill, since: Instant) -> Result<()>;
     /// Undoes what a failed drill may have left. After an error the environment is unusable.
     async fn repair(&self) -> Result<()>;
-    /// Saves the logs of a failed drill. Returns their directory.
-    async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf>;
+    /// Saves the logs of a failed drill in a directory.
+    async fn keep_logs(&self, directory: &Path) -> Result<()>;
 }
 
 /// The results of a run.
@@ -146,12 +146,20 @@ async fn run(environment: &impl Environment, drill: &Drill) -> Result<Row> {
         drill.promises.check(figures)?;
     }
     environment.until_alerted(drill, began).await?;
+    environment.current().draw(&timeline::directory())?;
     Ok(Row::new(outcome.figures.as_ref(), &outcome.note))
 }
 
+/// Saves the logs and the timeline of a failed drill, whose last good timeline stays beside its row.
 async fn keep_logs(environment: &impl Environment, drill: &Drill) {
-    match environment.keep_logs(drill).await {
-        Ok(directory) => println!("    its logs are in {}", directory.display()),
+    let directory = std::env::temp_dir().join("dob-drill-logs").join(&drill.name);
+    let kept = async {
+        std::fs::create_dir_all(&directory)?;
+        environment.current().draw(&directory)?;
+        environment.keep_logs(&directory).await
+    };
+    match kept.await {
+        Ok(()) => println!("    its logs are in {}", directory.display()),
         Err(error) => println!("    its logs can't be saved: {error:#}"),
     }
 }
@@ -208,8 +216,8 @@ impl Environment for WatchedLab {
         self.environment.repair().await
     }
 
-    async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf> {
-        self.environment.keep_logs(&drill.name).await
+    async fn keep_logs(&self, directory: &Path) -> Result<()> {
+        self.environment.keep_logs(directory).await
     }
 }
 
@@ -241,7 +249,7 @@ impl Environment for ClusterEnvironment {
         ClusterEnvironment::repair(self).await
     }
 
-    async fn keep_logs(&self, drill: &Drill) -> Result<PathBuf> {
-        ClusterEnvironment::keep_logs(self, &drill.name)
+    async fn keep_logs(&self, directory: &Path) -> Result<()> {
+        self.cluster.keep_logs(directory)
     }
 }

@@ -8,7 +8,7 @@ use dob_support::project_file;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The size of the picture without its lanes, in pixels.
@@ -29,18 +29,18 @@ const LANES: RGBColor = RGBColor(255, 140, 0);
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-/// The directory of the pictures.
+/// The directory of the pictures of drills that succeeded.
 pub(crate) fn directory() -> PathBuf {
     project_file("docs/drills")
 }
 
-/// Draws a timeline into `docs/drills/<drill>.svg`, unless the drill has no clients.
-pub(crate) fn write(drill: &str, timeline: &Timeline) -> Result<()> {
+/// Draws a timeline into `<drill>.svg` of a directory, unless the drill has no clients.
+pub(crate) fn write(drill: &str, timeline: &Timeline, directory: &Path) -> Result<()> {
     if timeline.operations.is_empty() {
         return Ok(());
     }
-    std::fs::create_dir_all(directory())?;
-    let file = directory().join(format!("{drill}.svg"));
+    std::fs::create_dir_all(directory)?;
+    let file = directory.join(format!("{drill}.svg"));
     let names: BTreeSet<&String> = timeline.samples.iter().flat_map(|(_, names)| names).collect();
     let height = SIZE.1 + LANE * names.len() as u32;
     let root = SVGBackend::new(&file, (SIZE.0, height)).into_drawing_area();
