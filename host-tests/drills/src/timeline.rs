@@ -39,7 +39,6 @@ pub(crate) fn write(drill: &str, timeline: &Timeline, directory: &Path) -> Resul
     if timeline.operations.is_empty() {
         return Ok(());
     }
-    std::fs::create_dir_all(directory)?;
     let file = directory.join(format!("{drill}.svg"));
     let names: BTreeSet<&String> = timeline.samples.iter().flat_map(|(_, names)| names).collect();
     let height = SIZE.1 + LANE * names.len() as u32;
