@@ -263,14 +263,16 @@ locals {
       Condition = { StringEquals = { "ec2:CreateAction" = ["CreateNetworkInterface", "CreateVolume", "RunInstances"] } }
     },
     {
-      # Terraform tags the root volume after its creation. Only volumes without a name, and not those of pods, can be tagged.
+      # Terraform tags the root volume after its creation, and once more if the answer is lost. Only volumes without another name, and not
+      # those of pods, can be tagged.
       Sid      = "NameItsRootVolume"
       Effect   = "Allow"
       Action   = "ec2:CreateTags"
       Resource = "arn:aws:ec2:${local.home}:${local.account}:volume/*"
       Condition = {
-        StringEquals = { "aws:RequestTag/Name" = local.restore_node }
-        Null         = { "aws:ResourceTag/Name" = "true", "aws:ResourceTag/ebs.csi.aws.com/cluster" = "true" }
+        StringEquals         = { "aws:RequestTag/Name" = local.restore_node }
+        StringEqualsIfExists = { "aws:ResourceTag/Name" = local.restore_node }
+        Null                 = { "aws:ResourceTag/ebs.csi.aws.com/cluster" = "true" }
       }
     },
     {

@@ -148,6 +148,8 @@ def holds(operator, value, wanted):
     operator = operator.split(":")[-1]
     if operator == "Null":
         return (value is None) == (wanted == ["true"])
+    if operator.endswith("IfExists"):
+        return value is None or holds(operator.removesuffix("IfExists"), value, wanted)
     if operator in ("StringNotEquals", "StringNotLike"):
         return not holds(operator.replace("Not", ""), value, wanted)
     if operator in ("StringEquals", "StringLike"):
