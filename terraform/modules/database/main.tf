@@ -159,4 +159,6 @@ resource "aws_route53_record" "node" {
   type    = "A"
   ttl     = 60
   records = [each.value.address]
+  # If AWS's answer is lost, Terraform asks again, and the record is there already. Nobody else writes to this zone.
+  allow_overwrite = true
 }
