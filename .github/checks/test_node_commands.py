@@ -572,7 +572,6 @@ def test_a_restore_is_asked_for_with_one_time_only(restoring, state):
     restoring.fake("journalctl", "echo restored to latest")
     restoring.fake("systemd-run", f"echo exited >{restoring.folder}/state")
     restoring.fake("systemctl", f"cat {restoring.folder}/state")
-    restoring.hurry("dob-restore")
     (restoring.folder / "state").write_text(state)
     if state != "start":
         (restoring.folder / "data/version/restore-done").touch()

@@ -902,12 +902,12 @@ def lose(script, aws, fake, tmp_path):
         aws.node(name, HERE, "data")
     aws.node("central-a", THERE, "data")
 
-    def lose(*answers):
+    def lose(*answers, **limits):
         (tmp_path / "answers").write_text("".join(f"{code}\n" for code in answers))
         path = fake("curl", f'code=$(head -n 1 {tmp_path}/answers); sed -i "1{{\\$!d}}" {tmp_path}/answers; exit "$code"')
         fake("sleep", "true")
         fake("aws", f'exec {shutil.which("aws")} "$@"')
-        done = script("lose-region", HERE, "https://dob.example.com", aws=aws, PATH=path, LOSE_REGION_FAILS_WITHIN="1", LOSE_REGION_ANSWERS_WITHIN="1")
+        done = script("lose-region", HERE, "https://dob.example.com", aws=aws, PATH=path, **limits)
         states = {name: [node["State"]["Name"] for group in aws.client("ec2", name).describe_instances()["Reservations"] for node in group["Instances"]] for name in (HERE, THERE)}
         return done, states
 
@@ -928,9 +928,12 @@ def test_a_region_is_not_stopped_while_nobody_answers(lose):
     assert done.code == 1 and "nothing was stopped" in done.err and states[HERE] == ["running"] * 2
 
 
-@pytest.mark.parametrize("answers, words", [((0,), "still answers after 1 s"), ((0, 22), "Route 53 has not sent clients to the other region after 1 s")])
-def test_what_route_53_does_not_do_in_time_is_said(lose, answers, words):
-    done, _ = lose(*answers)
+@pytest.mark.parametrize("answers, limit, words", [
+    ((0,), "FAILS_WITHIN", "still answers after 1 s"),
+    ((0, 22), "ANSWERS_WITHIN", "Route 53 has not sent clients to the other region after 1 s"),
+])
+def test_what_route_53_does_not_do_in_time_is_said(lose, answers, limit, words):
+    done, _ = lose(*answers, **{f"LOSE_REGION_{limit}": "1"})
     assert done.code == 1 and words in done.err
 
 
