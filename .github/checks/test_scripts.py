@@ -1,5 +1,6 @@
 """The scripts that the workflows call, run with the real AWS client against an emulator."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -672,7 +673,8 @@ SHIM = "containerd-shim-spin-v2"
 def archive(program=b"the shim"):
     """The archive of a release of the shim."""
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+    # Without a time, so that it has the same checksum a second later.
+    with gzip.GzipFile(fileobj=packed, mode="w", mtime=0) as compressed, tarfile.open(fileobj=compressed, mode="w") as tar:
         member = tarfile.TarInfo(SHIM)
         member.size = len(program)
         tar.addfile(member, io.BytesIO(program))
