@@ -41,6 +41,8 @@ CHECKS := emulator terraform k8s operations observability documents
 ONLY := $(CHECKS)
 # Set up once: the Python programs, and Terraform's provider for all folders.
 PYTHON := .venv/installed
+# The longest test takes two minutes on a busy machine. Without a limit, one whose script waits for ever would end nothing, and say nothing.
+PYTEST := pytest --quiet -p no:cacheprovider --timeout 600
 PROVIDERS := .terraform-providers/filled
 # Tests that need root, for network namespaces, small disks and files of other users. They are skipped for other users.
 ROOT_ONLY := $(if $(filter 0,$(shell id -u)),,--skip packets:: --skip a_full_disk --skip another_user)
@@ -153,11 +155,11 @@ check-emulator:
 	python terraform/tests/emulator.py
 
 check-k8s: kubectl-is-there overlays
-	pytest --quiet --numprocesses 2 -p no:cacheprovider k8s/checks
+	$(PYTEST) --numprocesses 2 k8s/checks
 
 # The scripts that the workflows call, against an emulator of AWS.
 check-operations:
-	pytest --quiet --numprocesses 2 -p no:cacheprovider .github/checks/test_scripts.py
+	$(PYTEST) --numprocesses 2 .github/checks/test_scripts.py
 
 check-observability:
 	observability/check
@@ -165,7 +167,7 @@ check-observability:
 
 # Runs the collector and Prometheus with the configuration, and sends them spans.
 check-collector: go-is-there packages-prometheus target/otel-collector
-	pytest --quiet -p no:cacheprovider observability/tests
+	$(PYTEST) observability/tests
 
 target/otel-collector: scripts/build-collector $(wildcard host-tests/cluster/parts/otel-collector/*)
 	@mkdir -p $(@D)
@@ -186,7 +188,7 @@ check-workflows: packages-test $(PYTHON)
 	check-jsonschema --builtin-schema vendor.renovate .github/renovate.json
 	check-jsonschema --builtin-schema vendor.compose-spec compose.yaml
 	zizmor --offline --no-progress --quiet .github
-	pytest --quiet -p no:cacheprovider .github/checks --ignore .github/checks/test_scripts.py
+	$(PYTEST) .github/checks --ignore .github/checks/test_scripts.py
 
 # One environment for all Python programs. requirements.in says what each is for.
 $(PYTHON): requirements.txt
