@@ -27,10 +27,10 @@ class Node:
 
     def __init__(self, folder, fake):
         self.folder, self.answers = folder, folder / "answers"
-        for path in ("answers", "sbin", "run/postgres", f"{DATA}/pg_wal/archive_status", "etc", "postgresql"):
+        for path in ("answers", "sbin", "run/postgres", f"{DATA}/pg_wal/archive_status", "etc", "postgresql", "metrics", "lib"):
             (folder / path).mkdir(parents=True)
         moved = {"/usr/local/sbin": "sbin", "/run/dob": "run", "/etc/dob": "etc", "/etc/pgbackrest.conf": "pgbackrest.conf",
-                 "/usr/share/postgresql-common/pgdg": "fakes"}
+                 "/usr/share/postgresql-common/pgdg": "fakes", "/var/lib/prometheus/node-exporter": "metrics", "/var/lib/dob": "lib"}
         for command in SBIN.iterdir():
             text = re.sub("|".join(moved), lambda found: str(folder / moved[found[0]]), command.read_text())
             # Whoever runs the tests stays who they are.
@@ -285,6 +285,13 @@ def test_neither_region_changes_if_one_can_not(replicating, fails, before, after
     refused = replicating.run("dob-replication", after)
     assert refused.code == 1 and "run dob-replication" not in refused.err, refused.err
     assert {replicating.mode(OWN[0]), replicating.mode(OTHER[1])} == {before}
+
+
+def test_only_the_region_that_leads_can_confirm_its_replication(replicating):
+    replicating.answer(OWN[0], "running", "standby_leader", FOLLOWS)
+    refused = replicating.run("dob-replication", "synchronous")
+    assert refused.code == 1 and "run this in the region that leads" in refused.err
+    assert {replicating.mode(OWN[0]), replicating.mode(OTHER[1])} == {"asynchronous"}
 
 
 def test_what_can_not_be_put_back_is_named(replicating):
@@ -693,12 +700,32 @@ def test_a_backup_that_can_not_be_asked_for_is_not_said_to_be_missing(node, answ
 
 
 def test_a_stream_of_logs_that_could_not_be_created_is_created_at_the_next_start(node):
-    program = node.folder / "sbin/dob-logs"
-    program.write_text(program.read_text().replace("/var/lib/dob", str(node.folder)))
     node.fake("journalctl", """echo '{"__CURSOR": "s=1", "__REALTIME_TIMESTAMP": "1", "MESSAGE": "started"}'""")
     node.fake("aws", "exit 255")
     assert node.run("dob-logs").code != 0
     assert [line.split()[2] for line in (node.folder / "asked").read_text().splitlines() if line.startswith("aws")] == ["create-log-stream", "put-log-events"]
+
+
+def test_logs_are_shipped_although_the_clock_was_set_back_by_days(node):
+    days = [10, 7, 7, 7.4, 7.6]
+    lines = [json.dumps({"__CURSOR": str(number), "__REALTIME_TIMESTAMP": str(int(day * 86400) * 10**6), "MESSAGE": f"line {number}"}) for number, day in enumerate(days)]
+    (node.folder / "journal").write_text("\n".join(lines) + "\n")
+    node.fake("journalctl", f"""[[ $* =~ --after-cursor=([0-9]+) ]] && after=$((BASH_REMATCH[1] + 1)); tail --lines=+$((${{after:-0}} + 1)) {node.folder}/journal""")
+    # As CloudWatch does, it refuses a batch that spans more than a day.
+    node.fake("aws", f"""[[ $* == *put-log-events* ]] || exit 0
+        jq --exit-status 'map(.timestamp) | max - min <= 86400000' {node.folder}/run/logs.json && jq --raw-output .[].message {node.folder}/run/logs.json >>{node.folder}/shipped""")
+    node.fake("sleep", f"[[ $(<{node.folder}/lib/logs.cursor) != {len(days) - 1} ]]")
+    node.run("dob-logs")
+    assert (node.folder / "shipped").read_text().splitlines() == [f"kernel: line {number}" for number in range(len(days))]
+
+
+def test_a_long_line_of_the_journal_is_shipped(node):
+    # journalctl leaves out the text of a field above 4096 bytes, unless it is told otherwise.
+    node.fake("journalctl", """[[ $* == *--all* ]] && text='"long"' || text=null; echo "{\\"__CURSOR\\": \\"1\\", \\"__REALTIME_TIMESTAMP\\": \\"1\\", \\"MESSAGE\\": $text}\"""")
+    node.fake("aws", "")
+    node.fake("sleep", "exit 1")
+    node.run("dob-logs")
+    assert json.loads((node.folder / "run/logs.json").read_text()) == [{"timestamp": 0, "message": "kernel: long"}]
 
 
 def test_a_backup_is_made_in_each_bucket_although_old_ones_can_not_be_removed_from_the_first(node):
@@ -729,6 +756,16 @@ def test_an_old_backup_expires_unless_the_newest_one_has_a_damaged_page(node, da
     again = node.run("dob-backup", "nightly")
     assert again.code == 0, again.err
     assert re.findall(r"--repo=(\d) backup", (node.folder / "asked").read_text()) == ["1", "2"]
+
+
+@pytest.mark.parametrize("first, verified", [("exit 49", 2), ("true", 1)])
+def test_a_bucket_that_could_not_be_read_is_read_again_before_a_week_is_over(node, first, verified):
+    node.answer(OWN[0], "running", "primary", LEADS)
+    for answer in (first, "true", "true"):
+        node.fake("pgbackrest", answer)
+        node.run("dob-backup", "weekly")
+    assert (node.folder / "asked").read_text().count("--repo=1 verify") == verified
+    assert "dob_backup_verify_success 1\n" in (node.folder / "metrics/dob-verify.prom").read_text()
 
 
 @pytest.mark.parametrize("code, said", [(1, "nothing to do"), (103, "the archive can't be asked")])
