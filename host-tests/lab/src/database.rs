@@ -232,6 +232,21 @@ impl Node {
         self.script(&fill).await.map(drop)
     }
 
+    /// Writes WAL until PostgreSQL ends, because the full volume has no space for another segment.
+    pub async fn use_up_segments(&self) -> Result<()> {
+        let write = "SELECT pg_logical_emit_message(false, 'drill', 'a segment'), pg_switch_wal()";
+        eventually("PostgreSQL ends, because it has no space for a WAL segment", PATIENCE, async || {
+            for _ in 0..BURST {
+                // Any session may be the one that finds no space, so this one may only notice the end.
+                if self.sql("postgres", write).await.is_err() && !self.takes_writes().await? {
+                    return Ok(());
+                }
+            }
+            bail!("{BURST} more segments are not enough")
+        })
+        .await
+    }
+
     /// Undoes `fill_volume`.
     pub async fn free_volume(&self) -> Result<()> {
         self.script(&format!("rm -f {VOLUME}/filler*")).await.map(drop)

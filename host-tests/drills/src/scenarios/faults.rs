@@ -1,6 +1,6 @@
 //! Faults that the service must tolerate, or must answer in time.
 
-use super::steps::{AFTER, FAULT, WITHOUT_ETCD, judge_later, refuses};
+use super::steps::{AFTER, FAULT, WITHOUT_ETCD, judge_later, refuses, until_fired};
 use crate::lab::LabEnvironment;
 use crate::outcome::Outcome;
 use crate::traffic::Traffic;
@@ -98,18 +98,26 @@ async fn still_leads(environment: &LabEnvironment, leader: &Node, replica: &Node
     Ok(())
 }
 
-/// The leader's data volume is full for a while.
+/// The leader's data volume is full. Its PostgreSQL ends when it needs another WAL segment, and the replica leads. The old leader follows when
+/// there is space.
 pub async fn disk_full(environment: &LabEnvironment) -> Result<Outcome> {
-    let Roles { leader, .. } = environment.ready().await?;
+    let Roles { leader, replica, .. } = environment.ready().await?;
     let traffic = environment.traffic().await;
     traffic.mark("leader's volume filled");
     leader.fill_volume().await?;
-    traffic.run_for(FAULT).await;
+    leader.use_up_segments().await?;
+    traffic.mark("last WAL segment used");
+    traffic.until_saved().await?;
+    ensure!(replica.takes_writes().await?, "{} does not lead", replica.name);
+    let why = "No space left on device";
+    ensure!(leader.journal("patroni").await?.contains(why), "the journal of {} does not say '{why}'", leader.name);
+    until_fired(environment, traffic.started(), &["DiskFilling", "PostgresqlDown"]).await?;
     traffic.mark("volume freed");
     leader.free_volume().await?;
-    traffic.until_saved().await?;
-    environment.west().until_leading().await?;
-    traffic.mark("replica streams");
+    let now = environment.west().until_leading().await?.leader;
+    traffic.mark("old leader follows");
+    ensure!(now.name == replica.name, "{} leads", now.name);
+    traffic.run_for(AFTER).await;
     environment.judge(traffic).await
 }
 
