@@ -422,6 +422,18 @@ def test_an_overtaken_leader_learns_it_if_one_bucket_lacks_the_history(node, rep
     assert not (node.folder / "run/postgres/other-first").exists()
 
 
+@pytest.mark.parametrize("parted, archived", [("0/AB000000", True), ("0/AB000100", False)])
+def test_the_last_segment_of_the_timeline_before_may_be_archived_with_another_rest(node, parted, archived):
+    (node.folder / DATA / "pg_wal/00000002.history").write_text(f"1\t{parted}\tno recovery target specified\n")
+    # The first bucket has the segment, the second one lacks it.
+    node.fake("pgbackrest", f"""[[ $* == *push* ]] || exit 1
+        [[ $* =~ --config=([^ ]*) ]] || exit 45
+        ! grep --quiet repo1 "${{BASH_REMATCH[1]}}" || exit 45
+        touch {node.folder}/pushed""")
+    done = node.run("dob-archive", f"pg_wal/{SEGMENT}")
+    assert (done.code == 0, (node.folder / "pushed").exists()) == (archived, archived), done.err
+
+
 def test_postgresql_that_asks_for_wal_never_gets_a_signal_s_exit_code(node):
     # It would take one for the order to end. pgBackRest may not end when it is told to.
     node.hurry("dob-archive-get")

@@ -117,7 +117,11 @@ pub async fn disk_full(environment: &LabEnvironment) -> Result<Outcome> {
     let now = environment.west().until_leading().await?.leader;
     traffic.mark("old leader follows");
     ensure!(now.name == replica.name, "{} leads", now.name);
-    traffic.run_for(AFTER).await;
+    // A checkpoint hands over the last segment before this leader's timeline, of which it may have received only the part that is used.
+    replica.sql("postgres", "CHECKPOINT").await?;
+    let segment = replica.sql("postgres", "SELECT pg_walfile_name(pg_current_wal_insert_lsn())").await?;
+    replica.finish_segment().await?;
+    replica.until_in_archive(&segment).await?;
     environment.judge(traffic).await
 }
 
