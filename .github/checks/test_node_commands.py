@@ -287,10 +287,10 @@ def test_neither_region_changes_if_one_can_not(replicating, fails, before, after
     assert {replicating.mode(OWN[0]), replicating.mode(OTHER[1])} == {before}
 
 
-def test_only_the_region_that_leads_can_confirm_its_replication(replicating):
+def test_only_the_leader_can_see_its_replica_confirm(replicating):
     replicating.answer(OWN[0], "running", "standby_leader", FOLLOWS)
     refused = replicating.run("dob-replication", "synchronous")
-    assert refused.code == 1 and "run this in the region that leads" in refused.err
+    assert refused.code == 1 and "run this on the leader" in refused.err
     assert {replicating.mode(OWN[0]), replicating.mode(OTHER[1])} == {"asynchronous"}
 
 
